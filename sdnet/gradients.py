@@ -1,0 +1,132 @@
+r"""Three ways to differentiate through a sparse code.
+
+* ``unrolled``: autograd through every step. Exact for the code the steps computed; memory grows with n.
+* ``checkpointed``: the same gradient, recomputing the steps in segments of √n; memory grows with √n.
+* ``implicit``: the gradient of the minimiser itself, from its optimality condition; memory is that of
+  one step however many were made. On the support S of z* the condition
+  :math:`A_S^\top(x - Az) - \lambda s - \mu z = 0` (s: the signs of z) determines z, so that
+  :math:`dz_S = (A_S^\top A_S + \mu I)^{-1} d[A_S^\top(x - Az) - \lambda s - \mu z]` at fixed z.
+  It is as good as the solution: solve to a small duality gap first.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from sdnet.dictionary import Dictionary
+from sdnet.lasso import Lasso
+from sdnet.solvers import Iterate, first_iterate, next_iterate, solve, unroll
+
+GRADIENTS = ("unrolled", "checkpointed", "implicit")
+
+
+def checkpointed(lasso: Lasso, step_size: Tensor, iterations: int, method: str = "fista") -> Tensor:
+    """:func:`sdnet.solvers.unroll` with the activations of √n segments recomputed in the backward pass."""
+    segment = math.isqrt(iterations - 1) + 1
+    iterate: Iterate | None = None
+    for first in range(0, iterations, segment):
+        steps = min(segment, iterations - first)
+        iterate = checkpoint(_segment, lasso, step_size, method, iterate, steps, use_reentrant=False)
+    assert iterate is not None
+    return iterate.code
+
+
+def _segment(lasso: Lasso, step_size: Tensor, method: str, iterate: Iterate | None, steps: int) -> Iterate:
+    for _ in range(steps):
+        if iterate is None:
+            iterate = first_iterate(lasso, step_size)
+        else:
+            iterate = next_iterate(lasso, step_size, method, iterate)
+    assert iterate is not None
+    return iterate
+
+
+def implicit(
+    lasso: Lasso,
+    step_size: Tensor,
+    iterations: int,
+    method: str = "fista",
+    *,
+    tolerance: float | None = None,
+    damping: float = 0.0,
+    cg_iterations: int = 100,
+) -> Tensor:
+    """The solved code, carrying the gradient of the minimiser with respect to signal, atoms and λ.
+
+    Args:
+        iterations, tolerance: as in :func:`sdnet.solvers.solve`, for the forward solve (no graph is kept).
+        damping: added to the diagonal of A_SᵀA_S, for supports on which the atoms are dependent.
+        cg_iterations: at most this many conjugate-gradient steps in the backward solve.
+    """
+    if tolerance is None:
+        with torch.no_grad():
+            code = unroll(lasso, step_size, iterations, method)
+    else:
+        code = solve(lasso, method, iterations=iterations, tolerance=tolerance, lipschitz=1 / step_size).code
+    # Zero up to the accuracy of the solve; what matters is how it depends on signal, atoms and λ.
+    stationarity = lasso.dictionary.analysis(lasso.residual(code)) - lasso.penalty * code.sign() - lasso.ridge * code
+    solved: Tensor = _SupportSolve.apply(
+        stationarity, code, code != 0, lasso.dictionary.weight, lasso, damping + lasso.ridge, cg_iterations
+    )
+    return solved
+
+
+class _SupportSolve(torch.autograd.Function):
+    """Forward: the code. Backward: β = (A_SᵀA_S + δI)⁻¹ g_S, handed to the stationarity condition."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        stationarity: Tensor,
+        code: Tensor,
+        support: Tensor,
+        weight: Tensor,
+        lasso: Lasso,
+        damping: float,
+        cg_iterations: int,
+    ) -> Tensor:
+        ctx.save_for_backward(support, weight)
+        ctx.dictionary, ctx.signal_size = lasso.dictionary.with_weight(weight.new_empty(0)), lasso.signal_size
+        ctx.damping, ctx.cg_iterations = damping, cg_iterations
+        return code.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        support, weight = ctx.saved_tensors
+        dictionary: Dictionary = ctx.dictionary.with_weight(weight)
+
+        def gram(direction: Tensor) -> Tensor:
+            image = dictionary.analysis(dictionary.synthesis(direction, ctx.signal_size))
+            return support * image + ctx.damping * direction
+
+        beta = conjugate_gradients(gram, support * grads[0], ctx.cg_iterations)
+        return beta, None, None, None, None, None, None
+
+
+def conjugate_gradients(operator: Any, target: Tensor, iterations: int) -> Tensor:
+    """Solve ``operator(x) = target`` for a symmetric positive semidefinite operator, for every image alone.
+
+    Stops once every image's residual is at rounding level relative to its target.
+    """
+    solution = torch.zeros_like(target)
+    residual = direction = target
+    energy = _dot(residual, residual)
+    goal = energy * (10 * torch.finfo(target.dtype).eps) ** 2
+    tiny = torch.finfo(target.dtype).tiny
+    for _ in range(iterations):
+        image = operator(direction)
+        length = energy / _dot(direction, image).clamp_min(tiny)
+        solution = solution + length * direction
+        residual = residual - length * image
+        last, energy = energy, _dot(residual, residual)
+        if (energy <= goal).all():
+            break
+        direction = residual + energy / last.clamp_min(tiny) * direction
+    return solution
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    return (first * second).flatten(1).sum(1).view(-1, *[1] * (first.dim() - 1))

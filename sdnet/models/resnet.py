@@ -1,0 +1,128 @@
+"""One residual network for every row of the paper: ResNet, SDNet and SDNet-All differ by what they are given.
+
+The body is He et al.'s ResNet of basic blocks, with the CIFAR stem of kuangliu/pytorch-cifar (3×3, no
+pooling) or the ImageNet stem (7×7, stride 2, max-pooling), as Sec. 4 of the paper says.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+STEMS = ("cifar", "imagenet")
+
+
+class Conv(Protocol):
+    """Builds a convolution-like layer: ``nn.Conv2d``, ``sdnet.CSCConv2d``, or a partial of either."""
+
+    def __call__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int, padding: int, bias: bool
+    ) -> nn.Module: ...
+
+
+class Normalize(nn.Module):
+    """Per-channel standardisation of pixels in [0, 1]; inside the network, so that attacks act on pixels."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float] = (0.0, 0.0, 0.0), std: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class BasicBlock(nn.Module):
+    """conv–BN–ReLU–conv–BN, plus the shortcut, then ReLU.
+
+    Args:
+        conv: builds both 3×3 convolutions.
+        inner_relu: keep the ReLU between them (the authors' SDNet-All has none: its codes are non-negative).
+        shortcut: add the input (through a 1×1 ``nn.Conv2d`` where the shape changes). Without a shortcut the
+            authors' network drops the final ReLU too, which makes the block invertible by decoding.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, conv: Conv, *, inner_relu: bool, shortcut: bool
+    ) -> None:
+        super().__init__()
+        self.conv1 = conv(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True) if inner_relu else nn.Identity()
+        self.conv2 = conv(out_channels, out_channels, 3, stride=1, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module | None = None
+        if shortcut and (stride != 1 or in_channels != out_channels):
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+        elif shortcut:
+            self.shortcut = nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        out: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(features)))))
+        return out if self.shortcut is None else torch.relu(out + self.shortcut(features))
+
+
+class ResNet(nn.Module):
+    """A residual network whose convolutions are injected.
+
+    Args:
+        depths: number of basic blocks in each of the four stages: (2, 2, 2, 2) for 18 layers.
+        num_classes: size of the output.
+        width: channels of the first stage; 64 is the paper's. Stages have width × (1, 2, 4, 8) channels.
+        atoms: channels of the stem; 64 is the paper's.
+        stem: ``"cifar"`` or ``"imagenet"``.
+        first: builds the stem's convolution.
+        conv: builds the 3×3 convolutions of the blocks.
+        stem_relu: apply ReLU after the stem's batch normalisation.
+        block_relu: the ReLU inside the blocks.
+        shortcut: residual connections.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int],
+        num_classes: int,
+        *,
+        width: int = 64,
+        atoms: int = 64,
+        stem: str = "cifar",
+        first: Conv = nn.Conv2d,
+        conv: Conv = nn.Conv2d,
+        stem_relu: bool = True,
+        block_relu: bool = True,
+        shortcut: bool = True,
+    ) -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        kernel, stride = (3, 1) if stem == "cifar" else (7, 2)
+        self.stem = nn.Sequential(
+            first(3, atoms, kernel, stride=stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(atoms),
+            nn.ReLU(inplace=True) if stem_relu else nn.Identity(),
+            nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity(),
+        )
+        stages, channels = [], atoms
+        for index, depth in enumerate(depths):
+            blocks = []
+            for block in range(depth):
+                out_channels = width * 2**index
+                stride = 2 if index > 0 and block == 0 else 1
+                blocks.append(
+                    BasicBlock(channels, out_channels, stride, conv, inner_relu=block_relu, shortcut=shortcut)
+                )
+                channels = out_channels
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores (N, num_classes) of images (N, 3, H, W) with pixels in [0, 1]."""
+        features = self.stages(self.stem(self.normalize(images)))
+        scores: Tensor = self.head(features.mean((2, 3)))
+        return scores

@@ -1,0 +1,147 @@
+"""Proximal-gradient solvers of the convolutional Lasso: ISTA, FISTA, and the authors' variant.
+
+Every step is z ← prox(y + η Aᵀ(x − A(v))) with η = 1/L. The solvers differ in y and v only:
+
+* ``ista``: y = v = the last code;
+* ``fista``: y = v = the extrapolated point z + w (z − z₋₁) (Beck & Teboulle 2009, Eqs. 4.1–4.3);
+* ``heavy_ball``: y extrapolated, v the last code. This is what the paper's released code computes.
+
+The first step starts from z = 0, where A(0) = 0 costs nothing, and momentum sets in with the third: n
+iterations take 2n − 1 convolutions, and for n <= 2 the three solvers are the same.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdnet.lasso import Lasso
+from sdnet.lipschitz import fourier_bound
+from sdnet.prox import elastic_net
+
+METHODS = ("fista", "ista", "heavy_ball")
+CHECK_EVERY = 10
+"""Iterations between two looks at the duality gap when a tolerance is asked for."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a solver found.
+
+    Attributes:
+        code: z, (N, C, ...).
+        iterations: how many were made.
+        gap: relative duality gap per image, (N,): (P(z) − min P) / P(0) is at most this.
+        objective: P(z) per image after each iteration, (iterations, N), if a trace was asked for.
+    """
+
+    code: Tensor
+    iterations: int
+    gap: Tensor
+    objective: Tensor | None = field(default=None, repr=False)
+
+
+class Iterate(NamedTuple):
+    """z, the code before it, FISTA's t, and the weight w of the extrapolation to come."""
+
+    code: Tensor
+    previous: Tensor
+    t: float | Tensor = 1.0
+    weight: float | Tensor = 0.0
+
+
+def first_iterate(lasso: Lasso, step_size: Tensor) -> Iterate:
+    """One step from z = 0: prox(η Aᵀx)."""
+    code = _prox(lasso, step_size * lasso.dictionary.analysis(lasso.signal), step_size)
+    return Iterate(code, code, t=(1 + math.sqrt(5)) / 2)
+
+
+def next_iterate(lasso: Lasso, step_size: Tensor, method: str, last: Iterate, restart: bool = False) -> Iterate:
+    """One proximal-gradient step of the named method from ``last``."""
+    moving = isinstance(last.weight, Tensor) or last.weight != 0
+    point = last.code + last.weight * (last.code - last.previous) if moving else last.code
+    gradient_at = last.code if method == "heavy_ball" else point
+    ascent = lasso.dictionary.analysis(lasso.residual(gradient_at))
+    code = _prox(lasso, point + step_size * ascent, step_size)
+    if method == "ista":
+        return Iterate(code, code)
+    t = last.t
+    if restart:
+        # Gradient scheme of O'Donoghue & Candès (2015), for every image alone: forget the momentum
+        # where the step points against it.
+        uphill = ((point - code) * (code - last.code)).flatten(1).sum(1) > 0
+        uphill = uphill.view(-1, *[1] * (code.dim() - 1))
+        t = torch.where(uphill, torch.ones_like(uphill, dtype=code.dtype), t)
+    root = (1 + 4 * t**2) ** 0.5
+    t_next = (1 + root) / 2
+    return Iterate(code, last.code, t_next, (t - 1) / t_next)
+
+
+def _prox(lasso: Lasso, values: Tensor, step_size: Tensor) -> Tensor:
+    ridge = lasso.ridge and step_size * lasso.ridge
+    return elastic_net(values, step_size * lasso.penalty, ridge, nonnegative=lasso.nonnegative)
+
+
+def unroll(lasso: Lasso, step_size: Tensor, iterations: int, method: str = "fista") -> Tensor:
+    """The code after a fixed number of steps from zero, without checks: what a layer differentiates through."""
+    iterate = first_iterate(lasso, step_size)
+    for _ in range(iterations - 1):
+        iterate = next_iterate(lasso, step_size, method, iterate)
+    return iterate.code
+
+
+@torch.no_grad()
+def solve(
+    lasso: Lasso,
+    method: str = "fista",
+    *,
+    iterations: int = 1000,
+    tolerance: float | None = None,
+    lipschitz: Tensor | float | None = None,
+    restart: bool = False,
+    start: Tensor | None = None,
+    trace: bool = False,
+) -> Solution:
+    """Solve the Lasso and certify the result. No gradient flows; for that see :mod:`sdnet.gradients`.
+
+    Args:
+        method: ``"fista"``, ``"ista"`` or ``"heavy_ball"``.
+        iterations: how many steps at most, >= 1.
+        tolerance: stop as soon as the relative duality gap of every image is at most this (looked at
+            every ten steps). Not reaching it is no error: ``Solution.gap`` tells.
+        lipschitz: L >= ‖A‖²; the step size is 1/L. By default :func:`sdnet.lipschitz.fourier_bound`.
+        restart: FISTA with adaptive restart, image by image.
+        start: the code to start from, instead of zero.
+        trace: keep the objective after every step.
+
+    Raises:
+        ValueError: for a signal or λ out of range, an unknown method, no iterations.
+    """
+    lasso.check()
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1; got {iterations}.")
+    if restart and method != "fista":
+        raise ValueError(f"restart belongs to method='fista'; got method={method!r}.")
+    if lipschitz is None:
+        lipschitz = fourier_bound(lasso.dictionary, lasso.signal_size)
+    step_size = 1 / torch.as_tensor(lipschitz, dtype=lasso.signal.dtype, device=lasso.signal.device)
+
+    objectives = []
+    iterate = None if start is None else Iterate(start, start)
+    done = 0
+    while done < iterations:
+        if iterate is None:
+            iterate = first_iterate(lasso, step_size)
+        else:
+            iterate = next_iterate(lasso, step_size, method, iterate, restart)
+        done += 1
+        if trace:
+            objectives.append(lasso.objective(iterate.code))
+        if tolerance is not None and done % CHECK_EVERY == 0 and (lasso.relative_gap(iterate.code) <= tolerance).all():
+            break
+    assert iterate is not None
+    return Solution(iterate.code, done, lasso.relative_gap(iterate.code), torch.stack(objectives) if trace else None)
