@@ -1,0 +1,1 @@
+"""Experiments: declared configurations, the runner, and the ledger of what was measured."""

@@ -1,0 +1,1 @@
+"""Training: recipes (numbers only), the loop, and checkpoints."""

@@ -1,0 +1,76 @@
+"""Training recipes: numbers only. ``paper`` is Sec. 4 of the paper, the others are the same thing smaller."""
+
+import math
+from dataclasses import dataclass
+
+from sdnet.names import unknown_name
+
+SCHEDULES = ("cosine", "steps")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: SGD with momentum on the cross-entropy.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step.
+        lr: peak learning rate.
+        momentum, nesterov, weight_decay: of SGD. Weight decay acts on every parameter, the dictionary
+            included, as in the authors' code; the projection undoes its effect on the atoms' lengths.
+        schedule: ``"cosine"`` from the peak to zero, step by step, or ``"steps"``: ÷10 at each milestone.
+        milestones: epochs, for ``"steps"``.
+        warmup: fraction of the training over which the learning rate rises linearly to its peak.
+        padding: zero padding of the random crops, in pixels.
+        width: channels of the network's first stage.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    warmup: float = 0.0
+    padding: int = 4
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive; got {self.lr!r}.")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(unknown_name("schedule", self.schedule, SCHEDULES))
+
+    def lr_factor(self, progress: float) -> float:
+        """The learning rate as a fraction of its peak, after a fraction ``progress`` in [0, 1) of the training."""
+        if progress < self.warmup:
+            return (progress + 1e-3) / (self.warmup + 1e-3)
+        if self.schedule == "steps":
+            return 0.1 ** sum(progress * self.epochs >= milestone for milestone in self.milestones)
+        return 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+
+
+PRESETS = {
+    "paper": Recipe(epochs=220),
+    "paper_imagenet": Recipe(epochs=100, batch_size=512, weight_decay=1e-4, schedule="steps", milestones=(30, 60, 90)),
+    "quick": Recipe(epochs=15, warmup=0.2, width=16),
+    "smoke": Recipe(epochs=6, batch_size=64, warmup=0.2, padding=2, width=16),
+}
+"""``paper``: CIFAR, on a GPU. ``quick``: minutes to an hour on two CPU cores. ``smoke``: seconds."""
+
+
+def recipe(preset: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ValueError: naming the presets that exist.
+    """
+    if preset not in PRESETS:
+        raise ValueError(unknown_name("preset", preset, PRESETS))
+    return PRESETS[preset]
