@@ -1,6 +1,18 @@
 """SDNet: convolutional sparse coding layers for visual recognition (Dai et al., NeurIPS 2022)."""
 
+from sdnet.convert import Conversion, convert
+from sdnet.export import to_onnx
 from sdnet.layers import CSCConv1d, CSCConv2d, csc_layers, project_, project_after_step, set_lam
 
 __version__ = "0.1.0"
-__all__ = ["CSCConv1d", "CSCConv2d", "csc_layers", "project_", "project_after_step", "set_lam"]
+__all__ = [
+    "CSCConv1d",
+    "CSCConv2d",
+    "Conversion",
+    "convert",
+    "csc_layers",
+    "project_",
+    "project_after_step",
+    "set_lam",
+    "to_onnx",
+]

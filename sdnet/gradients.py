@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from sdnet.dictionary import Dictionary
@@ -29,7 +30,9 @@ def checkpointed(lasso: Lasso, step_size: Tensor, iterations: int, method: str =
     iterate: Iterate | None = None
     for first in range(0, iterations, segment):
         steps = min(segment, iterations - first)
-        iterate = checkpoint(_segment, lasso, step_size, method, iterate, steps, use_reentrant=False)
+        iterate = checkpoint(
+            _segment, lasso, step_size, method, iterate, steps, use_reentrant=False, preserve_rng_state=False
+        )
     assert iterate is not None
     return iterate.code
 
@@ -65,7 +68,11 @@ def implicit(
         with torch.no_grad():
             code = unroll(lasso, step_size, iterations, method)
     else:
-        code = solve(lasso, method, iterations=iterations, tolerance=tolerance, lipschitz=1 / step_size).code
+        restart = method == "fista"  # the minimiser is the same, and it is reached sooner
+        solution = solve(
+            lasso, method, iterations=iterations, tolerance=tolerance, lipschitz=1 / step_size, restart=restart
+        )
+        code = solution.code
     # Zero up to the accuracy of the solve; what matters is how it depends on signal, atoms and λ.
     stationarity = lasso.dictionary.analysis(lasso.residual(code)) - lasso.penalty * code.sign() - lasso.ridge * code
     solved: Tensor = _SupportSolve.apply(
@@ -94,15 +101,18 @@ class _SupportSolve(torch.autograd.Function):
         return code.clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         support, weight = ctx.saved_tensors
+        # Under autocast the code has a smaller type than the atoms: the linear system is solved in theirs.
+        target = support * grads[0].to(weight.dtype)
         dictionary: Dictionary = ctx.dictionary.with_weight(weight)
 
         def gram(direction: Tensor) -> Tensor:
             image = dictionary.analysis(dictionary.synthesis(direction, ctx.signal_size))
             return support * image + ctx.damping * direction
 
-        beta = conjugate_gradients(gram, support * grads[0], ctx.cg_iterations)
+        beta = conjugate_gradients(gram, target, ctx.cg_iterations)
         return beta, None, None, None, None, None, None
 
 

@@ -38,8 +38,12 @@ class Lasso:
         check_signal(self.signal, self.dictionary)
         if not self.signal.isfinite().all():
             raise ValueError("signal must be finite; it holds NaN or infinity.")
-        images, atoms = self.signal.shape[0], self.dictionary.weight.shape[0]
         check_lam(self.lam)
+        self.check_lam_shape()
+
+    def check_lam_shape(self) -> None:
+        """Raise ValueError unless λ has one of the shapes that suit the signal and the dictionary."""
+        images, atoms = self.signal.shape[0], self.dictionary.weight.shape[0]
         if self.lam.dim() > 0 and not _fits(self.lam.shape, images, atoms):
             raise ValueError(
                 f"lam has shape {tuple(self.lam.shape)}; with {images} images and {atoms} atoms it may be (), "
@@ -49,6 +53,12 @@ class Lasso:
     @property
     def signal_size(self) -> torch.Size:
         return self.signal.shape[2:]
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of z, (N, C, ...)."""
+        dictionary = self.dictionary
+        return self.signal.shape[0], dictionary.weight.shape[0], *dictionary.code_size(self.signal_size)
 
     @property
     def penalty(self) -> Tensor:
@@ -104,8 +114,9 @@ def _fits(shape: torch.Size, images: int, atoms: int) -> bool:
 
 def check_lam(lam: Tensor) -> None:
     """Raise ValueError unless every λ is finite and at least 0."""
-    if not lam.isfinite().all() or (lam < 0).any():
-        raise ValueError(f"lam must be finite and >= 0; got {lam.tolist() if lam.numel() < 9 else lam.aminmax()}.")
+    wrong = ~lam.isfinite() | (lam < 0)
+    if wrong.any():
+        raise ValueError(f"lam must be finite and >= 0; got {lam[wrong].flatten()[:3].tolist()}.")
 
 
 def check_signal(signal: Tensor, dictionary: Dictionary) -> None:
@@ -128,5 +139,6 @@ def check_signal(signal: Tensor, dictionary: Dictionary) -> None:
                 )
     if min(dictionary.code_size(signal.shape[2:])) < 1:
         raise ValueError(
-            f"signal of size {tuple(signal.shape[2:])} is smaller than the kernel {tuple(kernel)} with its padding."
+            f"signal of size {tuple(signal.shape[2:])} is smaller than the kernel {tuple(kernel)} with dilation "
+            f"{dictionary.dilation}, padding included; use a larger signal or more padding."
         )

@@ -6,6 +6,7 @@ laid down where, explain the whole input?": its output is the sparse code of its
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class _CSCConv(nn.Module):
     weight: nn.Parameter
     lam: Tensor
     lipschitz: Tensor
+    probe: Tensor
 
     def __init__(
         self,
@@ -51,20 +53,9 @@ class _CSCConv(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, number in [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]:
-            _at_least_one(name, number)
-        _at_least_one("iterations", iterations)
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"groups must divide in_channels={in_channels} and out_channels={out_channels}; got {groups}."
-            )
-        if not (math.isfinite(lam) and lam >= 0):
-            raise ValueError(f"lam must be finite and >= 0; got {lam}.")
-        if not (math.isfinite(ridge) and ridge >= 0):
-            raise ValueError(f"ridge must be finite and >= 0; got {ridge}.")
+        _check_channels(in_channels, out_channels, groups)
+        _check_solver(lam, iterations, ridge, method, gradient, tolerance)
         _one_of("padding_mode", padding_mode, PADDING_MODES)
-        _one_of("method", method, METHODS)
-        _one_of("gradient", gradient, GRADIENTS)
         _one_of("lipschitz_method", lipschitz_method, (None, "fourier", "power"))
         kernel = _per_dimension("kernel_size", kernel_size, self.dims, 1)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel
@@ -77,7 +68,7 @@ class _CSCConv(nn.Module):
         small_side = min(in_channels // groups * math.prod(self.stride), out_channels // groups)
         self.lipschitz_method = lipschitz_method or ("fourier" if small_side <= SMALL_SIDE else "power")
 
-        options = {"device": device, "dtype": dtype}
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel, **options))
         self.bias = nn.Parameter(torch.zeros(out_channels, **options)) if bias else None
         self.register_buffer("lam", torch.tensor(float(lam), **options))
@@ -112,7 +103,7 @@ class _CSCConv(nn.Module):
         else:
             norm, probe = power_iteration(self.dictionary, self.probe, power_steps)
             # An estimate from below: the margin keeps the step size under 1/L.
-            self.lipschitz.copy_(norm / 0.9)
+            self.lipschitz.copy_((norm / 0.9).clamp_min(torch.finfo(norm.dtype).tiny))
             self.probe.copy_(probe)
 
     def forward(self, signal: Tensor) -> Tensor:
@@ -125,6 +116,7 @@ class _CSCConv(nn.Module):
         lasso = Lasso(self.dictionary, signal, self.lam, self.nonnegative, self.ridge)
         if not torch.compiler.is_compiling():
             check_signal(signal, lasso.dictionary)
+            lasso.check_lam_shape()
             if signal.device.type == "cpu" and not math.isfinite(signal.detach().sum().item()):
                 lasso.check()
         step_size = 1 / self.lipschitz
@@ -174,7 +166,7 @@ class _CSCConv(nn.Module):
         saved = state_dict.get(prefix + "lam")
         if saved is not None and saved.shape != self.lam.shape:
             self.lam = self.lam.new_empty(saved.shape)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class CSCConv1d(_CSCConv):
@@ -193,7 +185,8 @@ class CSCConv2d(_CSCConv):
     where A is the dictionary of ``out_channels`` atoms. Weight, output size and parameter count are those
     of an ``nn.Conv2d`` without bias. The defaults are the paper's (λ = 0.1, two iterations), non-negative
     as in the authors' code. In ``eval`` and in ``train`` mode the output depends on input, weight, λ and the
-    buffer ``lipschitz``, and on nothing else.
+    buffer ``lipschitz``, and on nothing else. Under autocast the code has autocast's type, as a convolution's
+    output has; for tens of iterations leave autocast, since rounding adds up.
 
     Args:
         in_channels: M, channels of the signal.
@@ -217,6 +210,28 @@ class CSCConv2d(_CSCConv):
     """
 
     dims = 2
+
+
+def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
+    for name, number in [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]:
+        _at_least_one(name, number)
+    if in_channels % groups or out_channels % groups:
+        raise ValueError(f"groups must divide in_channels={in_channels} and out_channels={out_channels}; got {groups}.")
+
+
+def _check_solver(
+    lam: float, iterations: int, ridge: float, method: str, gradient: str, tolerance: float | None
+) -> None:
+    _at_least_one("iterations", iterations)
+    for name, number in [("lam", lam), ("ridge", ridge)]:
+        if not (math.isfinite(number) and number >= 0):
+            raise ValueError(f"{name} must be finite and >= 0; got {number}.")
+    _one_of("method", method, METHODS)
+    _one_of("gradient", gradient, GRADIENTS)
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(f"tolerance must be a number > 0; got {tolerance}.")
+    if tolerance is not None and gradient != "implicit":
+        raise ValueError(f"tolerance belongs to gradient='implicit'; got gradient={gradient!r}.")
 
 
 def _at_least_one(name: str, number: object) -> None:

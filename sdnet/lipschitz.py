@@ -35,7 +35,7 @@ def fourier_bound(dictionary: Dictionary, signal_size: Sequence[int] | None = No
     The largest eigenvalue of each Gram matrix G is bounded by (tr G^m)^(1/m), m = 256, computed by
     repeated squaring: matrix products only. It is off by at most a factor n^(1/256) for an n × n matrix.
     """
-    kernel, overlap = _unstrided(dictionary, signal_size)
+    kernel, visits = _unstrided(dictionary, signal_size)
     degrees = [taps - 1 for taps in kernel.shape[2:]]
     if signal_size is None:
         grid = [max(1, 16 * q) for q in degrees]
@@ -45,7 +45,8 @@ def fourier_bound(dictionary: Dictionary, signal_size: Sequence[int] | None = No
         slack = 1.0
     largest = _largest_eigenvalue(_gram_symbol(kernel, dictionary.groups, grid))
     rounding = 1 + 64 * torch.finfo(largest.dtype).eps
-    return largest * (slack * overlap * rounding)
+    # Atoms that are all zero have the norm 0; a positive bound keeps the step size 1/L finite.
+    return (largest * (slack * visits * rounding)).clamp_min(torch.finfo(largest.dtype).tiny)
 
 
 def _grid(dictionary: Dictionary, kernel: Tensor, signal_size: Sequence[int], dim: int) -> int:
@@ -99,13 +100,26 @@ def _aligned(dictionary: Dictionary, signal_size: Sequence[int] | None) -> bool:
 
 
 def _unstrided(dictionary: Dictionary, signal_size: Sequence[int] | None) -> tuple[Tensor, float]:
-    """A kernel of stride 1 whose norm bounds A's, and a factor for code positions that a circular A visits twice."""
+    """A kernel of stride 1 and a factor: the kernel's ‖·‖² times the factor bounds A's."""
+    stride, visits = _worst_case(dictionary, signal_size)
+    return _polyphase(replace(dictionary, stride=stride)), visits
+
+
+def _worst_case(dictionary: Dictionary, signal_size: Sequence[int] | None) -> tuple[tuple[int, ...], float]:
+    """The stride of a circulant operator that contains A's columns, and how often A visits each of them at most."""
     if dictionary.padding_mode == "zeros" or _aligned(dictionary, signal_size):
-        return _polyphase(dictionary), 1.0
-    # The strided code does not repeat with the signal: A is then some columns of the stride-1 operator.
-    spans = zip(dictionary.padding, dictionary.dilation, dictionary.weight.shape[2:], strict=True)
-    overlap = 2.0 ** sum(sum(p) > d * (k - 1) for p, d, k in spans)
-    return _dilated(dictionary, (1,) * dictionary.dims), overlap
+        return dictionary.stride, 1.0
+    # The strided code does not repeat with the signal: A is then some columns of the stride-1 operator,
+    # and padding beyond the kernel's reach brings it round to the same column again.
+    visits = 1
+    for dim, (pads, d, k) in enumerate(
+        zip(dictionary.padding, dictionary.dilation, dictionary.weight.shape[2:], strict=True)
+    ):
+        span = d * (k - 1)
+        # The smallest circular signal that takes this kernel and padding, if no size is given.
+        size = max(*pads, span + 1) if signal_size is None else signal_size[dim]
+        visits *= max(1, -(-(size + sum(pads) - span) // size))
+    return (1,) * dictionary.dims, float(visits)
 
 
 def _polyphase(dictionary: Dictionary) -> Tensor:
@@ -114,13 +128,13 @@ def _polyphase(dictionary: Dictionary) -> Tensor:
     A code entry at i lays its atom at s·i; the signal positions with equal remainder modulo s form
     one channel each.
     """
-    weight = _dilated(dictionary, dictionary.stride)
+    weight = dilated(dictionary, dictionary.stride)
     for dim, stride in enumerate(dictionary.stride, start=2):
         weight = weight.unflatten(dim, (-1, stride)).movedim(dim + 1, 2).flatten(1, 2)
     return weight
 
 
-def _dilated(dictionary: Dictionary, multiple: Sequence[int]) -> Tensor:
+def dilated(dictionary: Dictionary, multiple: Sequence[int]) -> Tensor:
     """The kernel with its dilation written out, its size filled up with zeros to a multiple per dimension."""
     weight = dictionary.weight
     if weight.dtype in (torch.float16, torch.bfloat16):
@@ -145,7 +159,9 @@ def power_iteration(dictionary: Dictionary, probe: Tensor, steps: int = 1) -> tu
     """Estimate ‖A‖² from below by ``steps`` power iterations on A Aᵀ.
 
     A Aᵀ acts on signals, the smaller side (M channels instead of C). The probe's grid is taken as
-    circular, so that it stands for signals of any size.
+    circular, so that it stands for signals of any size. (With circular padding A may visit a column
+    several times, or out of step with the stride; the estimate is then that of :func:`fourier_bound`'s
+    worst case.)
 
     Args:
         probe: (1, M, ...), the result of the previous call; its spatial size is a multiple of the stride.
@@ -155,19 +171,24 @@ def power_iteration(dictionary: Dictionary, probe: Tensor, steps: int = 1) -> tu
     """
     spans = [d * (k - 1) for d, k in zip(dictionary.dilation, dictionary.weight.shape[2:], strict=True)]
     padding = tuple((0, span) for span in spans)
-    periodic = replace(dictionary, padding=padding, padding_mode="circular")
+    stride, visits = _worst_case(dictionary, None)
+    periodic = replace(dictionary, stride=stride, padding=padding, padding_mode="circular")
     norm = torch.zeros((), dtype=probe.dtype, device=probe.device)
     for _ in range(steps):
         image = periodic.synthesis(periodic.analysis(probe), probe.shape[2:])
         norm = torch.linalg.vector_norm(image)
         probe = image / norm.clamp_min(torch.finfo(image.dtype).tiny)
-    return norm, probe
+    return norm * visits, probe
 
 
 def random_probe(dictionary: Dictionary, points: int = 16) -> Tensor:
-    """A unit-norm start for :func:`power_iteration`, the same for every call (a fixed pseudo-random signal)."""
+    """A unit-norm start for :func:`power_iteration`, the same for every call (a fixed pseudo-random signal).
+
+    In every dimension it has room for ``points`` code positions, and for one where the kernel has one tap:
+    all frequencies are then alike.
+    """
     spans = [d * (k - 1) for d, k in zip(dictionary.dilation, dictionary.weight.shape[2:], strict=True)]
-    size = [max(points, -(-span // s)) * s for s, span in zip(dictionary.stride, spans, strict=True)]
+    size = [max(points if span else 1, -(-span // s)) * s for s, span in zip(dictionary.stride, spans, strict=True)]
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(1, dictionary.signal_channels, *size, generator=generator)
     return F.normalize(probe.flatten(1), dim=1).view_as(probe).to(dictionary.weight)

@@ -81,7 +81,9 @@ def next_iterate(lasso: Lasso, step_size: Tensor, method: str, last: Iterate, re
 
 def _prox(lasso: Lasso, values: Tensor, step_size: Tensor) -> Tensor:
     ridge = lasso.ridge and step_size * lasso.ridge
-    return elastic_net(values, step_size * lasso.penalty, ridge, nonnegative=lasso.nonnegative)
+    # Under autocast the values have a smaller type than λ; the code keeps theirs, whatever the shape of λ.
+    threshold = (step_size * lasso.penalty).to(values.dtype)
+    return elastic_net(values, threshold, ridge, nonnegative=lasso.nonnegative)
 
 
 def unroll(lasso: Lasso, step_size: Tensor, iterations: int, method: str = "fista") -> Tensor:
@@ -109,39 +111,55 @@ def solve(
     Args:
         method: ``"fista"``, ``"ista"`` or ``"heavy_ball"``.
         iterations: how many steps at most, >= 1.
-        tolerance: stop as soon as the relative duality gap of every image is at most this (looked at
-            every ten steps). Not reaching it is no error: ``Solution.gap`` tells.
+        tolerance: an image is done as soon as its relative duality gap is at most this (looked at every ten
+            steps), and the solver when all are. Not reaching it is no error: ``Solution.gap`` tells.
         lipschitz: L >= ‖A‖²; the step size is 1/L. By default :func:`sdnet.lipschitz.fourier_bound`.
         restart: FISTA with adaptive restart, image by image.
         start: the code to start from, instead of zero.
         trace: keep the objective after every step.
 
     Raises:
-        ValueError: for a signal or λ out of range, an unknown method, no iterations.
+        ValueError: for a signal or λ out of range, an unknown method, no iterations, a Lipschitz constant
+            that is not positive, or a start of the wrong shape.
     """
     lasso.check()
+    _check_options(lasso, method, iterations, restart, start)
+    step_size = _step_size(lasso, lipschitz)
+
+    objectives = []
+    iterate = None if start is None else Iterate(start, start)
+    reached: Tensor | None = None
+    for done in range(1, iterations + 1):
+        if iterate is None:
+            code = (iterate := first_iterate(lasso, step_size)).code
+        else:
+            iterate = next_iterate(lasso, step_size, method, iterate, restart)
+            # An image keeps the code it reached the tolerance with, however long the others of its batch take.
+            code = iterate.code if reached is None else torch.where(reached, code, iterate.code)
+        if trace:
+            objectives.append(lasso.objective(code))
+        if tolerance is not None and done % CHECK_EVERY == 0:
+            reached = (lasso.relative_gap(code) <= tolerance).view(-1, *[1] * (code.dim() - 1))
+            if reached.all():
+                break
+    return Solution(code, done, lasso.relative_gap(code), torch.stack(objectives) if trace else None)
+
+
+def _step_size(lasso: Lasso, lipschitz: Tensor | float | None) -> Tensor:
+    if lipschitz is None:
+        lipschitz = fourier_bound(lasso.dictionary, lasso.signal_size)
+    lipschitz = torch.as_tensor(lipschitz, dtype=lasso.signal.dtype, device=lasso.signal.device)
+    if not (lipschitz.isfinite() & (lipschitz > 0)):
+        raise ValueError(f"lipschitz must be finite and > 0, at least ‖A‖²; got {lipschitz.item()}.")
+    return 1 / lipschitz
+
+
+def _check_options(lasso: Lasso, method: str, iterations: int, restart: bool, start: Tensor | None) -> None:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1; got {iterations}.")
     if restart and method != "fista":
         raise ValueError(f"restart belongs to method='fista'; got method={method!r}.")
-    if lipschitz is None:
-        lipschitz = fourier_bound(lasso.dictionary, lasso.signal_size)
-    step_size = 1 / torch.as_tensor(lipschitz, dtype=lasso.signal.dtype, device=lasso.signal.device)
-
-    objectives = []
-    iterate = None if start is None else Iterate(start, start)
-    done = 0
-    while done < iterations:
-        if iterate is None:
-            iterate = first_iterate(lasso, step_size)
-        else:
-            iterate = next_iterate(lasso, step_size, method, iterate, restart)
-        done += 1
-        if trace:
-            objectives.append(lasso.objective(iterate.code))
-        if tolerance is not None and done % CHECK_EVERY == 0 and (lasso.relative_gap(iterate.code) <= tolerance).all():
-            break
-    assert iterate is not None
-    return Solution(iterate.code, done, lasso.relative_gap(iterate.code), torch.stack(objectives) if trace else None)
+    if start is not None and start.shape != lasso.code_shape:
+        raise ValueError(f"start must have the shape of the code, {lasso.code_shape}; got {tuple(start.shape)}.")

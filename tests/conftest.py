@@ -1,0 +1,19 @@
+"""What every test starts from."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    """The same random numbers whatever ran before, and none of a test's reach the next."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def pytest_configure() -> None:
+    # The tests' tensors are tiny: a second thread costs more than it computes.
+    torch.set_num_threads(1)
