@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+DECODE_ERRORS = (UnidentifiedImageError, OSError, SyntaxError)
 Decoded = tuple[Tensor, Tensor]
 
 
@@ -83,7 +84,7 @@ def _decode_cached(root: Path, files: Sequence[tuple[Path, int]]) -> Decoded:
 
 
 def _decode(paths: Sequence[Path]) -> Tensor:
-    size = Image.open(paths[0]).size
+    size = _first_size(paths)
     images = np.empty((len(paths), size[1], size[0], 3), dtype=np.uint8)
     corrupt: list[str] = []
     odd: list[str] = []
@@ -95,7 +96,7 @@ def _decode(paths: Sequence[Path]) -> Tensor:
                     images[index] = np.asarray(image.convert("RGB"))
                 else:
                     odd.append(f"{paths[index]} ({image.size[0]}×{image.size[1]})")
-        except (UnidentifiedImageError, OSError, SyntaxError):
+        except DECODE_ERRORS:
             corrupt.append(str(paths[index]))
 
     with ThreadPoolExecutor() as pool:
@@ -107,3 +108,14 @@ def _decode(paths: Sequence[Path]) -> Tensor:
     if odd:
         raise ValueError(f"{len(odd)} images are not {size[0]}×{size[1]}, the first is {sorted(odd)[0]}; resize them.")
     return torch.from_numpy(images)
+
+
+def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """Width and height of the first image that can be opened; the others must agree with it."""
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                return image.size
+        except DECODE_ERRORS:
+            continue
+    raise ValueError(f"none of the {len(paths)} images below {paths[0].parent.parent} can be opened; replace them.")

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 import sdnet
+from sdnet.training.recipes import PRESETS
 
 SCHEMA = 1
 
@@ -155,13 +156,28 @@ def read(*folders: Path) -> list[Record]:
     return sorted(records, key=lambda record: record.started)
 
 
+CELL_COLUMNS = (
+    *("experiment", "arch", "dataset", "preset", "width", "epochs", "precision", "seed", "paper_scale"),
+    *("started", "metric", "split", "value", "n"),
+)
+"""Columns that :func:`cells` has even if no record fills them."""
+
+
 def cells(records: Iterable[Record]) -> pd.DataFrame:
-    """One row per result: its fields, the configuration's (``recipe`` left out), and where it comes from."""
+    """One row per result: the configuration's fields, the result's own, and where it comes from.
+
+    Of the recipe only ``width`` and ``epochs`` are kept, and ``paper_scale``: whether network and recipe are the
+    paper's, unchanged.
+    """
     rows = []
     for record in records:
-        config = {key: value for key, value in record.config.items() if key != "recipe"}
+        config = {key: value for key, value in record.config.items() if key not in ("recipe", "network")}
+        recipe = record.config.get("recipe", {})
         origin = {
             "experiment": record.experiment,
+            "width": recipe.get("width"),
+            "epochs": recipe.get("epochs"),
+            "paper_scale": _is_paper_scale(record.config),
             "config_hash": record.config_hash,
             "data_hash": record.data_hash,
             "commit": record.code.get("commit"),
@@ -169,4 +185,13 @@ def cells(records: Iterable[Record]) -> pd.DataFrame:
             "started": record.started,
         }
         rows += [{**config, **origin, **result} for result in record.results]
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *frame.columns])))
+
+
+def _is_paper_scale(config: dict[str, Any]) -> bool:
+    preset = config.get("preset", "")
+    if not preset.startswith("paper"):
+        return False
+    numbers = json.loads(json.dumps(asdict(PRESETS[preset])))
+    return config.get("recipe") == numbers and not config.get("network") and not config.get("hold_out")

@@ -17,7 +17,7 @@ from sdnet.experiments.ledger import Record
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.training import loop
-from sdnet.training.checkpoint import read_network, save_network
+from sdnet.training.checkpoint import save_network
 from sdnet.training.progress import duration
 from sdnet.training.recipes import Recipe, recipe
 
@@ -144,7 +144,7 @@ def run(
     model = training.build(len(data.classes))
     mean, std = data.channel_statistics()
     model.normalize.set(mean, std)
-    model = model.to(place, memory_format=torch.channels_last)
+    model = model.to(place).to(memory_format=torch.channels_last)
     precision = loop.best_precision(place) if training.precision == "auto" else training.precision
     print(announcement(training, data, model, place, precision))
 
@@ -180,14 +180,17 @@ def run(
 
 
 def announcement(training: Training, data: Dataset, model: nn.Module, device: torch.device, precision: str) -> str:
-    """What is about to happen and about how long it takes, in two lines."""
+    """What is about to happen and about how long it takes."""
     seconds = loop.estimated_seconds(model, data.train, training.recipe, precision)
     what = training.recipe
+    size = f"width {what.width}, {models.parameter_count(model):,} parameters"
+    images = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test images"
     return (
-        f"{training.arch} (width {what.width}, {models.parameter_count(model):,} parameters) on {data.name}: "
-        f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test images\n"
+        f"{training.arch} ({size})\n"
+        f"on {data.name}: {images}\n"
         f"recipe {training.preset!r}: {what.epochs} epochs of SGD, batch {what.batch_size}, lr {what.lr}, {precision}, "
-        f"seed {training.seed}; about {duration(seconds)} on {device.type}"
+        f"seed {training.seed}\n"
+        f"about {duration(seconds)} on {device.type}"
     )
 
 
@@ -211,18 +214,3 @@ def _require_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ValueError(f"cannot write to {folder} ({error.strerror}); choose another output folder.") from error
-
-
-def load_network(path: str | os.PathLike[str]) -> tuple[ResNet, dict[str, Any]]:
-    """A trained network in eval mode, and its description (``training`` configuration and ``classes``).
-
-    Raises:
-        ValueError: if ``path`` is not a network that :func:`run` saved.
-    """
-    state, description = read_network(Path(path))
-    config = dict(description["training"])
-    numbers = config.pop("recipe")
-    saved = Training(**config, recipe=Recipe(**{**numbers, "milestones": tuple(numbers["milestones"])}))
-    model = saved.build(len(description["classes"]))
-    model.load_state_dict(state)
-    return model.eval(), description

@@ -78,8 +78,10 @@ def build(
     if stem not in STEMS:
         raise ValueError(unknown_name("stem", stem, STEMS))
     architecture = ARCHITECTURES[arch]
-    layer = partial(CSCConv2d, **csc)
     sparse = architecture.csc != "none"
+    if csc and not sparse:
+        raise ValueError(f"{', '.join(csc)} belong to CSC layers; {arch} has none. Choose an sdnet or leave them out.")
+    layer = partial(CSCConv2d, **csc)
     return ResNet(
         architecture.depths,
         num_classes,

@@ -1,0 +1,103 @@
+"""The command line: ``python -m sdnet``."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import torch
+
+from sdnet import models
+from sdnet.experiments import train as experiment
+from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
+from sdnet.experiments.precision import record_precision
+from sdnet.experiments.sizes import record_sizes
+from sdnet.training.loop import Diverged, best_device
+from sdnet.training.recipes import PRESETS
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Train and measure networks of convolutional sparse coding layers."""
+
+
+@main.command()
+@click.option("--arch", default="sdnet18", show_default=True, help=f"One of {', '.join(models.names())}.")
+@click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
+@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(PRESETS)}.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--epochs", type=int, help="Instead of the preset's.")
+@click.option("--batch-size", type=int, help="Instead of the preset's.")
+@click.option("--lr", type=float, help="Instead of the preset's.")
+@click.option("--width", type=int, help="Channels of the first stage; 64 in the paper.")
+@click.option("--lam", type=float, help="λ of the CSC layers; 0.1 in the paper.")
+@click.option("--iterations", type=int, help="FISTA steps of the CSC layers; 2 in the paper.")
+@click.option("--shortcut/--no-shortcut", default=None, help="Residual connections.")
+@click.option("--hold-out", type=float, help="Fraction of the training images kept for validation.")
+@click.option("--precision", help="fp32, bf16, or auto.")
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def train(
+    arch: str,
+    dataset: str,
+    preset: str,
+    seed: int,
+    data_root: str | None,
+    output: str | None,
+    device: str | None,
+    **changes: Any,
+) -> None:
+    """Train one network and record the run; the same as notebook 04, without Jupyter.
+
+    Interrupted, it goes on from the last finished epoch when started again with the same options.
+    """
+
+    def job() -> None:
+        run = experiment.training(arch, dataset, preset, seed=seed, **changes)
+        experiment.run(run, data_root=data_root, output=output, device=device)
+
+    _in_one_sentence(job)
+
+
+@main.command()
+def sizes() -> None:
+    """Count the parameters of the paper's networks and record them."""
+    click.echo(f"Ledger row: {record_sizes()}")
+
+
+@main.command()
+@click.argument("network", type=click.Path())
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def precision(network: str, data_root: str | None, device: str | None) -> None:
+    """Compare bfloat16 with float32 inside a trained NETWORK (a file that `train` left) and record it."""
+    _in_one_sentence(lambda: click.echo(f"Ledger row: {record_precision(network, data_root, device)}"))
+
+
+@main.group()
+def bench() -> None:
+    """Measure speed as ratios, side by side in one process."""
+
+
+@bench.command()
+@click.option("--stem", type=click.Choice(list(STEMS)), multiple=True, default=list(STEMS), show_default=True)
+@click.option("--compiled/--eager", default=False, show_default=True)
+@click.option("--repeats", default=20, show_default=True)
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def csc(stem: tuple[str, ...], compiled: bool, repeats: int, device: str | None) -> None:
+    """The CSC layer against nn.Conv2d, per number of FISTA iterations."""
+    place = torch.device(device) if device else best_device()
+    for name in stem:
+        kernel, stride, batch, size = STEMS[name]
+        how = "compiled" if compiled else "eager"
+        what = f"{name} stem, 3 → 64, {kernel}×{kernel}, stride {stride}, {batch} images of {size}×{size}, {how}"
+        for mode, timings in benchmark_layer(name, place, compiled=compiled, repeats=repeats).items():
+            click.echo(f"{what}, {mode}\n{format_ratios(timings)}")
+
+
+def _in_one_sentence(job: Callable[[], object]) -> None:
+    """Show what went wrong with the input as one sentence, not as a traceback."""
+    try:
+        job()
+    except (ValueError, Diverged) as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,100 @@
+"""Benchmarks: ratios of times measured side by side, interleaved in one process."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from sdnet.layers import CSCConv2d
+
+STEMS = {"cifar": (3, 1, 128, 32), "imagenet": (7, 2, 8, 224)}
+"""Kernel, stride, images per batch and image size of the two stems (3 → 64 channels)."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median and quartiles of one case, in seconds."""
+
+    name: str
+    median: float
+    low: float
+    high: float
+
+
+def interleaved(cases: Mapping[str, Callable[[], object]], device: torch.device, repeats: int = 20) -> list[Timing]:
+    """Time every case ``repeats`` times, taking turns, so that whatever else happens happens to all of them.
+
+    Each case runs twice before it counts, which leaves compilation out.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in range(repeats + 2):
+        for name, case in cases.items():
+            _wait(device)
+            start = time.perf_counter()
+            case()
+            _wait(device)
+            if turn >= 2:
+                seconds[name].append(time.perf_counter() - start)
+    timings = []
+    for name, values in seconds.items():
+        low, median, high = statistics.quantiles(values, n=4)
+        timings.append(Timing(name, median, low, high))
+    return timings
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _forward(layer: Callable[[Tensor], Tensor], images: Tensor) -> None:
+    with torch.no_grad():
+        layer(images)
+
+
+def _forward_backward(layer: Callable[[Tensor], Tensor], images: Tensor) -> None:
+    layer(images).sum().backward()
+
+
+def benchmark_layer(
+    stem: str,
+    device: torch.device,
+    *,
+    iterations: tuple[int, ...] = (1, 2, 4, 8),
+    compiled: bool = False,
+    repeats: int = 20,
+) -> dict[str, list[Timing]]:
+    """The CSC layer against ``nn.Conv2d`` as a stem, per number of iterations.
+
+    Returns timings of ``"forward"`` and of ``"forward + backward"``; the first of each is the convolution's.
+    """
+    kernel, stride, batch, size = STEMS[stem]
+    images = torch.randn(batch, 3, size, size, device=device, requires_grad=True)
+    layers: dict[str, nn.Module] = {"nn.Conv2d": nn.Conv2d(3, 64, kernel, stride, kernel // 2, bias=False)}
+    for count in iterations:
+        layers[f"CSC, n = {count}"] = CSCConv2d(3, 64, kernel, stride, kernel // 2, iterations=count)
+    calls: dict[str, Callable[[Tensor], Tensor]] = {name: layer.to(device) for name, layer in layers.items()}
+    if compiled:
+        calls = {name: torch.compile(call, fullgraph=True) for name, call in calls.items()}
+    modes: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], None]] = {
+        "forward": _forward,
+        "forward + backward": _forward_backward,
+    }
+    return {
+        mode: interleaved({name: partial(run, call, images) for name, call in calls.items()}, device, repeats)
+        for mode, run in modes.items()
+    }
+
+
+def format_ratios(timings: list[Timing]) -> str:
+    """One line per case: its median time as a multiple of the first case's, with the quartiles."""
+    base = timings[0].median
+    lines = []
+    for case in timings:
+        ratio, spread = case.median / base, f"({case.low / base:.2f} – {case.high / base:.2f})"
+        lines.append(f"  {case.name:<12} {ratio:6.2f} × {spread:<16} {1e3 * case.median:9.2f} ms")
+    return "\n".join(lines)

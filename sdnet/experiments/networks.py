@@ -1,0 +1,51 @@
+"""Trained networks: those in the repository (``data/networks``), by name, and anybody's own, by path."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdnet.experiments.ledger import repository_data
+from sdnet.experiments.train import Training
+from sdnet.models.resnet import ResNet
+from sdnet.names import unknown_name
+from sdnet.training.checkpoint import read_network
+from sdnet.training.recipes import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A trained network in eval mode, with the declaration of its training and the names of its classes."""
+
+    model: ResNet
+    training: Training
+    classes: tuple[str, ...]
+
+
+def names() -> list[str]:
+    """The networks in the repository."""
+    return sorted(path.stem for path in (repository_data() / "networks").glob("*.safetensors"))
+
+
+def load(network: str | os.PathLike[str]) -> Network:
+    """Load a trained network by name (see :func:`names`), or from a file that a training run left.
+
+    Raises:
+        ValueError: if there is no such network; the message lists the names that exist.
+    """
+    path = Path(network).expanduser()
+    if path.suffix != ".safetensors":
+        if str(network) not in names():
+            raise ValueError(unknown_name("network", network, names()) + " Or give the path of a .safetensors file.")
+        path = repository_data() / "networks" / f"{network}.safetensors"
+    state, description = read_network(path)
+    training = _declaration(description["training"])
+    model = training.build(len(description["classes"]))
+    model.load_state_dict(state)
+    return Network(model.eval(), training, tuple(description["classes"]))
+
+
+def _declaration(config: dict[str, Any]) -> Training:
+    numbers = config["recipe"]
+    recipe = Recipe(**{**numbers, "milestones": tuple(numbers["milestones"])})
+    return Training(**{**config, "recipe": recipe})

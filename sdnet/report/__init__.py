@@ -1,0 +1,1 @@
+"""From the ledger to tables and figures. Reads ``data/``, never a network."""

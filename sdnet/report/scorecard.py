@@ -1,0 +1,133 @@
+"""The scorecard: every cell of the paper's Table 1 beside what was measured, with a status."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sdnet.experiments import ledger
+from sdnet.names import unknown_name
+
+STAND_INS = {"cifar10": ("cifar10-jpeg",)}
+"""Data that may stand in for a data set of the paper; what is measured on them counts as scaled down."""
+
+FULL_WIDTH = 64
+UNITS = {"parameters": 1e-6, "top1": 100.0}
+"""Factor from the ledger's unit to the one that the paper prints."""
+
+TOLERANCE = {"parameters": 0.05, "top1": 0.3}
+"""Largest difference that counts as reproduced, in printed units: half the last digit of the model size, and
+0.3 points of accuracy, the margin within which claim C1 calls two networks on par."""
+
+STATUSES = ("reproduced", "differs", "scaled down", "not run")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The cells that answer one number of the paper: their mean, how many seeds, and at what scale."""
+
+    value: float
+    seeds: int
+    scale: str
+    full: bool
+
+
+def paper_table(number: int) -> pd.DataFrame:
+    """Table 1–5 as the paper prints it, one row per cell (``data/paper``).
+
+    Raises:
+        ValueError: for another number.
+    """
+    tables = {str(n): ledger.repository_data() / "paper" / f"table{n}.csv" for n in range(1, 6)}
+    if str(number) not in tables:
+        raise ValueError(unknown_name("table", number, tables))
+    return pd.read_csv(tables[str(number)], keep_default_na=False)
+
+
+def table1(cells: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 joined with the ledger: the paper's columns plus ``measured``, ``seeds``, ``scale`` and ``status``.
+
+    Args:
+        cells: from :func:`sdnet.experiments.ledger.cells`.
+    """
+    joined = paper_table(1)
+    answers = [
+        find(cells, dataset, arch, metric)
+        for dataset, arch, metric in zip(joined["dataset"], joined["arch"], joined["metric"], strict=True)
+    ]
+    joined["measured"] = [answer.value if answer else None for answer in answers]
+    joined["seeds"] = [answer.seeds if answer else 0 for answer in answers]
+    joined["scale"] = [answer.scale if answer else "" for answer in answers]
+    joined["status"] = [
+        status(metric, printed, answer)
+        for metric, printed, answer in zip(joined["metric"], joined["value"], answers, strict=True)
+    ]
+    return joined
+
+
+def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured | None:
+    """The measured value for one cell of the paper: the largest scale at which it was run, mean over seeds.
+
+    Of repeated runs with one configuration and seed the latest counts.
+    """
+    names = (dataset, *STAND_INS.get(dataset, ()))
+    chosen = cells[cells["dataset"].isin(names) & (cells["arch"] == arch) & (cells["metric"] == metric)]
+    chosen = chosen[chosen["split"].fillna("test") == "test"]
+    if chosen.empty:
+        return None
+    chosen = chosen.assign(full=(chosen["dataset"] == dataset) & chosen["paper_scale"])
+    largest = chosen.sort_values(["full", "width", "epochs", "started"]).iloc[-1]
+    same = chosen[(chosen["width"] == largest["width"]) & (chosen["epochs"] == largest["epochs"])]
+    same = same[same["dataset"] == largest["dataset"]].drop_duplicates("seed", keep="last")
+    scale = "" if largest["full"] else f"{largest['dataset']}, width {largest['width']}, {largest['epochs']} epochs"
+    value = float(same["value"].mean()) * UNITS.get(metric, 1.0)
+    return Measured(value, len(same), scale, bool(largest["full"]))
+
+
+def status(metric: str, printed: float, answer: Measured | None) -> str:
+    """``not run``, ``scaled down``, or at the paper's scale ``reproduced`` or ``differs``.
+
+    Memory and speed depend on the machine; without a tolerance they stay ``scaled down`` on any other.
+    """
+    if answer is None:
+        return "not run"
+    tolerance = TOLERANCE.get(metric)
+    if not answer.full or tolerance is None:
+        return "scaled down"
+    return "reproduced" if abs(answer.value - printed) <= tolerance + 1e-9 else "differs"
+
+
+def comparison(cells: pd.DataFrame, arch: str, baseline: str) -> pd.DataFrame:
+    """Test accuracy of two networks wherever both were trained alike: same data, width, recipe and precision.
+
+    Returns one row per setting: accuracies (mean over seeds, in points), their difference, and half the width of
+    its 95 % interval. With one seed the interval reflects the number of test images only (independent binomials).
+    """
+    chosen = cells[(cells["metric"] == "top1") & (cells["split"] == "test") & cells["arch"].isin([arch, baseline])]
+    setting = ["dataset", "preset", "width", "epochs", "precision"]
+    chosen = chosen.sort_values("started").drop_duplicates([*setting, "arch", "seed"], keep="last")
+    rows = []
+    for values, group in chosen.groupby(setting):
+        by_arch = {name: part["value"] for name, part in group.groupby("arch")}
+        if set(by_arch) != {arch, baseline}:
+            continue
+        means = {name: part.mean() for name, part in by_arch.items()}
+        images = int(group["n"].iloc[0])
+        variance = sum(_variance(part, images) for part in by_arch.values())
+        rows.append(
+            {
+                **dict(zip(setting, values, strict=True)),
+                "seeds": min(len(part) for part in by_arch.values()),
+                arch: 100 * means[arch],
+                baseline: 100 * means[baseline],
+                "difference": 100 * (means[arch] - means[baseline]),
+                "interval": 196 * variance**0.5,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _variance(accuracies: "pd.Series[float]", images: int) -> float:
+    """Variance of a mean accuracy: over seeds if there are several, else of a binomial proportion."""
+    if len(accuracies) > 1:
+        return float(accuracies.var()) / len(accuracies)
+    return float(accuracies.iloc[0] * (1 - accuracies.iloc[0])) / images

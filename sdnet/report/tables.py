@@ -1,0 +1,106 @@
+"""Tables for the pages of the book, as HTML that looks the same on every machine."""
+
+import html
+from collections.abc import Iterable
+
+import pandas as pd
+from IPython.display import HTML
+from scipy.stats import binomtest
+
+from sdnet.experiments.ledger import Record
+from sdnet.report.scorecard import STATUSES, comparison
+
+COLOURS = {"reproduced": "#009E73", "differs": "#D55E00", "scaled down": "#0072B2", "not run": "#8a9099"}
+DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
+PRINTED_DIGITS = {"parameters": 1, "top1": 2, "train_memory": 1, "train_images_per_second": 0}
+DIGITS = {"parameters": 2, "top1": 2, "train_memory": 1, "train_images_per_second": 0}
+
+
+def chip(status: str) -> str:
+    """A status as a small coloured label."""
+    colour = COLOURS[status]
+    return (
+        f'<span style="color:{colour};border:1px solid {colour};border-radius:0.7em;padding:0 0.5em;'
+        f'font-size:0.78em;white-space:nowrap">{status}</span>'
+    )
+
+
+def show_scorecard(table: pd.DataFrame) -> HTML:
+    """Table 1 as a scorecard: in every cell the paper's number, the measured one, and the status."""
+    counts = table["status"].value_counts()
+    legend = " ".join(f"{chip(status)} {counts.get(status, 0)}" for status in STATUSES)
+    texts = [_cell(**{str(name): value for name, value in row.items()}) for row in table.to_dict("records")]
+    cells = table.assign(text=texts, dataset=table["dataset"].map(DATASETS))
+    order = list(dict.fromkeys(table["column"]))
+    wide = cells.pivot_table(index=["dataset", "row"], columns="column", values="text", aggfunc="first", sort=False)
+    wide = wide[order].reset_index().rename(columns={"dataset": "", "row": "network"})
+    wide[""] = wide[""].where(wide[""] != wide[""].shift(), "")
+    return _page(wide, legend, "scorecard")
+
+
+def _cell(
+    metric: str, unit: str, value: float, measured: float, status: str, seeds: int, scale: str, **_: object
+) -> str:
+    digits, space = DIGITS[metric], "" if unit in ("%", "M") else " "
+    printed = f"paper {value:.{PRINTED_DIGITS[metric]}f}{space}{unit}"
+    printed = f'<span style="opacity:0.75">{printed}</span><br>'
+    if status == "not run":
+        return printed + chip(status)
+    title = html.escape(f"{scale or 'at the scale of the paper'}, {seeds} seed{'s' * (seeds > 1)}")
+    return printed + f'<span title="{title}"><b>{measured:.{digits}f}{space}{unit}</b> {chip(status)}</span>'
+
+
+def show_runs(records: Iterable[Record]) -> HTML:
+    """Training runs with what their numbers depend on: one row per record, test accuracy with its 95 % interval.
+
+    The interval (Wilson) speaks of the finite number of test images, not of the choice of the seed.
+    """
+    rows = []
+    for record in records:
+        top1 = next(r for r in record.results if r["metric"] == "top1" and r["split"] == "test")
+        low, high = binomtest(round(top1["value"] * top1["n"]), top1["n"]).proportion_ci(method="wilson")
+        recipe = record.config["recipe"]
+        rows.append(
+            {
+                "network": record.config["arch"],
+                "data": record.config["dataset"],
+                "width": recipe["width"],
+                "epochs": recipe["epochs"],
+                "seed": record.config["seed"],
+                "test accuracy": f"<b>{top1['value']:.2%}</b> ({low:.1%} – {high:.1%})",
+                "images": f"{top1['n']:,}",
+                "precision": record.config["precision"],
+                "commit": (record.code["commit"] or "?")[:7] + ("*" if record.code["dirty"] else ""),
+                "data hash": (record.data_hash or "")[:7],
+            }
+        )
+    if not rows:
+        return HTML("<p>No training run yet: <b>not run</b>.</p>")
+    return _page(pd.DataFrame(rows), "", "runs")
+
+
+def _page(table: pd.DataFrame, caption: str, identity: str) -> HTML:
+    styler = table.style.hide(axis="index").set_uuid(identity).set_table_styles(
+        [
+            {"selector": "", "props": "border-collapse:collapse;font-size:0.88em;width:100%"},
+            {"selector": "th", "props": "text-align:left;padding:0.4em 0.7em;border-bottom:2px solid currentColor"},
+            {"selector": "td", "props": "text-align:left;padding:0.35em 0.7em;line-height:1.5;vertical-align:top;"
+             "border-bottom:1px solid #8a909944"},
+        ]
+    )  # fmt: skip
+    heading = f'<p style="margin:0 0 0.6em">{caption}</p>' if caption else ""
+    return HTML(f'{heading}<div style="overflow-x:auto">{styler.to_html()}</div>')
+
+
+def show_comparison(cells: pd.DataFrame, arch: str, baseline: str) -> HTML:
+    """Two networks side by side wherever they were trained alike (see :func:`sdnet.report.scorecard.comparison`)."""
+    table = comparison(cells, arch, baseline)
+    if table.empty:
+        return HTML(f"<p>{arch} and {baseline} have not been trained alike yet: <b>not run</b>.</p>")
+    for name in (arch, baseline):
+        table[name] = table[name].map("{:.2f} %".format)
+    table["difference"] = [
+        f"<b>{difference:+.2f}</b> ± {interval:.2f} points"
+        for difference, interval in zip(table["difference"], table.pop("interval"), strict=True)
+    ]
+    return _page(table.rename(columns={"dataset": "data"}), "", "comparison")

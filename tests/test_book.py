@@ -1,0 +1,127 @@
+"""The notebooks as files: thin, complete, without errors; and the guard against misspelt parameters."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from sdnet.notebook import assigned_names, check_injected
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_valid_and_thin(path: Path) -> None:
+    nbformat.validate(nbformat.read(path, as_version=4))
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda), "definitions belong in sdnet/"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_with_outputs_and_without_errors(path: Path) -> None:
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs
+    assert not [output for output in outputs if output.output_type == "error"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_name_no_machine(path: Path) -> None:
+    text = path.read_text()
+    assert "/home/" not in text
+    assert str(ROOT) not in text
+    metadata = json.loads(text)["metadata"]
+    assert metadata["kernelspec"]["name"] == "python3"
+    assert "papermill" not in metadata
+
+
+def test_every_page_of_the_contents_exists_and_every_notebook_is_a_page() -> None:
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    pages = [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+    for page in pages:
+        assert list((ROOT / "book").glob(f"{page}.*")), page
+    assert {path.stem for path in NOTEBOOKS} <= set(pages)
+
+
+def test_the_configuration_has_the_keys_the_book_relies_on() -> None:
+    """Jupyter Book accepts misspelt keys in silence."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert config["only_build_toc_files"] is True
+    assert config["execute"]["execute_notebooks"] == "off"
+    sphinx = config["sphinx"]["config"]
+    assert (ROOT / "book" / sphinx["html_static_path"][0] / sphinx["mathjax_path"]).is_file()
+    assert sphinx["nb_ipywidgets_js"] == {}
+    assert sphinx["nb_merge_streams"] is True
+    for name in config["bibtex_bibfiles"]:
+        assert (ROOT / "book" / name).is_file()
+
+
+def test_assigned_names() -> None:
+    assert assigned_names("import os\na = 1\nb: int = 2\nprint(a)\n") == ["a", "b"]
+
+
+def test_the_guard_refuses_what_the_notebook_does_not_have() -> None:
+    declared = 'arch = "sdnet18"\nseed = 0'
+    check_injected(["", "import os", declared])
+    check_injected(["", declared, '# Parameters\narch = "resnet18"'])
+    with pytest.raises(ValueError, match=r"parameter 'sed' does not exist. Did you mean 'seed'. Available: arch, seed"):
+        check_injected(["", declared, "# Parameters\nsed = 1"])
+
+
+def papermill(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(ROOT / "book" / "04_train_cifar.ipynb")]
+    environment = {**os.environ, "SDNET_OUTPUT": str(cwd / "outputs"), "SDNET_LEDGER": str(cwd / "ledger")}
+    return subprocess.run(
+        [*command, str(cwd / "out.ipynb"), *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def test_papermill_refuses_a_misspelt_parameter(tmp_path: Path) -> None:
+    done = papermill("-p", "archh", "sdnet34", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "parameter 'archh' does not exist. Did you mean 'arch'?" in done.stderr
+
+
+def test_papermill_refuses_an_unknown_architecture(tmp_path: Path) -> None:
+    done = papermill("-p", "arch", "sdnet81", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "arch 'sdnet81' does not exist. Did you mean 'sdnet18'?" in done.stderr
+
+
+def test_the_notebooks_default_is_the_paper() -> None:
+    """Without the environment of the test run, notebook 04 trains SDNet-18 on CIFAR-10 with the paper's recipe."""
+    (cell,) = [
+        cell
+        for cell in code_cells(ROOT / "book" / "04_train_cifar.ipynb")
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    environment = {name: os.environ.pop(name) for name in ("SDNET_PRESET", "SDNET_DATASET") if name in os.environ}
+    try:
+        values: dict[str, object] = {}
+        exec(cell.source, values)
+    finally:
+        os.environ.update(environment)
+    assert (values["arch"], values["dataset"], values["preset"]) == ("sdnet18", "cifar10", "paper")
+
+
+@pytest.mark.slow
+def test_papermill_trains_digits_to_95_percent(tmp_path: Path) -> None:
+    done = papermill("-p", "arch", "sdnet18", "-p", "dataset", "digits", "-p", "preset", "smoke", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "ledger").glob("*.json")
+    top1 = json.loads(record.read_text())["results"][0]
+    assert top1["metric"] == "top1"
+    assert top1["value"] >= 0.95

@@ -1,0 +1,151 @@
+"""From the ledger to tables: the paper's numbers, the join, the statuses."""
+
+import pandas as pd
+import pytest
+
+from sdnet import models
+from sdnet.experiments import ledger
+from sdnet.report import scorecard, tables
+from sdnet.report.training import learning_curves
+from sdnet.training.recipes import PRESETS
+
+
+def cell(**changes: object) -> dict[str, object]:
+    base = {
+        "arch": "sdnet18", "dataset": "cifar10", "preset": "paper", "width": 64, "epochs": 220, "paper_scale": True,
+        "precision": "fp32", "seed": 0, "metric": "top1", "split": "test", "value": 0.952, "n": 10000,
+        "started": "2026",
+    }  # fmt: skip
+    return {**base, **changes}
+
+
+def test_the_papers_tables_are_complete() -> None:
+    sizes = {number: len(scorecard.paper_table(number)) for number in range(1, 6)}
+    assert sizes == {1: 19 * 4, 2: 5 * 5, 3: 4 * 7 - 3, 4: 3 * 2, 5: 3 * 4}
+    with pytest.raises(ValueError, match="table 6 does not exist"):
+        scorecard.paper_table(6)
+
+
+def test_spot_checks_against_the_printed_tables() -> None:
+    one, two, three, four, five = (scorecard.paper_table(number) for number in range(1, 6))
+
+    def value(table: pd.DataFrame, **where: object) -> float:
+        for column, wanted in where.items():
+            table = table[table[column] == wanted]
+        assert len(table) == 1
+        return float(table["value"].iloc[0])
+
+    assert value(one, dataset="cifar100", arch="scn", metric="top1") == 80.07
+    assert value(one, dataset="imagenet", arch="sdnet18", metric="train_memory") == 37.6
+    assert value(two, arch="sdnet18", policy="residual_fit", severity=3, metric="top1") == 61.38
+    assert value(three, dataset="imagenet-c", arch="sdnet18", policy="fixed", corruption="shot_noise") == 23.97
+    assert value(four, policy="tuned", norm="l2") == 62.80
+    assert value(five, iterations=8, corruption="impulse_noise") == 25.69
+
+
+def test_table2_averages_to_table3() -> None:
+    """The paper's Gaussian column of Table 3 is the mean of its Table 2, up to rounding."""
+    two, three = scorecard.paper_table(2), scorecard.paper_table(3)
+    two = two[two["metric"] == "top1"]
+    means = two.groupby("row")["value"].mean()
+    gaussian = three[(three["corruption"] == "gaussian_noise") & (three["dataset"] == "cifar10-c")]
+    for row, value in zip(gaussian["row"], gaussian["value"], strict=True):
+        assert means[row] == pytest.approx(value, abs=0.011)
+
+
+def test_every_trainable_row_of_table1_is_in_the_registry() -> None:
+    known = set(scorecard.paper_table(1)["arch"]) & set(models.names())
+    assert known == {"resnet18", "resnet34", "sdnet18", "sdnet34"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "measured"),
+    [
+        ({"value": 0.9521}, "reproduced", 95.21),
+        ({"value": 0.94}, "differs", 94.0),
+        ({"width": 16, "paper_scale": False}, "scaled down", 95.2),
+        ({"dataset": "cifar10-jpeg"}, "scaled down", 95.2),
+        ({"dataset": "digits"}, "not run", None),
+        ({"split": "validation"}, "not run", None),
+    ],
+)
+def test_statuses(changes: dict[str, object], status: str, measured: float | None) -> None:
+    cells = pd.DataFrame([cell(**changes)])
+    table = scorecard.table1(cells)
+    row = table[(table["dataset"] == "cifar10") & (table["arch"] == "sdnet18") & (table["metric"] == "top1")].iloc[0]
+    assert row["status"] == status
+    if measured is not None:
+        assert row["measured"] == pytest.approx(measured)
+    assert (table.drop(row.name)["status"] == "not run").all()
+
+
+def test_the_largest_scale_counts_and_seeds_are_averaged() -> None:
+    cells = pd.DataFrame(
+        [
+            cell(width=16, paper_scale=False, value=0.99),
+            cell(seed=0, value=0.90),
+            cell(seed=0, value=0.94, started="2027"),
+            cell(seed=1, value=0.96),
+        ]
+    )
+    answer = scorecard.find(cells, "cifar10", "sdnet18", "top1")
+    assert answer is not None
+    assert (answer.value, answer.seeds, answer.full) == (pytest.approx(95.0), 2, True)
+
+
+def test_an_empty_ledger_gives_an_honest_scorecard() -> None:
+    table = scorecard.table1(ledger.cells([]))
+    assert (table["status"] == "not run").all()
+    assert "not run" in tables.show_scorecard(table).data
+    assert "not run" in tables.show_runs([]).data
+    assert "not run" in tables.show_comparison(ledger.cells([]), "sdnet18", "resnet18").data
+
+
+def test_comparison_pairs_runs_of_one_setting() -> None:
+    cells = pd.DataFrame(
+        [
+            cell(value=0.95), cell(arch="resnet18", value=0.94),
+            cell(value=0.80, width=16), cell(arch="resnet18", value=0.81, width=32),
+        ]
+    )  # fmt: skip
+    table = scorecard.comparison(cells, "sdnet18", "resnet18")
+    assert len(table) == 1
+    assert table["difference"].iloc[0] == pytest.approx(1.0)
+    expected = 1.96 * ((0.95 * 0.05 + 0.94 * 0.06) / 10000) ** 0.5
+    assert table["interval"].iloc[0] == pytest.approx(100 * expected)
+
+
+def test_scorecard_html_is_the_same_every_time() -> None:
+    table = scorecard.table1(pd.DataFrame([cell()]))
+    first, second = tables.show_scorecard(table).data, tables.show_scorecard(table).data
+    assert first == second
+    assert "<b>95.20%</b>" in first
+    assert "reproduced" in first
+
+
+def test_learning_curves_draw_the_ledger() -> None:
+    record = ledger.new_record(
+        experiment="train", config={"arch": "sdnet18", "seed": 0}, data_hash="", device={}, seconds=1.0, results=[],
+        history=[{"epoch": e, "loss": 1 / e, "train_accuracy": 1 - 0.1 / e} for e in (1, 2, 3)],
+    )  # fmt: skip
+    figure = learning_curves([record])
+    (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata())]
+    assert line.get_ydata() == pytest.approx([1, 1 / 2, 1 / 3])
+
+
+def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
+    from sdnet.experiments.train import training
+
+    def scale(**changes: object) -> bool:
+        config = training("sdnet18", "cifar10", "paper", **changes).config
+        record = ledger.new_record(
+            experiment="train", config=config, data_hash="", device={}, seconds=1.0, results=[{"metric": "top1"}]
+        )
+        return bool(ledger.cells([record])["paper_scale"].iloc[0])
+
+    assert scale()
+    assert scale(seed=3)
+    assert not scale(epochs=219)
+    assert not scale(lam=0.2)
+    assert not scale(hold_out=0.1)
+    assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}
