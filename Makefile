@@ -1,0 +1,58 @@
+# make book and make test need Linux, git, make and Python >= 3.11; everything else they install into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NOTEBOOKS := $(sort $(wildcard book/*.ipynb))
+EXECUTED := _build/source
+
+# The notebooks' own size is the smallest, and their runs stay out of data/runs. Paths are seen from book/.
+NOTEBOOK_ENV := SDNET_PRESET=smoke SDNET_DATASET=digits SDNET_OUTPUT=../_build/outputs SDNET_LEDGER=../_build/ledger
+
+.DEFAULT_GOAL := help
+.PHONY: help book notebooks test test-slow nbval lint clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml
+	@echo "Setting up $(VENV): PyTorch is large, this takes a few minutes the first time."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; say which with make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --progress-bar on --editable '.[test]'
+	touch $@
+
+book: $(READY) ## train the smallest network, re-execute every notebook, build the book
+	rm -rf $(EXECUTED) && mkdir -p $(EXECUTED)
+	cp -R book/. $(EXECUTED)
+	@for notebook in $(NOTEBOOKS); do \
+	    echo "Executing $$notebook"; \
+	    $(NOTEBOOK_ENV) $(BIN)/papermill --cwd book --no-progress-bar --log-level WARNING \
+	        $$notebook $(EXECUTED)/$${notebook#book/} || exit 1; \
+	done
+	$(BIN)/jupyter-book build $(EXECUTED) --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -W -n --keep-going --quiet
+	@echo "Open $(CURDIR)/_build/html/index.html"
+
+notebooks: $(READY) ## renew the outputs that stand in the notebooks
+	$(NOTEBOOK_ENV) $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	    --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+
+test: lint $(READY) ## run everything: lint, types, unit tests, notebooks
+	$(BIN)/python -m pytest -m "not slow" tests
+	$(MAKE) nbval
+
+nbval: $(READY) ## re-run the notebooks and compare their outputs with the committed ones
+	$(NOTEBOOK_ENV) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	    --nbval-sanitize-with tests/nbval.cfg -p no:warnings $(NOTEBOOKS)
+
+test-slow: $(READY) ## run the slow tests only
+	$(BIN)/python -m pytest -m slow tests
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove everything that was built, the environment included
+	rm -rf _build $(VENV) .mypy_cache .ruff_cache .pytest_cache
