@@ -61,13 +61,13 @@ class Dictionary:
             )
         )
 
-    def analysis(self, signal: Tensor) -> Tensor:
-        """Aᵀx: correlate the signal (N, M, ...) with every atom, giving (N, C, ...)."""
+    def analysis(self, signal: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Aᵀx: correlate the signal (N, M, ...) with every atom, giving (N, C, ...); plus ``bias`` (C,) if given."""
         padding = self._native_padding
         if padding is None:
             signal, padding = self._pad(signal), (0,) * self.dims
         conv = _CONV[self.dims]
-        return conv(signal, self.weight, None, self.stride, padding, self.dilation, self.groups)
+        return conv(signal, self.weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def synthesis(self, code: Tensor, signal_size: Sequence[int]) -> Tensor:
         """A(z): superpose the atoms (Eq. 3). The exact adjoint of :meth:`analysis`.

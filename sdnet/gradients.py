@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sdnet.dictionary import Dictionary
 from sdnet.lasso import Lasso
-from sdnet.solvers import Iterate, first_iterate, next_iterate, solve, unroll
+from sdnet.solvers import Iterate, ProximalStep, first_iterate, next_iterate, solve, unroll
 
 GRADIENTS = ("unrolled", "checkpointed", "implicit")
 
@@ -27,22 +27,18 @@ GRADIENTS = ("unrolled", "checkpointed", "implicit")
 def checkpointed(lasso: Lasso, step_size: Tensor, iterations: int, method: str = "fista") -> Tensor:
     """:func:`sdnet.solvers.unroll` with the activations of √n segments recomputed in the backward pass."""
     segment = math.isqrt(iterations - 1) + 1
+    step = ProximalStep(lasso, step_size)
     iterate: Iterate | None = None
     for first in range(0, iterations, segment):
         steps = min(segment, iterations - first)
-        iterate = checkpoint(
-            _segment, lasso, step_size, method, iterate, steps, use_reentrant=False, preserve_rng_state=False
-        )
+        iterate = checkpoint(_segment, step, method, iterate, steps, use_reentrant=False, preserve_rng_state=False)
     assert iterate is not None
     return iterate.code
 
 
-def _segment(lasso: Lasso, step_size: Tensor, method: str, iterate: Iterate | None, steps: int) -> Iterate:
+def _segment(step: ProximalStep, method: str, iterate: Iterate | None, steps: int) -> Iterate:
     for _ in range(steps):
-        if iterate is None:
-            iterate = first_iterate(lasso, step_size)
-        else:
-            iterate = next_iterate(lasso, step_size, method, iterate)
+        iterate = first_iterate(step) if iterate is None else next_iterate(step, method, iterate)
     assert iterate is not None
     return iterate
 

@@ -52,19 +52,52 @@ class Iterate(NamedTuple):
     weight: float | Tensor = 0.0
 
 
-def first_iterate(lasso: Lasso, step_size: Tensor) -> Iterate:
+class ProximalStep:
+    """The map (y, v) ↦ prox(y + η Aᵀ(x − A(v))) of one problem, with what all its steps share computed once.
+
+    The step size goes into the atoms of the analysis, and where the prox is a shifted ReLU whose shift does not
+    depend on the image, the shift goes into the convolution's bias. A step is then one synthesis and one
+    analysis, and no pass over the code that these do not make anyway, save an addition and a ReLU in place.
+    """
+
+    def __init__(self, lasso: Lasso, step_size: Tensor) -> None:
+        self.lasso, self.step_size = lasso, step_size
+        self.scaled = lasso.dictionary.with_weight(step_size * lasso.dictionary.weight)
+        self.bias: Tensor | None = None
+        if (
+            lasso.nonnegative
+            and lasso.ridge == 0
+            and (lasso.lam.dim() == 0 or lasso.lam.shape[0] == 1 < lasso.lam.dim())
+        ):
+            shift = -step_size * lasso.lam.reshape(-1)
+            self.bias = shift.expand(len(lasso.dictionary.weight)).to(self.scaled.weight.dtype)
+
+    def __call__(self, point: Tensor | None = None, gradient_at: Tensor | None = None) -> Tensor:
+        """One step; without arguments the step from zero."""
+        lasso = self.lasso
+        residual = lasso.signal if gradient_at is None else lasso.residual(gradient_at)
+        values = self.scaled.analysis(residual, self.bias)
+        if self.bias is not None:
+            return (values if point is None else values.add_(point)).relu_()
+        values = values if point is None else point + values
+        # Under autocast the values have a smaller type than λ; the code keeps theirs, whatever the shape of λ.
+        threshold = (self.step_size * lasso.penalty).to(values.dtype)
+        return elastic_net(
+            values, threshold, lasso.ridge and self.step_size * lasso.ridge, nonnegative=lasso.nonnegative
+        )
+
+
+def first_iterate(step: ProximalStep) -> Iterate:
     """One step from z = 0: prox(η Aᵀx)."""
-    code = _prox(lasso, step_size * lasso.dictionary.analysis(lasso.signal), step_size)
+    code = step()
     return Iterate(code, code, t=(1 + math.sqrt(5)) / 2)
 
 
-def next_iterate(lasso: Lasso, step_size: Tensor, method: str, last: Iterate, restart: bool = False) -> Iterate:
+def next_iterate(step: ProximalStep, method: str, last: Iterate, restart: bool = False) -> Iterate:
     """One proximal-gradient step of the named method from ``last``."""
     moving = isinstance(last.weight, Tensor) or last.weight != 0
     point = last.code + last.weight * (last.code - last.previous) if moving else last.code
-    gradient_at = last.code if method == "heavy_ball" else point
-    ascent = lasso.dictionary.analysis(lasso.residual(gradient_at))
-    code = _prox(lasso, point + step_size * ascent, step_size)
+    code = step(point, last.code if method == "heavy_ball" else point)
     if method == "ista":
         return Iterate(code, code)
     t = last.t
@@ -79,18 +112,12 @@ def next_iterate(lasso: Lasso, step_size: Tensor, method: str, last: Iterate, re
     return Iterate(code, last.code, t_next, (t - 1) / t_next)
 
 
-def _prox(lasso: Lasso, values: Tensor, step_size: Tensor) -> Tensor:
-    ridge = lasso.ridge and step_size * lasso.ridge
-    # Under autocast the values have a smaller type than λ; the code keeps theirs, whatever the shape of λ.
-    threshold = (step_size * lasso.penalty).to(values.dtype)
-    return elastic_net(values, threshold, ridge, nonnegative=lasso.nonnegative)
-
-
 def unroll(lasso: Lasso, step_size: Tensor, iterations: int, method: str = "fista") -> Tensor:
     """The code after a fixed number of steps from zero, without checks: what a layer differentiates through."""
-    iterate = first_iterate(lasso, step_size)
+    step = ProximalStep(lasso, step_size)
+    iterate = first_iterate(step)
     for _ in range(iterations - 1):
-        iterate = next_iterate(lasso, step_size, method, iterate)
+        iterate = next_iterate(step, method, iterate)
     return iterate.code
 
 
@@ -124,16 +151,16 @@ def solve(
     """
     lasso.check()
     _check_options(lasso, method, iterations, restart, start)
-    step_size = _step_size(lasso, lipschitz)
+    step = ProximalStep(lasso, _step_size(lasso, lipschitz))
 
     objectives = []
     iterate = None if start is None else Iterate(start, start)
     reached: Tensor | None = None
     for done in range(1, iterations + 1):
         if iterate is None:
-            code = (iterate := first_iterate(lasso, step_size)).code
+            code = (iterate := first_iterate(step)).code
         else:
-            iterate = next_iterate(lasso, step_size, method, iterate, restart)
+            iterate = next_iterate(step, method, iterate, restart)
             # An image keeps the code it reached the tolerance with, however long the others of its batch take.
             code = iterate.code if reached is None else torch.where(reached, code, iterate.code)
         if trace:

@@ -31,10 +31,9 @@ def example(**changes: object) -> ledger.Record:
         "config": {"arch": "sdnet18", "dataset": "digits", "preset": "smoke", "seed": 0},
         "data_hash": "00",
         "device": {"type": "cpu"},
-        "seconds": 1.0,
         "results": [{"metric": "top1", "split": "test", "value": 0.5, "n": 10}],
     }
-    return ledger.new_record(**{**fields, **changes})
+    return ledger.start().record(**{**fields, **changes})
 
 
 def test_a_run_leaves_network_record_and_no_checkpoint(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

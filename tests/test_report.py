@@ -124,8 +124,8 @@ def test_scorecard_html_is_the_same_every_time() -> None:
 
 
 def test_learning_curves_draw_the_ledger() -> None:
-    record = ledger.new_record(
-        experiment="train", config={"arch": "sdnet18", "seed": 0}, data_hash="", device={}, seconds=1.0, results=[],
+    record = ledger.start().record(
+        experiment="train", config={"arch": "sdnet18", "seed": 0}, data_hash="", device={}, results=[],
         history=[{"epoch": e, "loss": 1 / e, "train_accuracy": 1 - 0.1 / e} for e in (1, 2, 3)],
     )  # fmt: skip
     figure = learning_curves([record])
@@ -138,8 +138,8 @@ def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
 
     def scale(**changes: object) -> bool:
         config = training("sdnet18", "cifar10", "paper", **changes).config
-        record = ledger.new_record(
-            experiment="train", config=config, data_hash="", device={}, seconds=1.0, results=[{"metric": "top1"}]
+        record = ledger.start().record(
+            experiment="train", config=config, data_hash="", device={}, results=[{"metric": "top1"}]
         )
         return bool(ledger.cells([record])["paper_scale"].iloc[0])
 

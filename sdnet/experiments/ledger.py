@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -36,7 +37,7 @@ class Record:
         seconds: wall time of the run.
         results: cells, each with at least ``metric``, ``value`` and ``n`` (how many items it was measured on).
         history: one row per epoch, where there are epochs.
-        started, code, versions: filled in by :func:`new_record`.
+        started, code, versions: when the run began, with what code and libraries (:func:`start`).
     """
 
     experiment: str
@@ -69,13 +70,26 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def new_record(**fields: Any) -> Record:
-    """A record with the time, the code's state and the library versions filled in."""
+@dataclass(frozen=True)
+class Start:
+    """The state of things when a run began: what is recorded is the code that ran, not the code at its end."""
+
+    started: str
+    code: dict[str, Any]
+    versions: dict[str, str]
+    clock: float
+
+    def record(self, **fields: Any) -> Record:
+        """The record of the run that ends now; ``fields`` are :class:`Record`'s, without those known from here."""
+        seconds = round(time.monotonic() - self.clock, 1)
+        return Record(started=self.started, code=self.code, versions=self.versions, seconds=seconds, **fields)
+
+
+def start() -> Start:
+    """Call it when a run begins."""
     libraries = ("torch", "torchvision", "numpy")
     versions = {"python": platform.python_version(), **{name: version(name) for name in libraries}}
-    return Record(
-        started=datetime.now(UTC).isoformat(timespec="seconds"), code=code_state(), versions=versions, **fields
-    )
+    return Start(datetime.now(UTC).isoformat(timespec="seconds"), code_state(), versions, time.monotonic())
 
 
 def code_state() -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Is bfloat16 inside the CSC layer harmless? Accuracy and residual of one trained network in both precisions."""
 
 import os
-import time
 from pathlib import Path
 
 import torch
@@ -39,7 +38,7 @@ def record_precision(
     Raises:
         ValueError: if ``network`` is not a saved network with a CSC layer, or its data cannot be had.
     """
-    start, place = time.monotonic(), torch.device(device) if device else loop.best_device()
+    start, place = ledger.start(), torch.device(device) if device else loop.best_device()
     trained = networks.load(network)
     model = trained.model
     if not csc_layers(model):
@@ -53,12 +52,11 @@ def record_precision(
             for metric, value in measure(model, data.test, precision).items():
                 cell = {"metric": metric, "split": "test", "lam": lam, "precision": precision}
                 results.append({**cell, "value": value, "n": len(data.test)})
-    record = ledger.new_record(
+    record = start.record(
         experiment="precision",
         config=trained.training.config,
         data_hash=data.data_hash,
         device=loop.describe_device(place),
-        seconds=round(time.monotonic() - start, 1),
         results=results,
     )
     return ledger.write(record, ledger.ledger_folder())

@@ -1,6 +1,5 @@
 """Model sizes, the first column of Table 1: exact, and the same on every machine."""
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +15,7 @@ CLASSES = {"cifar10": (10, "cifar"), "cifar100": (100, "cifar"), "imagenet": (10
 
 def record_sizes() -> Path:
     """Count the parameters of every network of the registry for every data set of Table 1; write a ledger row."""
-    start = time.monotonic()
+    start = ledger.start()
     results = []
     with torch.device("meta"):
         for dataset, (classes, stem) in CLASSES.items():
@@ -24,12 +23,11 @@ def record_sizes() -> Path:
                 count = models.parameter_count(models.build(arch, classes, stem=stem))
                 results.append({"metric": "parameters", "dataset": dataset, "arch": arch, "value": count, "n": 1})
     recipe = asdict(PRESETS["paper"])
-    record = ledger.new_record(
+    record = start.record(
         experiment="sizes",
         config={"preset": "paper", "recipe": {**recipe, "milestones": []}, "seed": 0},
         data_hash=None,
         device={"type": "none", "name": "any"},
-        seconds=round(time.monotonic() - start, 1),
         results=results,
     )
     return ledger.write(record, ledger.ledger_folder())

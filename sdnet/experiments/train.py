@@ -1,7 +1,6 @@
 """The main experiment: train one network on one data set, keep it, and record the run."""
 
 import os
-import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +134,7 @@ def run(
         ValueError: for missing or broken data, or an output that cannot be written, before training starts.
         sdnet.training.loop.Diverged: if the loss stops being finite.
     """
+    start = ledger.start()
     place = torch.device(device) if device is not None else loop.best_device()
     folder, rows = Path(output or default_output()) / training.name, ledger.ledger_folder()
     for path in (folder, rows):
@@ -148,7 +148,6 @@ def run(
     precision = loop.best_precision(place) if training.precision == "auto" else training.precision
     print(announcement(training, data, model, place, precision))
 
-    start = time.monotonic()
     checkpoint = folder / "checkpoint.pt"
     history = loop.train(
         model,
@@ -162,12 +161,11 @@ def run(
     )
     model.eval()
     results = _results(model, data, history)
-    record = ledger.new_record(
+    record = start.record(
         experiment="train",
         config={**training.config, "precision": precision},
         data_hash=data.data_hash,
         device=loop.describe_device(place),
-        seconds=round(time.monotonic() - start, 1),
         results=results,
         history=[asdict(row) for row in history],
     )
