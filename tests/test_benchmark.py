@@ -1,0 +1,78 @@
+"""Benchmarks run and report; nothing here looks at how long anything took."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from sdnet.cli import main
+from sdnet.experiments import benchmark, ledger, train
+from sdnet.experiments.benchmark import Timing, format_ratios, interleaved
+from sdnet.experiments.precision import measure
+from sdnet.models import build
+
+
+def test_cases_take_turns() -> None:
+    calls: list[str] = []
+    timings = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, torch.device("cpu"), 3)
+    assert calls == ["a", "b"] * 5
+    assert [timing.name for timing in timings] == ["a", "b"]
+    assert all(0 <= timing.low <= timing.median <= timing.high for timing in timings)
+
+
+def test_ratios_are_to_the_first_case() -> None:
+    text = format_ratios([Timing("conv", 0.002, 0.001, 0.003), Timing("csc", 0.004, 0.003, 0.005)])
+    first, second = text.splitlines()
+    assert "1.00 × (0.50 – 1.50)" in first
+    assert "2.00 × (1.50 – 2.50)" in second
+    assert "4.00 ms" in second
+
+
+def test_the_layer_benchmark_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "STEMS", {"tiny": (3, 1, 2, 8)})
+    modes = benchmark.benchmark_layer("tiny", torch.device("cpu"), iterations=(1, 2), repeats=2)
+    assert list(modes) == ["forward", "forward + backward"]
+    assert [timing.name for timing in modes["forward"]] == ["nn.Conv2d", "CSC, n = 1", "CSC, n = 2"]
+
+
+def test_the_command_prints_ratios() -> None:
+    result = CliRunner().invoke(main, ["bench", "csc", "--stem", "imagenet", "--repeats", "2", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "imagenet stem, 3 → 64, 7×7, stride 2, 8 images of 224×224, eager, forward + backward" in result.output
+    assert result.output.count("nn.Conv2d") == 2
+
+
+def test_precision_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path))
+    run = train.training("sdnet18", "digits", "smoke", epochs=1, width=2, atoms=4, precision="fp32")
+    network = train.run(run, output=tmp_path, device="cpu").network_file
+    result = CliRunner().invoke(main, ["precision", str(network), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    (record,) = [record for record in ledger.read(tmp_path) if record.experiment == "precision"]
+    cells = {(cell["metric"], cell["lam"], cell["precision"]): cell["value"] for cell in record.results}
+    assert len(cells) == 16
+    assert cells["residual", 1.0, "fp32"] > cells["residual", 0.1, "fp32"]
+    assert cells["residual", 0.1, "bf16"] == pytest.approx(cells["residual", 0.1, "fp32"], rel=0.01)
+
+
+def test_precision_needs_a_csc_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path))
+    run = train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4, precision="fp32")
+    network = train.run(run, output=tmp_path, device="cpu").network_file
+    result = CliRunner().invoke(main, ["precision", str(network)])
+    assert result.exit_code == 1
+    assert "has no CSC layer" in result.output
+
+
+def test_the_residual_is_that_of_the_normalised_image() -> None:
+    from sdnet.data.datasets import Split
+
+    model = build("sdnet18", width=2, atoms=4).eval()
+    images = torch.randint(256, (3, 8, 8, 3), dtype=torch.uint8)
+    split = Split(images, torch.zeros(3, dtype=torch.long))
+    layer = model.stem[0]
+    signal = model.normalize(images.permute(0, 3, 1, 2).float() / 255)
+    with torch.no_grad():
+        expected = layer.lasso(signal).residual(layer(signal)).flatten(1).norm(dim=1).mean().item()
+    assert measure(model, split, "fp32")["residual"] == pytest.approx(expected, rel=1e-5)
