@@ -1,12 +1,13 @@
 """The command line: ``python -m sdnet``."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from sdnet import models
+from sdnet import models, notebook
 from sdnet.experiments import train as experiment
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.precision import record_precision
@@ -72,6 +73,15 @@ def sizes() -> None:
 def precision(network: str, data_root: str | None, device: str | None) -> None:
     """Compare bfloat16 with float32 inside a trained NETWORK (a file that `train` left) and record it."""
     _in_one_sentence(lambda: click.echo(f"Ledger row: {record_precision(network, data_root, device)}"))
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1, type=click.Path(exists=True, path_type=Path))
+def renew(notebooks: tuple[Path, ...]) -> None:
+    """Execute NOTEBOOKS and store their outputs in them, as they are committed."""
+    for path in notebooks:
+        click.echo(f"Executing {path}")
+        notebook.renew(path)
 
 
 @main.group()

@@ -1,6 +1,10 @@
-"""What the notebooks need beside the library: a guard against misspelt papermill parameters."""
+"""What the notebooks need beside the library: a guard against misspelt papermill parameters, and fresh outputs."""
 
 import ast
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
 
 from sdnet.names import unknown_name
 
@@ -45,3 +49,16 @@ def assigned_names(source: str) -> list[str]:
         for target in (statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)])
     ]
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def renew(path: Path) -> None:
+    """Execute a notebook in its own folder and store its outputs in it, without times or other traces of the run.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: if a cell fails; the file stays as it was.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=None, record_timing=False, resources=resources).execute()
+    notebook.metadata["language_info"] = {"name": "python"}
+    nbformat.write(notebook, path)

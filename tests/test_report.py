@@ -14,7 +14,7 @@ def cell(**changes: object) -> dict[str, object]:
     base = {
         "arch": "sdnet18", "dataset": "cifar10", "preset": "paper", "width": 64, "epochs": 220, "paper_scale": True,
         "precision": "fp32", "seed": 0, "metric": "top1", "split": "test", "value": 0.952, "n": 10000,
-        "started": "2026",
+        "started": "2026", "experiment": "train",
     }  # fmt: skip
     return {**base, **changes}
 
@@ -67,6 +67,7 @@ def test_every_trainable_row_of_table1_is_in_the_registry() -> None:
         ({"dataset": "cifar10-jpeg"}, "scaled down", 95.2),
         ({"dataset": "digits"}, "not run", None),
         ({"split": "validation"}, "not run", None),
+        ({"experiment": "precision", "lam": 1.0}, "not run", None),
     ],
 )
 def test_statuses(changes: dict[str, object], status: str, measured: float | None) -> None:
@@ -113,6 +114,21 @@ def test_comparison_pairs_runs_of_one_setting() -> None:
     assert table["difference"].iloc[0] == pytest.approx(1.0)
     expected = 1.96 * ((0.95 * 0.05 + 0.94 * 0.06) / 10000) ** 0.5
     assert table["interval"].iloc[0] == pytest.approx(100 * expected)
+
+
+def test_other_experiments_do_not_answer_for_training_runs() -> None:
+    """A sweep over λ also has accuracies on the test split."""
+    other = {"experiment": "precision", "value": 0.5, "started": "2027"}
+    cells = pd.DataFrame([cell(), cell(arch="resnet18"), cell(**other), cell(arch="resnet18", **other)])
+    answer = scorecard.find(cells, "cifar10", "sdnet18", "top1")
+    assert answer is not None
+    assert answer.value == pytest.approx(95.2)
+    assert scorecard.comparison(cells, "sdnet18", "resnet18")["sdnet18"].tolist() == pytest.approx([95.2])
+
+
+def test_the_speed_of_a_training_run_is_no_benchmark() -> None:
+    cells = pd.DataFrame([cell(metric="train_images_per_second", split=None, value=500.0)])
+    assert (scorecard.table1(cells)["status"] == "not run").all()
 
 
 def test_scorecard_html_is_the_same_every_time() -> None:

@@ -25,7 +25,8 @@ ORDER = [
     ["training"],
     ["experiments"],
     ["report"],
-    ["notebook", "cli"],
+    ["notebook"],
+    ["cli"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

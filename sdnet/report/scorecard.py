@@ -18,6 +18,15 @@ TOLERANCE = {"parameters": 0.05, "top1": 0.3}
 """Largest difference that counts as reproduced, in printed units: half the last digit of the model size, and
 0.3 points of accuracy, the margin within which claim C1 calls two networks on par."""
 
+ANSWERED_BY = {
+    "parameters": "sizes",
+    "top1": "train",
+    "train_memory": "benchmark",
+    "train_images_per_second": "benchmark",
+}
+"""The experiment whose cells answer a metric of Table 1. A training run is no measurement of speed: nothing else
+ran beside it to compare with, and other things may have."""
+
 STATUSES = ("reproduced", "differs", "scaled down", "not run")
 
 
@@ -71,6 +80,7 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
     """
     names = (dataset, *STAND_INS.get(dataset, ()))
     chosen = cells[cells["dataset"].isin(names) & (cells["arch"] == arch) & (cells["metric"] == metric)]
+    chosen = chosen[chosen["experiment"] == ANSWERED_BY[metric]]
     chosen = chosen[chosen["split"].fillna("test") == "test"]
     if chosen.empty:
         return None
@@ -102,7 +112,8 @@ def comparison(cells: pd.DataFrame, arch: str, baseline: str) -> pd.DataFrame:
     Returns one row per setting: accuracies (mean over seeds, in points), their difference, and half the width of
     its 95 % interval. With one seed the interval reflects the number of test images only (independent binomials).
     """
-    chosen = cells[(cells["metric"] == "top1") & (cells["split"] == "test") & cells["arch"].isin([arch, baseline])]
+    chosen = cells[(cells["experiment"] == "train") & cells["arch"].isin([arch, baseline])]
+    chosen = chosen[(chosen["metric"] == "top1") & (chosen["split"] == "test")]
     setting = ["dataset", "preset", "width", "epochs", "precision"]
     chosen = chosen.sort_values("started").drop_duplicates([*setting, "arch", "seed"], keep="last")
     rows = []

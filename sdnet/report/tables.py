@@ -1,7 +1,8 @@
 """Tables for the pages of the book, as HTML that looks the same on every machine."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
@@ -80,14 +81,14 @@ def show_runs(records: Iterable[Record]) -> HTML:
 
 
 def _page(table: pd.DataFrame, caption: str, identity: str) -> HTML:
-    styler = table.style.hide(axis="index").set_uuid(identity).set_table_styles(
-        [
-            {"selector": "", "props": "border-collapse:collapse;font-size:0.88em;width:100%"},
-            {"selector": "th", "props": "text-align:left;padding:0.4em 0.7em;border-bottom:2px solid currentColor"},
-            {"selector": "td", "props": "text-align:left;padding:0.35em 0.7em;line-height:1.5;vertical-align:top;"
-             "border-bottom:1px solid #8a909944"},
-        ]
-    )  # fmt: skip
+    rule = "1px solid #8a909944"
+    styles: list[Any] = [
+        {"selector": "", "props": "border-collapse:collapse;font-size:0.88em;width:100%"},
+        {"selector": "th, td", "props": "text-align:left;padding:0.35em 0.7em;vertical-align:top;white-space:nowrap"},
+        {"selector": "th", "props": "border-bottom:2px solid currentColor"},
+        {"selector": "td", "props": f"line-height:1.5;border-bottom:{rule}"},
+    ]
+    styler = table.style.hide(axis="index").set_uuid(identity).set_table_styles(styles)
     heading = f'<p style="margin:0 0 0.6em">{caption}</p>' if caption else ""
     return HTML(f'{heading}<div style="overflow-x:auto">{styler.to_html()}</div>')
 
@@ -104,3 +105,26 @@ def show_comparison(cells: pd.DataFrame, arch: str, baseline: str) -> HTML:
         for difference, interval in zip(table["difference"], table.pop("interval"), strict=True)
     ]
     return _page(table.rename(columns={"dataset": "data"}), "", "comparison")
+
+
+def show_precision(cells: pd.DataFrame) -> HTML:
+    """Accuracy and mean residual norm of a trained network in float32 and bfloat16, per λ."""
+    chosen = cells[cells["experiment"] == "precision"]
+    if chosen.empty:
+        return HTML("<p>No comparison of precisions yet: <b>not run</b>.</p>")
+    latest = chosen[chosen["started"] == chosen["started"].max()]
+    wide = latest.pivot_table(index="lam", columns=["metric", "precision"], values="value")
+    table = pd.DataFrame({"λ": [f"{lam:g}" for lam in wide.index]})
+    for precision, label in (("fp32", "float32"), ("bf16", "bfloat16")):
+        table[f"accuracy, {label}"] = [f"{value:.2%}" for value in wide["top1", precision]]
+    for precision, label in (("fp32", "float32"), ("bf16", "bfloat16")):
+        table[f"‖x − A(z)‖, {label}"] = [f"{value:.3f}" for value in wide["residual", precision]]
+    return _page(table, "", "precision")
+
+
+def show_recipe(config: Mapping[str, Any]) -> HTML:
+    """The numbers of a training run, from :attr:`sdnet.experiments.train.Training.config`."""
+    recipe = config["recipe"]
+    rows = {**{key: config[key] for key in ("arch", "dataset", "preset", "seed")}, **recipe, **config["network"]}
+    shown = {name.replace("_", " "): str(value) for name, value in rows.items() if value not in ([], "")}
+    return _page(pd.DataFrame({"what": shown.keys(), "value": shown.values()}), "", "recipe")

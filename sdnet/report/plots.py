@@ -1,0 +1,181 @@
+"""The figures of the theory pages: numbers in, a finished figure out.
+
+Every function returns a figure that is closed for pyplot, so that a notebook cell that ends with the call
+shows it once. Nothing here knows a model, a solver or a file.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+WIDTH = 7.6
+"""Width of a figure in inches: the text column of the book."""
+INK, FAINT = "#2b2f36", "#8a9099"
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Okabe and Ito's colours, told apart with every kind of colour vision and in this order also in grey."""
+MARKERS = ("o", "s", "D", "^", "v", "P")
+
+
+def style() -> None:
+    """One look for every figure of the book. Call it once, at the top of a notebook."""
+    sns.set_theme(context="paper", style="ticks", palette=sns.color_palette(PALETTE))
+    plt.rcParams.update(
+        {
+            "figure.dpi": 160, "savefig.dpi": 160, "figure.constrained_layout.use": True,
+            "font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans", "font.size": 9.5,
+            "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 9,
+            "axes.labelsize": 9.5, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK,
+            "text.color": INK, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+            "grid.color": "#e6e8eb", "grid.linewidth": 0.7, "lines.linewidth": 1.8, "lines.markersize": 5,
+            "legend.frameon": False, "legend.fontsize": 9, "svg.hashsalt": "sdnet",
+        }
+    )  # fmt: skip
+
+
+def thresholds(values: Array, curves: Mapping[str, Array], threshold: float) -> Figure:
+    """Proximal operators of the ℓ₁ norm against the identity.
+
+    Args:
+        values: the arguments v, ascending.
+        curves: label → prox(v), one array per operator.
+        threshold: t, marked on the axis at ±t.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH * 0.62, 3.4))
+    ax.plot(values, values, color=FAINT, lw=1, ls=(0, (4, 3)), label="identity")
+    for index, (label, curve) in enumerate(curves.items()):
+        ax.plot(values, curve, color=PALETTE[index], lw=(3.4, 1.8)[index % 2], label=label)
+    for edge, text in ((-threshold, "$-t$"), (threshold, "$t$")):
+        ax.axvline(edge, color=FAINT, lw=0.8, ls=":")
+        ax.annotate(text, (edge, values.min()), xytext=(3, 4), textcoords="offset points", color=FAINT)
+    ax.set(xlabel="argument $v$", ylabel=r"$\mathrm{prox}(v)$", title="Shrink, then cut to zero")
+    ax.set_aspect("equal")
+    ax.legend(loc="upper left")
+    return _finished(fig)
+
+
+def convergence(steps: Array, measured: Mapping[str, Array], bounds: Mapping[str, Array], floor: float) -> Figure:
+    """Suboptimality against iterations on logarithmic axes, with the bounds of the theory in the same colours.
+
+    Args:
+        steps: iteration numbers k, shared by all curves.
+        measured: label → P(z_k) − P(z*), as a fraction of P(0).
+        bounds: label → the theory's bound, paired with ``measured`` by order.
+        floor: the certified error of the reference P(z*); nothing is drawn below it.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 4.3))
+    for index, (label, curve) in enumerate(measured.items()):
+        ax.plot(steps, np.where(curve > floor, curve, np.nan), color=PALETTE[index], label=label)
+    for index, (label, curve) in enumerate(bounds.items()):
+        ax.plot(steps, curve, color=PALETTE[index], ls=(0, (5, 2)), lw=1.1, label=label)
+    ax.axhspan(floor / 3, floor, color=FAINT, alpha=0.18, lw=0)
+    ax.annotate("below the certified accuracy of the reference", (1.1, floor), xytext=(0, -3), va="top",
+                textcoords="offset points", color=FAINT, fontsize=8)  # fmt: skip
+    ax.axvline(2, color=INK, lw=0.8, ls=":")
+    ax.annotate("the paper\nstops here", (2, floor * 4), xytext=(5, 0), textcoords="offset points", fontsize=8.5)
+    ax.set(xscale="log", yscale="log", xlim=(1, steps[-1]), ylim=(floor / 3, None))
+    ax.set(xlabel="iteration $k$", ylabel=r"$(P(z_k) - P(z_*))\;/\;P(0)$")
+    ax.set_title("Objective above its minimum, and what the theory promises")
+    ax.legend(loc="upper right", ncols=2)
+    return _finished(fig)
+
+
+def curves(
+    data: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    hue: str,
+    panel: str | None = None,
+    title: str = "",
+    mark: float | None = None,
+    **axes: Any,
+) -> Figure:
+    """Lines with markers, one per value of ``hue``, in one panel or one per value of ``panel``.
+
+    Args:
+        data: long table; the columns named by ``x`` and ``y`` are the axis labels, units included.
+        mark: an x at which a dotted line stands, such as the paper's two iterations.
+        axes: passed to ``Axes.set``: scales and limits.
+    """
+    groups = [(title, data)] if panel is None else [(str(k), g) for k, g in data.groupby(panel, sort=False)]
+    width = WIDTH if len(groups) > 1 else WIDTH * 0.72
+    fig, panels = plt.subplots(1, len(groups), figsize=(width, 3.4), sharey=True, squeeze=False)
+    for ax, (name, group) in zip(panels[0], groups, strict=True):
+        sns.lineplot(group, x=x, y=y, hue=hue, style=hue, markers=list(MARKERS[: group[hue].nunique()]),
+                     dashes=False, palette=list(PALETTE[: group[hue].nunique()]), ax=ax, errorbar=None,
+                     legend="full" if ax is panels[0, -1] else False)  # fmt: skip
+        if mark is not None:
+            ax.axvline(mark, color=INK, lw=0.8, ls=":")
+        ax.set(title=name, **axes)
+        _plain_ticks(ax, sorted(group[x].unique()))
+    panels[0, -1].legend(title=hue, alignment="left")
+    if panel is not None and title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    return _finished(fig)
+
+
+def atoms(dictionaries: Mapping[str, Array], columns: int = 8) -> Figure:
+    """Colour atoms as tiles, every one stretched to its own largest magnitude around grey.
+
+    Args:
+        dictionaries: title → weight (C, 3, k, k); one panel each.
+    """
+    fig, panels = plt.subplots(
+        1, len(dictionaries), figsize=(WIDTH, WIDTH / len(dictionaries)), squeeze=False, gridspec_kw={"wspace": 0.08}
+    )
+    for ax, (title, weight) in zip(panels[0], dictionaries.items(), strict=True):
+        scale = np.abs(weight).max(axis=(1, 2, 3), keepdims=True)
+        tiles = (0.5 + weight / (2 * np.where(scale > 0, scale, 1))).transpose(0, 2, 3, 1)
+        tiles = tiles.repeat(4, axis=1).repeat(4, axis=2)  # so that the gap between tiles is a quarter of a pixel
+        tiles = np.pad(tiles, ((0, -len(tiles) % columns), (0, 1), (0, 1), (0, 0)), constant_values=1.0)
+        grid = tiles.reshape(-1, columns, *tiles.shape[1:]).transpose(0, 2, 1, 3, 4)
+        ax.imshow(grid.reshape(-1, columns * tiles.shape[2], 3)[:-1, :-1], interpolation="nearest")
+        ax.set_title(title)
+        ax.axis("off")
+    return _finished(fig)
+
+
+def image_grid(
+    rows: Mapping[str, Sequence[Array]], columns: Sequence[str], title: str = "", size: float = 1.32
+) -> Figure:
+    """Images (H, W, 3) in [0, 1] as a labelled table: one row per entry, one column per heading."""
+    fig, axes = plt.subplots(len(rows), len(columns), figsize=(WIDTH, size * len(rows) + 0.5), squeeze=False)
+    for line, (label, images) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(line, images, strict=True):
+            ax.imshow(np.clip(image, 0, 1), interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
+    for ax, heading in zip(axes[0], columns, strict=True):
+        ax.set_title(heading, loc="center", fontsize=9.5, fontweight="normal", pad=5)
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return _finished(fig)
+
+
+def _plain_ticks(ax: Axes, values: Sequence[float]) -> None:
+    """Label logarithmic axes with written-out numbers where these say more than powers of ten."""
+    if ax.get_xscale() == "log" and len(values) <= 9:
+        ax.set_xticks(values, [f"{value:g}" for value in values])
+        ax.xaxis.set_minor_locator(NullLocator())
+    low, high = ax.get_ylim()
+    if ax.get_yscale() == "log" and high / low < 1e3:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _finished(fig: Figure) -> Figure:
+    plt.close(fig)
+    return fig
