@@ -8,10 +8,12 @@ import click
 import torch
 
 from sdnet import models, notebook
+from sdnet.experiments import speed
 from sdnet.experiments import train as experiment
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.precision import record_precision
 from sdnet.experiments.sizes import record_sizes
+from sdnet.experiments.speed import SIZES
 from sdnet.training.loop import Diverged, best_device
 from sdnet.training.recipes import PRESETS
 
@@ -103,6 +105,29 @@ def csc(stem: tuple[str, ...], compiled: bool, repeats: int, device: str | None)
         what = f"{name} stem, 3 → 64, {kernel}×{kernel}, stride {stride}, {batch} images of {size}×{size}, {how}"
         for mode, timings in benchmark_layer(name, place, compiled=compiled, repeats=repeats).items():
             click.echo(f"{what}, {mode}\n{format_ratios(timings)}")
+
+
+@bench.command()
+@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", default=128, show_default=True, help="Images per step.")
+@click.option("--stem", type=click.Choice(list(SIZES)), default="cifar", show_default=True)
+@click.option("--arch", "archs", multiple=True, default=("resnet18", "sdnet18"), show_default=True)
+@click.option("--compiled/--eager", default=False, show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: bf16 where the hardware has it.")
+@click.option("--reference", type=click.Path(path_type=Path), help="Folder with the authors' source, to time beside.")
+@click.option("--repeats", default=10, show_default=True)
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def networks(device: str | None, **settings: Any) -> None:
+    """Training, inference and data pipeline of whole networks against ResNet-18; writes a ledger row."""
+
+    def job() -> None:
+        path, cells = speed.record(torch.device(device) if device else best_device(), **settings)
+        for cell in cells:
+            spread = f"({cell['low']:.3g} – {cell['high']:.3g})" if "low" in cell else ""
+            click.echo(f"{cell['metric']:<26} {cell['arch']:<15} {cell['value']:8.3g} {spread}")
+        click.echo(f"Ledger row: {path}")
+
+    _in_one_sentence(job)
 
 
 def _in_one_sentence(job: Callable[[], object]) -> None:

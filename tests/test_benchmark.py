@@ -76,3 +76,24 @@ def test_the_residual_is_that_of_the_normalised_image() -> None:
     with torch.no_grad():
         expected = layer.lasso(signal).residual(layer(signal)).flatten(1).norm(dim=1).mean().item()
     assert measure(model, split, "fp32")["residual"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_network_benchmark_measures_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path))
+    small = ["--width", "2", "--batch", "4", "--repeats", "2", "--device", "cpu"]
+    result = CliRunner().invoke(main, ["bench", "networks", *small])
+    assert result.exit_code == 0, result.output
+    (record,) = ledger.read(tmp_path)
+    cells = {(cell["metric"], cell["arch"]): cell["value"] for cell in record.results}
+    assert cells["train_speed_ratio", "resnet18"] == 1
+    expected = cells["train_images_per_second", "sdnet18"] / cells["train_images_per_second", "resnet18"]
+    assert cells["train_speed_ratio", "sdnet18"] == pytest.approx(expected)
+    assert 0.5 < cells["train_memory", "sdnet18"] / cells["train_memory", "resnet18"] < 3
+    assert cells["train_images_per_second", "data pipeline"] > 0
+    assert cells["infer_images_per_second", "sdnet18"] > 0
+
+
+def test_the_reference_must_be_the_authors_repository(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["bench", "networks", "--reference", str(tmp_path), "--repeats", "2"])
+    assert result.exit_code == 1
+    assert "is not the authors' repository: it has no Lib/models/sdnet.py." in result.output

@@ -20,6 +20,7 @@ ORDER = [
     ["gradients"],
     ["layers"],
     ["convert", "theory", "export"],
+    ["memory"],
     ["models"],
     ["data"],
     ["training"],

@@ -111,11 +111,11 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
         return step(*arguments)  # type: ignore[arg-type]
 
     calls: list[int] = []
-    step = loop._step
-    monkeypatch.setattr(loop, "_step", interrupted)
+    step = loop.training_step
+    monkeypatch.setattr(loop, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         loop.train(network(), split, SMALL, checkpoint=checkpoint, key="a")
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop, "training_step", step)
     torch.manual_seed(99)
     resumed = models.build("sdnet18", 2, width=2, atoms=4)
     rest = loop.train(resumed, split, SMALL, checkpoint=checkpoint, key="a")

@@ -101,7 +101,7 @@ def train(
         batches = training_batches(split, recipe.batch_size, seed=seed, epoch=epoch, padding=recipe.padding, flip=flip)
         for step, (images, labels) in enumerate(batches):
             lr = recipe.lr * recipe.lr_factor((epoch + step / steps) / recipe.epochs)
-            totals += _step(model, optimizer, images, labels, lr, precision)
+            totals += training_step(model, optimizer, images, labels, lr, precision)
             progress.step()
             if step % CHECK_EVERY == CHECK_EVERY - 1:
                 _check_finite(totals, epoch, recipe)
@@ -117,7 +117,7 @@ def train(
     return history
 
 
-def _step(
+def training_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, lr: float, precision: str
 ) -> Tensor:
     """One projected SGD step; returns (summed loss, correct, count) without waiting for the device."""
@@ -178,7 +178,7 @@ def estimated_seconds(model: nn.Module, split: Split, recipe: Recipe, precision:
     seconds: list[float] = []
     for _ in range(steps + 1):
         start = time.monotonic()
-        _step(trial, optimizer, images, labels, 0.0, precision).tolist()
+        training_step(trial, optimizer, images, labels, 0.0, precision).tolist()
         seconds.append(time.monotonic() - start)
     return sorted(seconds[1:])[steps // 2] * recipe.epochs * len(split) / size
 

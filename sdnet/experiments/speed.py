@@ -1,0 +1,183 @@
+"""Speed and memory of whole networks, as ratios to ResNet-18 measured side by side in one process."""
+
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sdnet import models
+from sdnet.data.batches import training_batches
+from sdnet.data.datasets import Split
+from sdnet.experiments import ledger
+from sdnet.experiments.benchmark import Timing, interleaved
+from sdnet.memory import peak_bytes
+from sdnet.training import loop
+
+BASELINE = "resnet18"
+SIZES = {"cifar": 32, "imagenet": 224}
+Case = Callable[[], object]
+
+
+def training(model: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Case:
+    """One projected SGD step as :func:`sdnet.training.loop.train` makes it, on a batch that lies on the device."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    model.train()
+    return partial(loop.training_step, model, optimizer, images, labels, 1e-3, precision)
+
+
+def inference(model: nn.Module, images: Tensor, precision: str) -> Case:
+    """Class scores of one batch in eval mode."""
+
+    def run() -> None:
+        # Every call sets the mode: the same network may be training in another case.
+        model.eval()
+        with torch.no_grad(), loop.precision_of(images.device, precision):
+            model(images)
+
+    return run
+
+
+def pipeline(batch: int, size: int, device: torch.device) -> Case:
+    """Make one augmented batch from uint8 images on the device: the data pipeline alone."""
+    images = torch.randint(256, (batch, size, size, 3), dtype=torch.uint8, device=device)
+    split = Split(images, torch.zeros(batch, dtype=torch.long, device=device))
+    return lambda: list(training_batches(split, batch, seed=0, epoch=0))
+
+
+def authors_network(reference: Path, device: torch.device) -> nn.Module:
+    """SDNet-18 of the authors' repository, whose source lies in the folder ``reference``.
+
+    Raises:
+        ValueError: if the folder does not hold that source.
+    """
+    if not (reference / "Lib" / "models" / "sdnet.py").is_file():
+        raise ValueError(f"{reference} is not the authors' repository: it has no Lib/models/sdnet.py.")
+    sys.path.insert(0, str(reference))
+    try:
+        from Lib.config import config  # type: ignore[import-not-found]
+        from Lib.models.sdnet import SDNet18  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(reference))
+    assert isinstance(sys.modules["Lib"], types.ModuleType)
+    config.defrost()
+    config.merge_from_file(str(reference / "experiments" / "cifar10.yaml"))
+    config.freeze()
+    model: nn.Module = SDNet18(num_classes=10, cfg=config).to(device)
+    with torch.no_grad():
+        model(torch.zeros(2, 3, 32, 32, device=device))  # sets the sizes its power iteration needs
+    return model
+
+
+def authors_step(model: Any, images: Tensor, labels: Tensor) -> Case:
+    """One training step as the authors' script makes it, in float32, its waits for the loss included."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
+    def run() -> None:
+        model.train()
+        model.update_stepsize()
+        loss = nn.functional.cross_entropy(model(images)[0], labels)
+        loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return run
+
+
+def cases(
+    archs: tuple[str, ...], width: int, batch: int, stem: str, precision: str, device: torch.device, compiled: bool
+) -> dict[str, dict[str, Case]]:
+    """Mode → architecture → what to time."""
+    size = SIZES[stem]
+    images = torch.rand(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    labels = torch.randint(10, (batch,), device=device)
+    found: dict[str, dict[str, Case]] = {"train": {}, "infer": {}}
+    for arch in archs:
+        model: nn.Module = models.build(arch, 10, width=width, stem=stem).to(device)
+        model = model.to(memory_format=torch.channels_last)
+        if compiled:
+            model.compile()
+        found["train"][arch] = training(model, images, labels, precision)
+        found["infer"][arch] = inference(model, images, precision)
+    return found
+
+
+def measure(
+    *,
+    archs: tuple[str, ...] = (BASELINE, "sdnet18"),
+    width: int = 64,
+    batch: int = 128,
+    stem: str = "cifar",
+    precision: str | None = None,
+    device: torch.device,
+    compiled: bool = False,
+    reference: Path | None = None,
+    repeats: int = 10,
+) -> list[dict[str, Any]]:
+    """Ledger cells: images per second with quartiles, ratio to ResNet-18, and peak memory of a training step.
+
+    Args:
+        reference: a folder with the authors' source; their SDNet-18 (width 64, float32) then joins as
+            ``sdnet18_authors``, beside ours in float32 as ``sdnet18_fp32``.
+
+    Raises:
+        ValueError: if ``reference`` is not the authors' repository, or the setting is not theirs.
+    """
+    precision = precision or loop.best_precision(device)
+    found = cases(archs, width, batch, stem, precision, device, compiled)
+    if reference is not None:
+        if (width, stem) != (64, "cifar"):
+            raise ValueError(f"the authors' network has width 64 and the CIFAR stem; got width {width}, {stem}.")
+        images, labels = torch.rand(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)
+        found["train"]["sdnet18_authors"] = authors_step(authors_network(reference, device), images, labels)
+        same = cases(("sdnet18",), width, batch, stem, "fp32", device, compiled)
+        found["train"]["sdnet18_fp32"] = same["train"]["sdnet18"]
+    found["train"]["data pipeline"] = pipeline(batch, SIZES[stem], device)
+    cells = []
+    for mode, by_arch in found.items():
+        timings = interleaved(by_arch, device, repeats)
+        setting = {"mode": mode, "width": width, "batch": batch, "stem": stem, "compiled": compiled}
+        for timing in timings:
+            cells += _cells(timing, timings[0], batch, {**setting, "arch": timing.name, "precision": precision})
+    for arch in archs:
+        value = _peak(found["train"][arch], device)
+        cells.append({"metric": "train_memory", "arch": arch, "value": value, "n": 1, "width": width, "batch": batch})
+    return cells
+
+
+def _cells(timing: Timing, base: Timing, batch: int, setting: dict[str, Any]) -> list[dict[str, Any]]:
+    speed = {"value": batch / timing.median, "low": batch / timing.high, "high": batch / timing.low}
+    ratio = {"value": base.median / timing.median, "low": base.median / timing.high, "high": base.median / timing.low}
+    name = f"{setting['mode']}_images_per_second"
+    return [
+        {**setting, "metric": name, **speed, "n": batch},
+        {**setting, "metric": f"{setting['mode']}_speed_ratio", "baseline": base.name, **ratio, "n": batch},
+    ]
+
+
+def _peak(step: Case, device: torch.device) -> float:
+    """Peak memory of one step in GB: the allocator's own count on CUDA, else a count of tensors."""
+    if device.type != "cuda":
+        return peak_bytes(step) / 1e9
+    torch.cuda.reset_peak_memory_stats(device)
+    step()
+    return torch.cuda.max_memory_allocated(device) / 1e9
+
+
+def record(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, Any]]]:
+    """Run :func:`measure` and write its cells to the ledger."""
+    start = ledger.start()
+    reference = settings.pop("reference", None)
+    results = measure(device=device, reference=reference, **settings)
+    settings["archs"] = list(settings["archs"])
+    config = {"preset": "benchmark", "seed": 0, **settings, "authors": reference is not None}
+    row = start.record(
+        experiment="benchmark", config=config, data_hash=None, device=loop.describe_device(device), results=results
+    )
+    return ledger.write(row, ledger.ledger_folder()), results
