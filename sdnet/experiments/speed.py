@@ -176,7 +176,7 @@ def record(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, 
     reference = settings.pop("reference", None)
     results = measure(device=device, reference=reference, **settings)
     settings["archs"] = list(settings["archs"])
-    config = {"preset": "benchmark", "seed": 0, **settings, "authors": reference is not None}
+    config = {"seed": 0, **settings, "authors": reference is not None}
     row = start.record(
         experiment="benchmark", config=config, data_hash=None, device=loop.describe_device(device), results=results
     )
