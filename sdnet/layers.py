@@ -113,7 +113,7 @@ class _CSCConv(nn.Module):
             ValueError: if the signal has the wrong type, shape or (where looking costs no
                 synchronisation, on a CPU) is not finite.
         """
-        lasso = Lasso(self.dictionary, signal, self.lam, self.nonnegative, self.ridge)
+        lasso = self.lasso(signal)
         if not torch.compiler.is_compiling():
             check_signal(signal, lasso.dictionary)
             lasso.check_lam_shape()
