@@ -9,8 +9,8 @@ EXECUTED := _build/source
 # The notebooks' own size is the smallest, and their runs stay out of data/runs. Paths are seen from book/.
 NOTEBOOK_ENV := SDNET_PRESET=smoke SDNET_DATASET=digits SDNET_OUTPUT=../_build/outputs SDNET_LEDGER=../_build/ledger
 
-# Threads that wait for work shall sleep, not spin: on a machine that does anything else, spinning costs a factor of ten.
-export OMP_WAIT_POLICY ?= PASSIVE
+# As in sdnet/threads.py, for what loads torch before sdnet.
+export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help
 .PHONY: help book notebooks test test-slow nbval lint clean

@@ -1,5 +1,6 @@
 """SDNet: convolutional sparse coding layers for visual recognition (Dai et al., NeurIPS 2022)."""
 
+import sdnet.threads  # noqa: F401  (before torch is loaded)
 from sdnet.convert import Conversion, convert
 from sdnet.export import to_onnx
 from sdnet.layers import CSCConv1d, CSCConv2d, csc_layers, project_, project_after_step, set_lam

@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "sdnet").rglob("*.py"))
 
 # Every module may import those of the lines above it, and of its own line's folder, never below.
 ORDER = [
-    ["names", "prox", "dictionary"],
+    ["threads", "names", "prox", "dictionary"],
     ["lipschitz", "lasso"],
     ["solvers"],
     ["gradients"],
