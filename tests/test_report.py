@@ -14,7 +14,7 @@ def cell(**changes: object) -> dict[str, object]:
     base = {
         "arch": "sdnet18", "dataset": "cifar10", "preset": "paper", "width": 64, "epochs": 220, "paper_scale": True,
         "precision": "fp32", "seed": 0, "metric": "top1", "split": "test", "value": 0.952, "n": 10000,
-        "started": "2026", "experiment": "train",
+        "started": "2026", "experiment": "train", "variant": "",
     }  # fmt: skip
     return {**base, **changes}
 
@@ -68,6 +68,7 @@ def test_every_trainable_row_of_table1_is_in_the_registry() -> None:
         ({"dataset": "digits"}, "not run", None),
         ({"split": "validation"}, "not run", None),
         ({"experiment": "precision", "lam": 1.0}, "not run", None),
+        ({"variant": "iterations=1"}, "not run", None),
     ],
 )
 def test_statuses(changes: dict[str, object], status: str, measured: float | None) -> None:
@@ -163,5 +164,8 @@ def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
     assert scale(seed=3)
     assert not scale(epochs=219)
     assert not scale(lam=0.2)
+    assert ledger.name_of(training("sdnet18", "cifar10", "paper").config) == "sdnet18"
+    config = training("sdnet18", "cifar10", "paper", lam=0.2, iterations=1).config
+    assert ledger.name_of(config) == "sdnet18 (iterations=1, lam=0.2)"
     assert not scale(hold_out=0.1)
     assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}

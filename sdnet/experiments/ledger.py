@@ -171,7 +171,7 @@ def read(*folders: Path) -> list[Record]:
 
 
 CELL_COLUMNS = (
-    *("experiment", "arch", "dataset", "preset", "width", "epochs", "precision", "seed", "paper_scale"),
+    *("experiment", "arch", "dataset", "preset", "width", "epochs", "precision", "seed", "paper_scale", "variant"),
     *("started", "metric", "split", "value", "n"),
 )
 """Columns that :func:`cells` has even if no record fills them."""
@@ -181,7 +181,7 @@ def cells(records: Iterable[Record]) -> pd.DataFrame:
     """One row per result: the configuration's fields, the result's own, and where it comes from.
 
     Of the recipe only ``width`` and ``epochs`` are kept, and ``paper_scale``: whether network and recipe are the
-    paper's, unchanged.
+    paper's, unchanged. Of the network's options, :func:`variant`.
     """
     rows = []
     for record in records:
@@ -192,6 +192,7 @@ def cells(records: Iterable[Record]) -> pd.DataFrame:
             "width": recipe.get("width"),
             "epochs": recipe.get("epochs"),
             "paper_scale": _is_paper_scale(record.config),
+            "variant": variant(record.config),
             "config_hash": record.config_hash,
             "data_hash": record.data_hash,
             "commit": record.code.get("commit"),
@@ -201,6 +202,16 @@ def cells(records: Iterable[Record]) -> pd.DataFrame:
         rows += [{**config, **origin, **result} for result in record.results]
     frame = pd.DataFrame(rows)
     return frame.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *frame.columns])))
+
+
+def variant(config: dict[str, Any]) -> str:
+    """How a network differs from its architecture's defaults, for instance ``"iterations=1"``; empty if it does not."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(config.get("network", {}).items()))
+
+
+def name_of(config: dict[str, Any]) -> str:
+    """The architecture, with its variant in brackets if it is one."""
+    return f"{config['arch']} ({variant(config)})" if variant(config) else str(config["arch"])
 
 
 def _is_paper_scale(config: dict[str, Any]) -> bool:

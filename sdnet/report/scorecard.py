@@ -80,7 +80,7 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
     """
     names = (dataset, *STAND_INS.get(dataset, ()))
     chosen = cells[cells["dataset"].isin(names) & (cells["arch"] == arch) & (cells["metric"] == metric)]
-    chosen = chosen[chosen["experiment"] == ANSWERED_BY[metric]]
+    chosen = chosen[(chosen["experiment"] == ANSWERED_BY[metric]) & (chosen["variant"] == "")]
     chosen = chosen[chosen["split"].fillna("test") == "test"]
     if chosen.empty:
         return None
@@ -112,7 +112,7 @@ def comparison(cells: pd.DataFrame, arch: str, baseline: str) -> pd.DataFrame:
     Returns one row per setting: accuracies (mean over seeds, in points), their difference, and half the width of
     its 95 % interval. With one seed the interval reflects the number of test images only (independent binomials).
     """
-    chosen = cells[(cells["experiment"] == "train") & cells["arch"].isin([arch, baseline])]
+    chosen = cells[(cells["experiment"] == "train") & (cells["variant"] == "") & cells["arch"].isin([arch, baseline])]
     chosen = chosen[(chosen["metric"] == "top1") & (chosen["split"] == "test")]
     setting = ["dataset", "preset", "width", "epochs", "precision"]
     chosen = chosen.sort_values("started").drop_duplicates([*setting, "arch", "seed"], keep="last")

@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 from scipy.stats import binomtest
 
-from sdnet.experiments.ledger import Record
+from sdnet.experiments.ledger import Record, name_of
 from sdnet.report.scorecard import STATUSES, comparison
 
 COLOURS = {"reproduced": "#009E73", "differs": "#D55E00", "scaled down": "#0072B2", "not run": "#8a9099"}
@@ -63,7 +63,7 @@ def show_runs(records: Iterable[Record]) -> HTML:
         recipe = record.config["recipe"]
         rows.append(
             {
-                "network": record.config["arch"],
+                "network": name_of(record.config),
                 "data": record.config["dataset"],
                 "width": recipe["width"],
                 "epochs": recipe["epochs"],

@@ -7,13 +7,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sdnet.experiments.ledger import Record
+from sdnet.experiments.ledger import Record, name_of
 
 
 def histories(records: Iterable[Record]) -> pd.DataFrame:
     """The epochs of all records below each other, with the network's name and seed."""
     frames = [
-        pd.DataFrame(record.history).assign(network=record.config["arch"], seed=record.config["seed"])
+        pd.DataFrame(record.history).assign(network=name_of(record.config), seed=record.config["seed"])
         for record in records
     ]
     columns = ["epoch", "loss", "train_accuracy", "network", "seed"]
