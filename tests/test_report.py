@@ -113,8 +113,20 @@ def test_comparison_pairs_runs_of_one_setting() -> None:
     table = scorecard.comparison(cells, "sdnet18", "resnet18")
     assert len(table) == 1
     assert table["difference"].iloc[0] == pytest.approx(1.0)
-    expected = 1.96 * ((0.95 * 0.05 + 0.94 * 0.06) / 10000) ** 0.5
+    expected = 1.959964 * ((0.95 * 0.05 + 0.94 * 0.06) / 10000) ** 0.5
     assert table["interval"].iloc[0] == pytest.approx(100 * expected)
+
+
+def test_few_seeds_give_a_wide_interval() -> None:
+    """Welch's interval; for equal numbers and variances its degrees of freedom are 2n - 2."""
+    values = {"sdnet18": (0.95, 0.96), "resnet18": (0.94, 0.95)}
+    cells = pd.DataFrame([cell(arch=a, value=v, seed=s) for a, pair in values.items() for s, v in enumerate(pair)])
+    # A row of an experiment without epochs makes the column floating point.
+    cells = pd.concat([cells, pd.DataFrame([cell(epochs=None, experiment="benchmark")])])
+    row = scorecard.comparison(cells, "sdnet18", "resnet18").iloc[0]
+    assert (row["seeds"], row["epochs"]) == (2, 220)
+    assert row["difference"] == pytest.approx(1.0)
+    assert row["interval"] == pytest.approx(100 * 4.302653 * (0.01**2 / 2) ** 0.5, rel=1e-5)
 
 
 def test_other_experiments_do_not_answer_for_training_runs() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pandas as pd
+from scipy.stats import norm, ttest_ind
 
 from sdnet.experiments import ledger
 from sdnet.names import unknown_name
@@ -110,20 +111,21 @@ def comparison(cells: pd.DataFrame, arch: str, baseline: str) -> pd.DataFrame:
     """Test accuracy of two networks wherever both were trained alike: same data, width, recipe and precision.
 
     Returns one row per setting: accuracies (mean over seeds, in points), their difference, and half the width of
-    its 95 % interval. With one seed the interval reflects the number of test images only (independent binomials).
+    its 95 % interval: Welch's over the seeds, which is wide where these are few. With one seed it reflects the
+    number of test images only (independent binomials).
     """
     chosen = cells[(cells["experiment"] == "train") & (cells["variant"] == "") & cells["arch"].isin([arch, baseline])]
     chosen = chosen[(chosen["metric"] == "top1") & (chosen["split"] == "test")]
     setting = ["dataset", "preset", "width", "epochs", "precision"]
     chosen = chosen.sort_values("started").drop_duplicates([*setting, "arch", "seed"], keep="last")
     rows = []
+    # Records without a recipe, benchmarks for instance, make these columns floating point.
+    chosen = chosen.astype({"width": int, "epochs": int})
     for values, group in chosen.groupby(setting):
         by_arch = {name: part["value"] for name, part in group.groupby("arch")}
         if set(by_arch) != {arch, baseline}:
             continue
         means = {name: part.mean() for name, part in by_arch.items()}
-        images = int(group["n"].iloc[0])
-        variance = sum(_variance(part, images) for part in by_arch.values())
         rows.append(
             {
                 **dict(zip(setting, values, strict=True)),
@@ -131,14 +133,16 @@ def comparison(cells: pd.DataFrame, arch: str, baseline: str) -> pd.DataFrame:
                 arch: 100 * means[arch],
                 baseline: 100 * means[baseline],
                 "difference": 100 * (means[arch] - means[baseline]),
-                "interval": 196 * variance**0.5,
+                "interval": 100 * _half_interval(by_arch[arch], by_arch[baseline], int(group["n"].iloc[0])),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _variance(accuracies: "pd.Series[float]", images: int) -> float:
-    """Variance of a mean accuracy: over seeds if there are several, else of a binomial proportion."""
-    if len(accuracies) > 1:
-        return float(accuracies.var()) / len(accuracies)
-    return float(accuracies.iloc[0] * (1 - accuracies.iloc[0])) / images
+def _half_interval(first: "pd.Series[float]", second: "pd.Series[float]", images: int) -> float:
+    """Half the width of the 95 % interval of the difference of two mean accuracies."""
+    if min(len(first), len(second)) > 1:
+        interval = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+        return float(interval.high - interval.low) / 2
+    variance = sum(float(part.mean() * (1 - part.mean())) / images for part in (first, second))
+    return float(norm.ppf(0.975)) * variance**0.5

@@ -104,7 +104,7 @@ def show_comparison(cells: pd.DataFrame, arch: str, baseline: str) -> HTML:
         f"<b>{difference:+.2f}</b> ± {interval:.2f} points"
         for difference, interval in zip(table["difference"], table.pop("interval"), strict=True)
     ]
-    return _page(table.rename(columns={"dataset": "data"}), "", "comparison")
+    return _page(table.drop(columns="preset").rename(columns={"dataset": "data"}), "", "comparison")
 
 
 def show_precision(cells: pd.DataFrame) -> HTML:
