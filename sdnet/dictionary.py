@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PADDING_MODES = ("zeros", "circular")
-_CONV = {1: F.conv1d, 2: F.conv2d}
+CONV = {1: F.conv1d, 2: F.conv2d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d}
 
 
@@ -66,7 +66,7 @@ class Dictionary:
         padding = self._native_padding
         if padding is None:
             signal, padding = self._pad(signal), (0,) * self.dims
-        conv = _CONV[self.dims]
+        conv = CONV[self.dims]
         return conv(signal, self.weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def synthesis(self, code: Tensor, signal_size: Sequence[int]) -> Tensor:

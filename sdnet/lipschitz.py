@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdnet.dictionary import Dictionary
+from sdnet.dictionary import CONV, Dictionary
 
 
 def fourier_bound(dictionary: Dictionary, signal_size: Sequence[int] | None = None) -> Tensor:
@@ -70,9 +70,8 @@ def _gram_symbol(kernel: Tensor, groups: int, grid: Sequence[int]) -> Tensor:
         atoms = atoms.transpose(1, 2)
     small = atoms.transpose(1, 2)
     shifted = small.transpose(0, 1).flatten(1, 2)
-    conv = F.conv1d if len(grid) == 1 else F.conv2d
     padding = tuple(taps - 1 for taps in kernel.shape[2:])
-    lags = conv(shifted, small.flatten(0, 1), padding=padding, groups=groups).unflatten(1, (groups, -1))
+    lags = CONV[len(grid)](shifted, small.flatten(0, 1), padding=padding, groups=groups).unflatten(1, (groups, -1))
     spectrum = torch.fft.rfftn(lags, s=list(grid), dim=list(range(-len(grid), 0)))
     return spectrum.flatten(3).permute(1, 3, 0, 2)
 

@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdnet.dictionary import Dictionary, unit_norm
+from sdnet.dictionary import CONV, Dictionary, unit_norm
 from sdnet.lipschitz import dilated
-
-_CONV = {1: F.conv1d, 2: F.conv2d}
 
 
 def mutual_coherence(dictionary: Dictionary) -> float:
@@ -30,7 +28,7 @@ def mutual_coherence(dictionary: Dictionary) -> float:
     # Padding by a multiple of the stride makes "no shift" one of the shifts that the convolution visits.
     padding = [span // s * s for span, s in zip(spans, dictionary.stride, strict=True)]
     grouped = atoms.unflatten(0, (dictionary.groups, -1)).transpose(0, 1).flatten(1, 2)
-    products = _CONV[dictionary.dims](
+    products = CONV[dictionary.dims](
         grouped, atoms, stride=dictionary.stride, padding=padding, groups=dictionary.groups
     ).unflatten(1, (dictionary.groups, -1))
     still = [p // s for p, s in zip(padding, dictionary.stride, strict=True)]

@@ -11,7 +11,6 @@ from sdnet.names import unknown_name
 STAND_INS = {"cifar10": ("cifar10-jpeg",)}
 """Data that may stand in for a data set of the paper; what is measured on them counts as scaled down."""
 
-FULL_WIDTH = 64
 UNITS = {"parameters": 1e-6, "top1": 100.0}
 """Factor from the ledger's unit to the one that the paper prints."""
 
