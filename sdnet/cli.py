@@ -34,6 +34,7 @@ def main() -> None:
 @click.option("--width", type=int, help="Channels of the first stage; 64 in the paper.")
 @click.option("--lam", type=float, help="λ of the CSC layers; 0.1 in the paper.")
 @click.option("--iterations", type=int, help="FISTA steps of the CSC layers; 2 in the paper.")
+@click.option("--noise", type=float, help="Standard deviation of Gaussian noise on every other training image.")
 @click.option("--shortcut/--no-shortcut", default=None, help="Residual connections.")
 @click.option("--hold-out", type=float, help="Fraction of the training images kept for validation.")
 @click.option("--precision", help="fp32, bf16, or auto.")

@@ -219,3 +219,24 @@ def test_batches_keep_images_and_labels_together() -> None:
 def test_a_last_batch_of_one_image_is_dropped() -> None:
     split = Split(torch.zeros(17, 2, 2, 3, dtype=torch.uint8), torch.zeros(17, dtype=torch.long))
     assert [len(y) for _, y in batches.training_batches(split, 16, seed=0, epoch=0)] == [16]
+
+
+def test_every_other_image_gets_the_noise() -> None:
+    pixels = torch.full((400, 3, 8, 8), 0.5)
+    noisy = batches.sometimes_noisy(pixels, 0.1, torch.Generator().manual_seed(0))
+    touched = (noisy != pixels).flatten(1).any(1)
+    assert 150 < touched.sum() < 250
+    assert noisy[touched].std().item() == pytest.approx(0.1, rel=0.02)
+    assert noisy[touched].mean().item() == pytest.approx(0.5, abs=0.002)
+    wild = batches.sometimes_noisy(pixels, 5.0, torch.Generator().manual_seed(0))
+    assert (wild.min(), wild.max()) == (0, 1)
+
+
+def test_noise_is_part_of_the_training_batches_and_of_their_seed() -> None:
+    split = datasets.load("digits").test
+    (plain,), (noisy,), (again,) = (
+        [x for x, _ in batches.training_batches(split, 500, seed=1, epoch=2, noise=noise)] for noise in (0.0, 0.1, 0.1)
+    )
+    assert torch.equal(noisy, again)
+    changed = (plain != noisy).flatten(1).any(1).float().mean()
+    assert 0.4 < changed < 0.6

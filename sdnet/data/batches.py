@@ -34,20 +34,29 @@ def to_pixels(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 255
 
 
+def sometimes_noisy(pixels: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """Gaussian noise on each image with probability ½, clipped to [0, 1]; the generator lies on the pixels' device."""
+    chosen = torch.rand(len(pixels), 1, 1, 1, generator=generator, device=pixels.device) < 0.5
+    noise = torch.randn(pixels.shape, generator=generator, device=pixels.device)
+    return (pixels + std * chosen * noise).clamp_(0, 1)
+
+
 def training_batches(
-    split: Split, batch_size: int, *, seed: int, epoch: int, padding: int = 4, flip: bool = True
+    split: Split, batch_size: int, *, seed: int, epoch: int, padding: int = 4, flip: bool = True, noise: float = 0.0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of shuffled, augmented batches: pixels (n, 3, H, W) in [0, 1] and labels (n,).
 
-    Order and augmentation are a function of (seed, epoch) alone, so an interrupted run goes on with the
+    ``noise`` is the standard deviation of :func:`sometimes_noisy`, 0 for none. Order and augmentation are a function of (seed, epoch) alone, so an interrupted run goes on with the
     batches it would have seen. The last batch may be smaller; it is dropped if it holds one image, on which
     batch normalisation is undefined.
     """
-    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-    order = torch.randperm(len(split), generator=generator).to(split.images.device)
+    device, number = split.images.device, seed * 100_003 + epoch
+    generator, on_device = torch.Generator().manual_seed(number), torch.Generator(device).manual_seed(number)
+    order = torch.randperm(len(split), generator=generator).to(device)
     for index in order.split(batch_size):
         if len(index) > 1:
-            yield to_pixels(crop_and_flip(split.images[index], padding, flip, generator)), split.labels[index]
+            pixels = to_pixels(crop_and_flip(split.images[index], padding, flip, generator))
+            yield sometimes_noisy(pixels, noise, on_device) if noise else pixels, split.labels[index]
 
 
 def evaluation_batches(split: Split, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:

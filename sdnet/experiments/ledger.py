@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 import sdnet
-from sdnet.training.recipes import PRESETS
+from sdnet.training.recipes import PRESETS, Recipe
 
 SCHEMA = 1
 
@@ -205,8 +205,14 @@ def cells(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def variant(config: dict[str, Any]) -> str:
-    """How a network differs from its architecture's defaults, for instance ``"iterations=1"``; empty if it does not."""
-    return ", ".join(f"{name}={value}" for name, value in sorted(config.get("network", {}).items()))
+    """How a run differs from its architecture's and its preset's defaults, for instance ``"iterations=1"``.
+
+    Empty if it does not. Width and number of epochs are the run's scale, not a variant.
+    """
+    usual = _numbers(PRESETS[config["preset"]]) if config.get("preset") in PRESETS else {}
+    recipe = {name: value for name, value in config.get("recipe", {}).items() if value != usual.get(name, value)}
+    changes = {name: value for name, value in recipe.items() if name not in ("width", "epochs")}
+    return ", ".join(f"{name}={value}" for name, value in sorted({**changes, **config.get("network", {})}.items()))
 
 
 def name_of(config: dict[str, Any]) -> str:
@@ -218,5 +224,12 @@ def _is_paper_scale(config: dict[str, Any]) -> bool:
     preset = config.get("preset", "")
     if not preset.startswith("paper"):
         return False
-    numbers = json.loads(json.dumps(asdict(PRESETS[preset])))
-    return config.get("recipe") == numbers and not config.get("network") and not config.get("hold_out")
+    return (
+        config.get("recipe") == _numbers(PRESETS[preset]) and not config.get("network") and not config.get("hold_out")
+    )
+
+
+def _numbers(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as it stands in a record."""
+    numbers: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return numbers
