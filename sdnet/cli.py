@@ -14,6 +14,8 @@ from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.precision import record_precision
 from sdnet.experiments.sizes import record_sizes
 from sdnet.experiments.speed import SIZES
+from sdnet.experiments.sweep import IMAGES, KNOBS
+from sdnet.experiments.sweep import run as run_sweep
 from sdnet.training.loop import Diverged, best_device
 from sdnet.training.recipes import PRESETS
 
@@ -67,6 +69,19 @@ def train(
 def sizes() -> None:
     """Count the parameters of the paper's networks and record them."""
     click.echo(f"Ledger row: {record_sizes()}")
+
+
+@main.command()
+@click.argument("network", type=click.Path())
+@click.option("--knob", default="lam", show_default=True, help=f"One of {', '.join(KNOBS)}.")
+@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
+@click.option("--images", type=int, help="Instead of the preset's.")
+@click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def sweep(network: str, **settings: Any) -> None:
+    """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2)."""
+    _in_one_sentence(lambda: click.echo(f"Ledger row: {run_sweep(network, **settings)[1]}"))
 
 
 @main.command()

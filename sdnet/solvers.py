@@ -58,10 +58,12 @@ class ProximalStep:
     The step size goes into the atoms of the analysis, and where the prox is a shifted ReLU whose shift does not
     depend on the image, the shift goes into the convolution's bias. A step is then one synthesis and one
     analysis, and no pass over the code that these do not make anyway, save an addition and a ReLU in place.
+
+    ``correlation`` is η Aᵀx where somebody knows it already; the first step is then a threshold and nothing else.
     """
 
-    def __init__(self, lasso: Lasso, step_size: Tensor) -> None:
-        self.lasso, self.step_size = lasso, step_size
+    def __init__(self, lasso: Lasso, step_size: Tensor, correlation: Tensor | None = None) -> None:
+        self.lasso, self.step_size, self.correlation = lasso, step_size, correlation
         self.scaled = lasso.dictionary.with_weight(step_size * lasso.dictionary.weight)
         self.bias: Tensor | None = None
         if (
@@ -75,9 +77,12 @@ class ProximalStep:
     def __call__(self, point: Tensor | None = None, gradient_at: Tensor | None = None) -> Tensor:
         """One step; without arguments the step from zero."""
         lasso = self.lasso
-        residual = lasso.signal if gradient_at is None else lasso.residual(gradient_at)
-        values = self.scaled.analysis(residual, self.bias)
-        if self.bias is not None:
+        if gradient_at is None and self.correlation is not None:
+            values, bias = self.correlation, None
+        else:
+            residual, bias = lasso.signal if gradient_at is None else lasso.residual(gradient_at), self.bias
+            values = self.scaled.analysis(residual, bias)
+        if bias is not None:
             return (values if point is None else values.add_(point)).relu_()
         values = values if point is None else point + values
         # Under autocast the values have a smaller type than λ; the code keeps theirs, whatever the shape of λ.
@@ -112,9 +117,11 @@ def next_iterate(step: ProximalStep, method: str, last: Iterate, restart: bool =
     return Iterate(code, last.code, t_next, (t - 1) / t_next)
 
 
-def unroll(lasso: Lasso, step_size: Tensor, iterations: int, method: str = "fista") -> Tensor:
+def unroll(
+    lasso: Lasso, step_size: Tensor, iterations: int, method: str = "fista", correlation: Tensor | None = None
+) -> Tensor:
     """The code after a fixed number of steps from zero, without checks: what a layer differentiates through."""
-    step = ProximalStep(lasso, step_size)
+    step = ProximalStep(lasso, step_size, correlation)
     iterate = first_iterate(step)
     for _ in range(iterations - 1):
         iterate = next_iterate(step, method, iterate)

@@ -5,14 +5,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from sdnet import csc_layers
 from sdnet.cli import main
-from sdnet.experiments import ledger, networks, train
+from sdnet.data.datasets import Split, load
+from sdnet.experiments import ledger, networks, sweep, train
 from sdnet.experiments.sizes import record_sizes
+from sdnet.training.loop import accuracy
 
 TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
 
@@ -192,3 +195,71 @@ def test_the_command_line_says_what_is_wrong_in_one_sentence(folders: Path, opti
     assert result.exit_code == 1
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def trained(folders: Path) -> Path:
+    """A small SDNet, trained for one epoch on the digits."""
+    return train.run(train.training("sdnet18", "digits", "smoke", **TINY)).network_file
+
+
+def test_a_sweep_writes_every_cell(trained: Path, folders: Path) -> None:
+    record, path = sweep.run(trained, preset="smoke", corruptions=("gaussian_noise", "impulse_noise"))
+    assert ledger.read(folders / "ledger")[-1] == record
+    assert path.parent == folders / "ledger"
+    cells = ledger.cells([record])
+    top1 = cells[cells["metric"] == "top1"]
+    assert len(top1) == (1 + 2 * 5) * 15
+    assert set(top1["n"]) == {100}
+    assert top1["value"].between(0, 1).all()
+    means = cells[cells["metric"] == "top1_over_severities"]
+    assert len(means) == 2 * 15
+    assert (means["low"] <= means["value"]).all()
+    assert (means["value"] <= means["high"]).all()
+    noisy = top1[(top1["corruption"] == "impulse_noise") & (top1["strength"] == 0.1)]["value"].mean()
+    assert noisy == pytest.approx(
+        means[(means["corruption"] == "impulse_noise") & (means["strength"] == 0.1)]["value"].item()
+    )
+    clean = top1[(top1["corruption"] == "clean") & (top1["strength"] == 0.1)]["value"].item()
+    split = sweep.subset(load("digits").test, 100)
+    assert clean == pytest.approx(accuracy(networks.load(trained).model, split))
+
+
+def test_the_other_knobs_are_swept_too(folders: Path) -> None:
+    resnet = train.run(train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4)).network_file
+    for knob in ("stem threshold", "batch statistics", "gaussian filter", "median", "total variation"):
+        record, _ = sweep.run(resnet, knob, images=20, corruptions=("shot_noise",))
+        cells = ledger.cells([record])
+        top1 = cells[(cells["metric"] == "top1") & (cells["corruption"] == "clean")]
+        assert tuple(top1["strength"]) == sweep.KNOBS[knob]
+    assert {record.config["knob"] for record in ledger.read(folders / "ledger")[1:]} == set(sweep.KNOBS) - {"lam"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"knob": "lambda"}, "knob 'lambda' does not exist. Did you mean 'lam'"),
+        ({"knob": "stem threshold"}, "no ReLU whose threshold"),
+        ({"preset": "large"}, "preset 'large' does not exist"),
+        ({"images": 0}, "images must be at least 1"),
+        ({"corruptions": ("fog",)}, "noise 'fog' does not exist"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(trained: Path, given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sweep.run(trained, **{"images": 10, **given})
+
+
+def test_official_corruptions_are_read_in_the_order_of_the_subset(tmp_path: Path) -> None:
+    """The images of a subset of the test split stand at the same places of every official array."""
+    labels = np.arange(10_000) % 10
+    arrays = np.repeat(np.arange(5 * 10_000) % 251, 32 * 32 * 3).astype(np.uint8).reshape(-1, 32, 32, 3)
+    np.save(tmp_path / "gaussian_noise.npy", arrays)
+    np.save(tmp_path / "labels.npy", np.tile(labels, 5))
+    split = Split(torch.from_numpy(arrays[:10_000]), torch.from_numpy(labels))
+    _, *noisy = sweep.conditions(sweep.subset(split, 30), ("gaussian_noise",), tmp_path)
+    assert [condition.severity for condition in noisy] == [1, 2, 3, 4, 5]
+    for condition in noisy:
+        assert torch.equal(condition.split.labels, sweep.subset(split, 30).labels)
+    assert torch.equal(noisy[0].split.images, sweep.subset(split, 30).images)
+    assert not torch.equal(noisy[1].split.images, noisy[0].split.images)

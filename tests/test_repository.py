@@ -24,6 +24,7 @@ ORDER = [
     ["models"],
     ["data"],
     ["training"],
+    ["robust"],
     ["experiments"],
     ["report"],
     ["notebook"],

@@ -46,9 +46,9 @@ def training_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of shuffled, augmented batches: pixels (n, 3, H, W) in [0, 1] and labels (n,).
 
-    ``noise`` is the standard deviation of :func:`sometimes_noisy`, 0 for none. Order and augmentation are a function of (seed, epoch) alone, so an interrupted run goes on with the
-    batches it would have seen. The last batch may be smaller; it is dropped if it holds one image, on which
-    batch normalisation is undefined.
+    ``noise`` is the standard deviation for :func:`sometimes_noisy`, 0 for none. Order and augmentation are a
+    function of (seed, epoch) alone, so an interrupted run goes on with the batches it would have seen. The last
+    batch may be smaller; it is dropped if it holds one image, on which batch normalisation is undefined.
     """
     device, number = split.images.device, seed * 100_003 + epoch
     generator, on_device = torch.Generator().manual_seed(number), torch.Generator(device).manual_seed(number)

@@ -128,6 +128,9 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (N, num_classes) of images (N, 3, H, W) with pixels in [0, 1]."""
-        features = self.stages(self.stem(self.normalize(images)))
-        scores: Tensor = self.head(features.mean((2, 3)))
+        return self.classify(self.stem(self.normalize(images)))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Class scores from what the stem gives: all that comes after it."""
+        scores: Tensor = self.head(self.stages(features).mean((2, 3)))
         return scores

@@ -98,8 +98,9 @@ def train(
     model.train()
     for epoch in range(len(history), recipe.epochs):
         start, totals = time.monotonic(), torch.zeros(3, device=device)
-        augmentation = {"padding": recipe.padding, "flip": flip, "noise": recipe.noise}
-        batches = training_batches(split, recipe.batch_size, seed=seed, epoch=epoch, **augmentation)
+        batches = training_batches(
+            split, recipe.batch_size, seed=seed, epoch=epoch, padding=recipe.padding, flip=flip, noise=recipe.noise
+        )
         for step, (images, labels) in enumerate(batches):
             lr = recipe.lr * recipe.lr_factor((epoch + step / steps) / recipe.epochs)
             totals += training_step(model, optimizer, images, labels, lr, precision)

@@ -1,0 +1,201 @@
+"""The sweep behind Figure 2 and Tables 2 and 3: accuracy per corruption, severity and strength of a knob."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+from tqdm import tqdm
+
+from sdnet.data import benchmarks, datasets
+from sdnet.data.corruptions import NOISES, add_noise, level_of
+from sdnet.data.datasets import Split
+from sdnet.experiments import ledger, networks
+from sdnet.experiments.ledger import Record
+from sdnet.memory import keep_freed_memory
+from sdnet.models.resnet import ResNet
+from sdnet.names import unknown_name
+from sdnet.robust import denoisers
+from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold
+from sdnet.robust.sweep import sweep
+from sdnet.training import loop
+
+LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
+"""Λ of Algorithm 1: the paper says a subset of [0.1, 1.5]."""
+THRESHOLDS = (0.0, *LAMS[:-1])
+KNOBS = {
+    "lam": LAMS,
+    "stem threshold": THRESHOLDS,
+    "batch statistics": (0.0, 0.5, 1.0),
+    **{name: strengths for name, (_, strengths) in denoisers.DENOISERS.items()},
+}
+"""Knob → its strengths."""
+IMAGES = {"paper": 10_000, "quick": 1000, "smoke": 100}
+"""Size of a run → number of test images."""
+SEVERITIES = (1, 2, 3, 4, 5)
+RESAMPLES = 1000
+"""Bootstrap resamples."""
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Test images under one corruption at one severity; the images themselves are ``"clean"``, severity 0."""
+
+    corruption: str
+    severity: int
+    split: Split
+
+
+def subset(split: Split, count: int, seed: int = 0) -> Split:
+    """``count`` images in random order, or all of them if there are fewer: a folder lists them class by class."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:count]
+    return Split(split.images[order], split.labels[order])
+
+
+def conditions(
+    split: Split, corruptions: tuple[str, ...], official: Path | None = None, seed: int = 0
+) -> Iterator[Condition]:
+    """The clean split, then every corruption at every severity.
+
+    Args:
+        split: a random :func:`subset` of the test images, made with ``seed``.
+        official: a folder with the published CIFAR-10-C, whose images of the same places are taken; by default the
+            noise is made here, by the same formulas and with the severity as its seed.
+    """
+    yield Condition("clean", 0, split)
+    benchmark = "imagenet" if split.images.shape[1] >= 128 else "cifar"
+    for corruption in corruptions:
+        for severity in SEVERITIES:
+            if official is not None:
+                corrupted = subset(benchmarks.cifar_c(official, corruption, severity), len(split), seed)
+            else:
+                level = level_of(corruption, severity, benchmark)
+                corrupted = Split(add_noise(split.images, corruption, level, seed=severity), split.labels)
+            yield Condition(corruption, severity, corrupted)
+
+
+def knob_of(model: ResNet, name: str) -> Knob:
+    """The knob of that name (see :data:`KNOBS`) on a network.
+
+    Raises:
+        ValueError: for a name that does not exist, or a network that does not have this knob.
+    """
+    if name not in KNOBS:
+        raise ValueError(unknown_name("knob", name, KNOBS))
+    if name in denoisers.DENOISERS:
+        return Denoiser(model, denoisers.DENOISERS[name][0], name)
+    if name == "stem threshold":
+        return StemThreshold(model)
+    return Lam(model) if name == "lam" else BatchStatistics(model)
+
+
+def images_of(size: str, images: int | None) -> int:
+    """How many test images a run of that size takes, unless told.
+
+    Raises:
+        ValueError: naming the sizes that exist.
+    """
+    if size not in IMAGES:
+        raise ValueError(unknown_name("preset", size, IMAGES))
+    if images is not None and images < 1:
+        raise ValueError(f"images must be at least 1; got {images}.")
+    return images or IMAGES[size]
+
+
+def mean_cells(correct: NDArray[np.bool_], setting: dict[str, Any]) -> list[dict[str, Any]]:
+    """Accuracy averaged over severities, per strength, with its 95 % percentile bootstrap interval over images.
+
+    Args:
+        correct: (severities, K, N); the same image stands at the same place under every severity.
+    """
+    cells = []
+    for strength, by_image in zip(setting["strengths"], correct.mean(0), strict=True):
+        interval = bootstrap((by_image,), np.mean, n_resamples=RESAMPLES, batch=50, method="percentile", rng=0)
+        low, high = interval.confidence_interval
+        cell = {"metric": "top1_over_severities", "corruption": setting["corruption"], "strength": strength}
+        cells.append({**cell, "value": by_image.mean(), "low": low, "high": high, "n": len(by_image)})
+    return [{name: float(v) if isinstance(v, np.floating) else v for name, v in cell.items()} for cell in cells]
+
+
+def measure(
+    knob: Knob,
+    split: Split,
+    strengths: tuple[float, ...],
+    precision: str,
+    corruptions: tuple[str, ...] = tuple(NOISES),
+    official: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Ledger cells: accuracy per (corruption, severity, strength), and per (corruption, strength) over severities."""
+    values = torch.tensor(strengths, device=split.images.device)
+    cells: list[dict[str, Any]] = []
+    gathered: dict[str, list[NDArray[np.bool_]]] = {}
+    bar = tqdm(total=1 + len(corruptions) * len(SEVERITIES), unit="condition", disable=None)
+    for condition in conditions(split, corruptions, official):
+        correct = sweep(knob, condition.split, values, precision)
+        gathered.setdefault(condition.corruption, []).append(correct.cpu().numpy())
+        where = {"corruption": condition.corruption, "severity": condition.severity}
+        for strength, value in zip(strengths, correct.double().mean(1).tolist(), strict=True):
+            cells.append({"metric": "top1", **where, "strength": strength, "value": value, "n": len(split)})
+        bar.update()
+    bar.close()
+    for corruption, parts in gathered.items():
+        if corruption != "clean":
+            cells += mean_cells(np.stack(parts), {"corruption": corruption, "strengths": strengths})
+    return cells
+
+
+def run(
+    network: str | os.PathLike[str],
+    knob: str = "lam",
+    *,
+    preset: str = "paper",
+    images: int | None = None,
+    corruptions: tuple[str, ...] = tuple(NOISES),
+    data_root: str | os.PathLike[str] | None = None,
+    official: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    precision: str | None = None,
+) -> tuple[Record, Path]:
+    """Sweep a knob of a trained network over corrupted test images of its data set; write a ledger row.
+
+    Args:
+        network: a name of :func:`sdnet.experiments.networks.names`, or a path.
+        preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (100).
+        images: another number of test images, drawn at random.
+        official: a folder with the published CIFAR-10-C to read instead of making noise.
+
+    Raises:
+        ValueError: for anything that does not exist, before a network is run.
+    """
+    keep_freed_memory()
+    count = images_of(preset, images)
+    trained = networks.load(network)
+    place = torch.device(device) if device else loop.best_device()
+    turned = knob_of(trained.model.to(place).to(memory_format=torch.channels_last), knob)
+    start = ledger.start()
+    precision = precision or loop.best_precision(place)
+    data = datasets.load(trained.training.dataset, data_root)
+    split = subset(data.test, count).to(place)
+    strengths = KNOBS[knob]
+    results = measure(turned, split, strengths, precision, corruptions, Path(official) if official else None)
+    config = {
+        **trained.training.config,
+        "precision": precision,
+        "weights": Path(network).stem,
+        "knob": knob,
+        "images": len(split),
+        "noise": "official" if official else "generated",
+    }
+    record = start.record(
+        experiment="sweep",
+        config=config,
+        data_hash=data.data_hash,
+        device=loop.describe_device(place),
+        results=results,
+    )
+    return record, ledger.write(record, ledger.ledger_folder())

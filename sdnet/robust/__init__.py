@@ -1,0 +1,1 @@
+"""Robust inference: one number of a trained network, turned at test time (Algorithm 1), and its controls."""

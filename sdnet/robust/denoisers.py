@@ -1,0 +1,54 @@
+"""Denoisers from kept libraries, as controls: does a filter in front of a ResNet do what λ does in an SDNet?
+
+Each maps images (N, 3, H, W) with pixels in [0, 1] and a strength to images of the same shape, type and device.
+Strength 0 leaves them as they are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision.transforms.functional as TF
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+from skimage.restoration import denoise_tv_chambolle
+from torch import Tensor
+
+Array = NDArray[np.floating[Any]]
+
+
+def gaussian_filter(images: Tensor, strength: float) -> Tensor:
+    """Gaussian blur; the strength is its standard deviation in pixels."""
+    if strength == 0:
+        return images
+    side = 2 * max(1, round(3 * strength)) + 1
+    return TF.gaussian_blur(images, [side, side], [strength, strength])
+
+
+def median(images: Tensor, strength: float) -> Tensor:
+    """Median over a square, channel by channel; the strength is its side in pixels, less one: 2 for 3×3."""
+    side = round(strength) + 1
+    return _with_numpy(images, lambda array: median_filter(array, size=(1, 1, side, side), mode="reflect"))
+
+
+def total_variation(images: Tensor, strength: float) -> Tensor:
+    """Total-variation denoising of each colour image (Chambolle 2004); the strength is scikit-image's ``weight``."""
+    if strength == 0:
+        return images
+    return _with_numpy(
+        images, lambda array: np.stack([denoise_tv_chambolle(one, weight=strength, channel_axis=0) for one in array])
+    )
+
+
+DENOISERS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] = {
+    "gaussian filter": (gaussian_filter, (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)),
+    "median": (median, (0.0, 2.0, 4.0)),
+    "total variation": (total_variation, (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15)),
+}
+"""Name → denoiser and the strengths among which an oracle may choose."""
+
+
+def _with_numpy(images: Tensor, function: Callable[[Array], Array]) -> Tensor:
+    result = function(images.cpu().numpy())
+    return torch.from_numpy(result).to(images)

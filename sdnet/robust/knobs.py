@@ -1,0 +1,180 @@
+"""What can be turned at test time: λ of an SDNet, and what stands beside it as a control.
+
+A knob is a classifier with one strength. It classifies a batch at many strengths at once and computes what
+does not depend on the strength only once. Networks stay in ``eval`` mode and are left as they were found.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sdnet.lasso import Lasso, check_lam
+from sdnet.layers import CSCConv1d, CSCConv2d, csc_layers
+from sdnet.models.resnet import ResNet
+from sdnet.solvers import unroll
+
+CSCConv = CSCConv1d | CSCConv2d
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Knob(ABC):
+    """A classifier with one strength that can be turned.
+
+    Attributes:
+        name: what is turned, as the ledger says it.
+        batch: number of images that are classified together, where the result depends on that; else None.
+    """
+
+    name: str
+    batch: int | None = None
+
+    @abstractmethod
+    def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
+        """Class scores (K, N, classes) of images (N, 3, H, W), pixels in [0, 1], at K strengths (K,)."""
+
+
+class Lam(Knob):
+    """λ of every CSC layer of a network: the paper's knob.
+
+    The first CSC layer that the images reach computes Aᵀx once for all λ.
+    """
+
+    name = "lam"
+
+    def __init__(self, model: nn.Module) -> None:
+        if not csc_layers(model):
+            raise ValueError("this network has no CSC layer whose λ could be turned; convert one with sdnet.convert.")
+        self.model = _in_eval(model)
+
+    def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
+        check_lam(strengths)
+        with _many_lams(self.model, strengths, len(images)):
+            scores: Tensor = self.model(images)
+        return scores.unflatten(0, (len(strengths), len(images)))
+
+
+class StemThreshold(Knob):
+    """The threshold t of ReLU(v − t) after the stem's batch normalisation: a λ for networks without sparse coding.
+
+    t = 0 is the network as it was trained. For a residual network of :mod:`sdnet.models` with a ReLU in its stem.
+    """
+
+    name = "stem threshold"
+
+    def __init__(self, model: ResNet) -> None:
+        if not isinstance(model.stem[2], nn.ReLU):
+            raise ValueError("this network's stem has no ReLU whose threshold could be shifted; choose a resnet.")
+        self.model = _in_eval(model)
+
+    def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
+        conv, norm, _, pool = self.model.stem
+        values = norm(conv(self.model.normalize(images)))
+        shifts = strengths.to(values.dtype).view(-1, 1, 1, 1, 1)
+        features = torch.relu(values - shifts).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.model.classify(pool(features)).unflatten(0, (len(strengths), len(images)))
+
+
+class Denoiser(Knob):
+    """Strength of a denoiser in front of a network.
+
+    Args:
+        denoise: (images, strength) ↦ images, pixels in [0, 1]; see :mod:`sdnet.robust.denoisers`.
+    """
+
+    def __init__(self, model: nn.Module, denoise: Callable[[Tensor, float], Tensor], name: str) -> None:
+        self.model, self.denoise, self.name = _in_eval(model), denoise, name
+
+    def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
+        return torch.stack([self.model(self.denoise(images, strength)) for strength in strengths.tolist()])
+
+
+class BatchStatistics(Knob):
+    """How far batch normalisation follows the test batch: 0 keeps the training statistics, 1 takes the batch's own.
+
+    Schneider et al. (2020), "Improving robustness against common corruptions by covariate shift adaptation": means
+    and variances are interpolated linearly. Predictions depend on the other images of their batch of 500, as those of
+    Algorithm 1 do through the averaged residual.
+    """
+
+    name, batch = "batch statistics", 500
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = deepcopy(_in_eval(model))
+        self.norms = [module for module in self.model.modules() if isinstance(module, nn.BatchNorm2d)]
+        if not self.norms:
+            raise ValueError("this network has no nn.BatchNorm2d whose statistics could be adapted.")
+
+    @torch.no_grad()
+    def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
+        saved = [deepcopy(norm.state_dict()) for norm in self.norms]
+        scores = []
+        for strength in strengths.tolist():
+            if not 0 <= strength <= 1:
+                raise ValueError(f"the share of the batch's statistics must lie in [0, 1]; got {strength}.")
+            hooks = [norm.register_forward_pre_hook(_follow(strength)) for norm in self.norms]
+            scores.append(self.model(images))
+            for hook, norm, state in zip(hooks, self.norms, saved, strict=True):
+                hook.remove()
+                norm.load_state_dict(state)
+        return torch.stack(scores)
+
+
+def _follow(share: float) -> Callable[[nn.Module, tuple[Tensor]], None]:
+    def hook(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3), correction=0)
+        norm.running_mean.lerp_(mean, share)
+        norm.running_var.lerp_(variance, share)
+
+    return hook
+
+
+def many_codes(layer: CSCConv, signal: Tensor, lams: Tensor) -> Tensor:
+    """The layer's codes of N signals at each of K λ, (K·N, C, ...): all signals at the first λ, then at the second, ...
+
+    Equal to K calls of the layer; Aᵀx, from which every solver starts, is computed once.
+
+    Args:
+        lams: (K,), each >= 0; the layer's own λ is not looked at.
+    """
+    count = len(lams)
+    step_size = 1 / layer.lipschitz
+    correlation = layer.dictionary.with_weight(step_size * layer.weight).analysis(signal)
+    # Unlike repeat(), cat() keeps channels-last memory.
+    repeated, correlation = torch.cat([signal] * count), torch.cat([correlation] * count)
+    lasso = Lasso(layer.dictionary, repeated, lams.repeat_interleave(len(signal)), layer.nonnegative, layer.ridge)
+    code = unroll(lasso, step_size, layer.iterations, layer.method, correlation)
+    return code if layer.bias is None else code + layer.bias.view(-1, *[1] * layer.dims)
+
+
+@contextmanager
+def _many_lams(model: nn.Module, lams: Tensor, images: int) -> Iterator[None]:
+    """Within, ``model`` maps N images to K·N scores: one block of N for every λ."""
+    layers = [layer for _, layer in csc_layers(model)]
+    before = [layer.lam for layer in layers]
+    lams = lams.to(layers[0].weight)
+    first = layers[0]
+    assert isinstance(first, CSCConv)
+    # An attribute of the object hides its class's method of that name.
+    vars(first)["forward"] = lambda signal: many_codes(first, signal, lams)
+    try:
+        for layer in layers:
+            layer.lam = lams.repeat_interleave(images)
+        yield
+    finally:
+        del vars(first)["forward"]
+        for layer, lam in zip(layers, before, strict=True):
+            layer.lam = lam
+
+
+def _in_eval(model: Model) -> Model:
+    if model.training:
+        raise ValueError("the network is in train mode, where its predictions depend on the batch; call eval() first.")
+    return model
