@@ -11,6 +11,7 @@ from sdnet import models, notebook
 from sdnet.experiments import speed
 from sdnet.experiments import train as experiment
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
+from sdnet.experiments.policies import run as run_policies
 from sdnet.experiments.precision import record_precision
 from sdnet.experiments.sizes import record_sizes
 from sdnet.experiments.speed import SIZES
@@ -82,6 +83,19 @@ def sizes() -> None:
 def sweep(network: str, **settings: Any) -> None:
     """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2)."""
     _in_one_sentence(lambda: click.echo(f"Ledger row: {run_sweep(network, **settings)[1]}"))
+
+
+@main.command()
+@click.argument("network", type=click.Path())
+@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
+@click.option("--images", type=int, help="Test images, instead of the preset's.")
+@click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to save the fitted policies in.")
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def policies(network: str, **settings: Any) -> None:
+    """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then ask on corrupted images."""
+    _in_one_sentence(lambda: click.echo(f"Ledger row: {run_policies(network, **settings)[1]}"))
 
 
 @main.command()

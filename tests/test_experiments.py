@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from sdnet import csc_layers
 from sdnet.cli import main
 from sdnet.data.datasets import Split, load
-from sdnet.experiments import ledger, networks, sweep, train
+from sdnet.experiments import ledger, networks, policies, sweep, train
 from sdnet.experiments.sizes import record_sizes
+from sdnet.robust.policies import RobustClassifier, load_policy
 from sdnet.training.loop import accuracy
 
 TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
@@ -263,3 +264,28 @@ def test_official_corruptions_are_read_in_the_order_of_the_subset(tmp_path: Path
         assert torch.equal(condition.split.labels, sweep.subset(split, 30).labels)
     assert torch.equal(noisy[0].split.images, sweep.subset(split, 30).images)
     assert not torch.equal(noisy[1].split.images, noisy[0].split.images)
+
+
+def test_policies_are_fitted_asked_and_saved(trained: Path, folders: Path) -> None:
+    record, _ = policies.run(
+        trained, preset="smoke", corruptions=("gaussian_noise", "speckle_noise"), output=folders / "policies"
+    )
+    cells = ledger.cells([record])
+    assert len(cells[cells["metric"] == "best_lam"]) == 6 + 10 + 6 + 6
+    assert set(cells[cells["metric"] == "r_squared"]["power"]) == {1, 2}
+    top1 = cells[cells["metric"] == "top1"]
+    # Fixed, two type-free ones, its own residual_fit, per_image and authors_script, and the other residual_fit.
+    assert len(top1[(top1["corruption"] == "speckle_noise") & (top1["severity"] == 3)]) == 7
+    assert top1["lam"].between(0.1 - 1e-6, 1.5 + 1e-6).all()
+    assert len(cells[cells["metric"] == "gain_over_fixed"]) == 2 * 6
+    assert len(cells[cells["metric"] == "clean_top1"]) == 2 * 2 * 5
+    saved = load_policy(folders / "policies" / "residual_fit-speckle_noise.json")
+    RobustClassifier(networks.load(trained).model, saved)
+    fixed = top1[(top1["policy"] == "fixed") & (top1["corruption"] == "clean")]["value"].item()
+    assert fixed == pytest.approx(accuracy(networks.load(trained).model, sweep.subset(load("digits").test, 100)))
+
+
+def test_policies_need_a_csc_layer(folders: Path) -> None:
+    resnet = train.run(train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4)).network_file
+    with pytest.raises(ValueError, match="no CSC layer whose λ a policy could choose"):
+        policies.run(resnet, preset="smoke")

@@ -8,33 +8,15 @@ import torch
 import torch.nn.functional as F
 from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor, nn
+from toys import images, network
 
 import sdnet
-from sdnet import models
 from sdnet.data.datasets import Split
-from sdnet.models.resnet import ResNet
 from sdnet.robust import denoisers
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold, many_codes
 from sdnet.robust.sweep import race, sweep
 
 STRENGTHS = torch.tensor([0.1, 0.5, 1.0, 0.3])
-
-
-def network(arch: str = "sdnet18", **options: object) -> ResNet:
-    """A tiny network whose batch normalisation has seen data, so that its outputs are neither constant nor huge."""
-    model = models.build(arch, 10, width=4, atoms=8, **options)
-    model.normalize.set([0.5] * 3, [0.25] * 3)
-    model.train()
-    with torch.no_grad():
-        for _ in range(20):
-            model(torch.rand(32, 3, 16, 16))
-    return model.eval()
-
-
-def images(count: int = 12) -> Split:
-    generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(256, (count, 16, 16, 3), dtype=torch.uint8, generator=generator)
-    return Split(pixels, torch.arange(count) % 10)
 
 
 @pytest.mark.parametrize("options", [{}, {"iterations": 1}, {"iterations": 4}, {"nonnegative": False, "ridge": 0.1}])

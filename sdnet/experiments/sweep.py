@@ -107,19 +107,11 @@ def images_of(size: str, images: int | None) -> int:
     return images or IMAGES[size]
 
 
-def mean_cells(correct: NDArray[np.bool_], setting: dict[str, Any]) -> list[dict[str, Any]]:
-    """Accuracy averaged over severities, per strength, with its 95 % percentile bootstrap interval over images.
-
-    Args:
-        correct: (severities, K, N); the same image stands at the same place under every severity.
-    """
-    cells = []
-    for strength, by_image in zip(setting["strengths"], correct.mean(0), strict=True):
-        interval = bootstrap((by_image,), np.mean, n_resamples=RESAMPLES, batch=50, method="percentile", rng=0)
-        low, high = interval.confidence_interval
-        cell = {"metric": "top1_over_severities", "corruption": setting["corruption"], "strength": strength}
-        cells.append({**cell, "value": by_image.mean(), "low": low, "high": high, "n": len(by_image)})
-    return [{name: float(v) if isinstance(v, np.floating) else v for name, v in cell.items()} for cell in cells]
+def mean_interval(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
+    """Mean over images (N,) with its 95 % percentile bootstrap interval, as fields of a ledger cell."""
+    interval = bootstrap((values,), np.mean, n_resamples=RESAMPLES, batch=50, method="percentile", rng=0)
+    low, high = interval.confidence_interval
+    return {"value": float(values.mean()), "low": float(low), "high": float(high), "n": len(values)}
 
 
 def measure(
@@ -131,21 +123,24 @@ def measure(
     official: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Ledger cells: accuracy per (corruption, severity, strength), and per (corruption, strength) over severities."""
-    values = torch.tensor(strengths, device=split.images.device)
+    turned = torch.tensor(strengths, device=split.images.device)
     cells: list[dict[str, Any]] = []
     gathered: dict[str, list[NDArray[np.bool_]]] = {}
     bar = tqdm(total=1 + len(corruptions) * len(SEVERITIES), unit="condition", disable=None)
     for condition in conditions(split, corruptions, official):
-        correct = sweep(knob, condition.split, values, precision)
+        correct = sweep(knob, condition.split, turned, precision)
         gathered.setdefault(condition.corruption, []).append(correct.cpu().numpy())
         where = {"corruption": condition.corruption, "severity": condition.severity}
         for strength, value in zip(strengths, correct.double().mean(1).tolist(), strict=True):
             cells.append({"metric": "top1", **where, "strength": strength, "value": value, "n": len(split)})
         bar.update()
     bar.close()
-    for corruption, parts in gathered.items():
-        if corruption != "clean":
-            cells += mean_cells(np.stack(parts), {"corruption": corruption, "strengths": strengths})
+    for corruption in corruptions:
+        # The same image stands at the same place under every severity: (K, N), averaged over severities.
+        by_image = np.stack(gathered[corruption]).mean(0)
+        for strength, values in zip(strengths, by_image, strict=True):
+            cell = {"metric": "top1_over_severities", "corruption": corruption, "strength": strength}
+            cells.append({**cell, **mean_interval(values)})
     return cells
 
 

@@ -1,0 +1,183 @@
+"""How λ follows the residual: a fitted line, what it may look at, and a classifier that applies it.
+
+Every rule that chooses λ without labels is the same line λ = clip(slope · r + intercept), with r the residual
+‖x − A(z)‖ at the λ₀ of training. The rules differ in what the line was fitted on, and in whether r is averaged.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sdnet.data.batches import to_pixels
+from sdnet.layers import csc_layers
+from sdnet.robust.knobs import CSCConv
+from sdnet.training.loop import precision_of
+
+POWERS = (1, 2)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """λ as a clipped linear function of the residual.
+
+    Attributes:
+        name: what the ledger calls it.
+        slope, intercept: of the line.
+        low, high: ends of the range Λ that λ is clipped to.
+        lam0: λ at which residuals are taken, the λ of training.
+        power: 1 for the residual's norm ‖r‖, 2 for ‖r‖², as in the authors' code.
+        per_image: give each image a λ of its own; otherwise one λ from the batch's mean residual, as in Algorithm 1.
+        network: :func:`fingerprint` of the network it was fitted for; None fits any.
+    """
+
+    name: str
+    slope: float
+    intercept: float
+    low: float
+    high: float
+    lam0: float = 0.1
+    power: int = 1
+    per_image: bool = False
+    network: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.power not in POWERS:
+            raise ValueError(f"power must be 1 or 2; got {self.power!r}.")
+        if not 0 <= self.low <= self.high < float("inf"):
+            raise ValueError(f"low and high must satisfy 0 <= low <= high; got {self.low} and {self.high}.")
+
+    def lam(self, residuals: Tensor) -> Tensor:
+        """λ for images with residuals ‖x − A(z)‖ (N,): shape (N,) if ``per_image``, else ()."""
+        values = residuals**self.power
+        values = values if self.per_image else values.mean()
+        return (self.slope * values + self.intercept).clamp(self.low, self.high)
+
+    def save(self, path: Path) -> None:
+        """Write the policy as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def load_policy(path: Path) -> Policy:
+    """Read what :meth:`Policy.save` wrote.
+
+    Raises:
+        ValueError: if the file is missing or holds something else.
+    """
+    try:
+        return Policy(**json.loads(path.read_text()))
+    except (OSError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a saved policy ({error}); fit one with sdnet.robust.algorithm1.") from error
+
+
+def fixed(lam: float) -> Policy:
+    """λ whatever the image."""
+    return Policy("fixed", 0.0, lam, lam, lam, lam)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Sixteen hexadecimal digits of the network's weights and buffers, λ left out."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.rpartition(".")[2] != "lam":
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+class RobustClassifier(nn.Module):
+    """A network whose λ is chosen by a policy, batch by batch (lines 13–14 of Algorithm 1): images in, scores out.
+
+    Two passes: the first, at λ₀ and only as far as the last CSC layer, takes the residual; the second classifies at
+    the λ that the policy makes of it. Differentiable throughout, λ included. The network itself is not changed.
+
+    Args:
+        model: a network with CSC layers, in eval mode.
+        policy: fitted for this network, or for none in particular.
+
+    Raises:
+        ValueError: if the network has no CSC layer, is in train mode, or is not the one the policy was fitted for.
+    """
+
+    def __init__(self, model: nn.Module, policy: Policy) -> None:
+        super().__init__()
+        if not csc_layers(model):
+            raise ValueError("this network has no CSC layer whose λ a policy could choose; see sdnet.convert.")
+        if policy.network is not None and policy.network != (own := fingerprint(model)):
+            raise ValueError(
+                f"policy {policy.name!r} was fitted for network {policy.network}, this one is {own}; fit it again."
+            )
+        self.model, self.policy = model, policy
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.model.training:
+            raise ValueError("the network is in train mode, where its predictions depend on the batch; call eval().")
+        scores: Tensor = at_lam(self.model, self.lam(images), images)
+        return scores
+
+    def lam(self, images: Tensor) -> Tensor:
+        """The λ that the policy gives these images."""
+        return self.policy.lam(residuals(self.model, images, self.policy.lam0))
+
+
+def residuals(model: nn.Module, images: Tensor, lam: float) -> Tensor:
+    """‖x − A(z)‖ per image (N,), at the given λ, averaged over the CSC layers that the images pass.
+
+    x is what the layer is given: for an SDNet the normalised image.
+    """
+    norms: list[Tensor] = []
+    layers = [layer for _, layer in csc_layers(model)]
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor], code: Tensor) -> None:
+        assert isinstance(layer, CSCConv)
+        if layer.bias is not None:
+            code = code - layer.bias.view(-1, *[1] * layer.dims)
+        residual = layer.lasso(inputs[0]).residual(code).flatten(1)
+        norms.append(residual.to(torch.promote_types(residual.dtype, torch.float32)).norm(dim=1))
+        if len(norms) == len(layers):
+            raise _LastLayerPassedError
+
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        at_lam(model, torch.tensor(lam), images)
+    except _LastLayerPassedError:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(norms).mean(0)
+
+
+@torch.no_grad()
+def all_residuals(model: nn.Module, images: Tensor, lam: float, precision: str = "fp32", batch: int = 250) -> Tensor:
+    """:func:`residuals` of any number of uint8 images (N, H, W, 3)."""
+    parts = []
+    for some in images.split(batch):
+        with precision_of(some.device, precision):
+            parts.append(residuals(model, to_pixels(some), lam))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, images: Tensor, lam: Tensor, precision: str = "fp32", batch: int = 250) -> Tensor:
+    """Predicted classes (N,) of uint8 images (N, H, W, 3), each at its own λ (N,)."""
+    parts = []
+    for some, lams in zip(images.split(batch), lam.split(batch), strict=True):
+        with precision_of(some.device, precision):
+            parts.append(at_lam(model, lams, to_pixels(some)).argmax(1))
+    return torch.cat(parts)
+
+
+class _LastLayerPassedError(Exception):
+    """Nothing behind the last CSC layer matters to the residual."""
+
+
+def at_lam(model: nn.Module, lam: Tensor, images: Tensor) -> Tensor:
+    """The network's output at λ, () for all images or (N,) for one each, without touching the network."""
+    lams = {f"{name}.lam".lstrip("."): lam.to(layer.lam) for name, layer in csc_layers(model)}
+    output: Tensor = functional_call(model, lams, (images,))
+    return output
