@@ -173,6 +173,7 @@ def read(*folders: Path) -> list[Record]:
 CELL_COLUMNS = (
     *("experiment", "arch", "dataset", "preset", "width", "epochs", "precision", "seed", "paper_scale", "variant"),
     *("started", "metric", "split", "value", "n"),
+    *("knob", "strength", "corruption", "severity", "policy", "fitted_on", "power", "lam", "images", "low", "high"),
 )
 """Columns that :func:`cells` has even if no record fills them."""
 

@@ -61,7 +61,7 @@ def thresholds(values: Array, curves: Mapping[str, Array], threshold: float) -> 
     ax.set(xlabel="argument $v$", ylabel=r"$\mathrm{prox}(v)$", title="Shrink, then cut to zero")
     ax.set_aspect("equal")
     ax.legend(loc="upper left")
-    return _finished(fig)
+    return finished(fig)
 
 
 def convergence(steps: Array, measured: Mapping[str, Array], bounds: Mapping[str, Array], floor: float) -> Figure:
@@ -87,7 +87,7 @@ def convergence(steps: Array, measured: Mapping[str, Array], bounds: Mapping[str
     ax.set(xlabel="iteration $k$", ylabel=r"$(P(z_k) - P(z_*))\;/\;P(0)$")
     ax.set_title("Objective above its minimum, and what the theory promises")
     ax.legend(loc="upper right", ncols=2)
-    return _finished(fig)
+    return finished(fig)
 
 
 def curves(
@@ -122,7 +122,7 @@ def curves(
     panels[0, -1].legend(title=hue, alignment="left")
     if panel is not None and title:
         fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
-    return _finished(fig)
+    return finished(fig)
 
 
 def atoms(dictionaries: Mapping[str, Array], columns: int = 8) -> Figure:
@@ -143,7 +143,7 @@ def atoms(dictionaries: Mapping[str, Array], columns: int = 8) -> Figure:
         ax.imshow(grid.reshape(-1, columns * tiles.shape[2], 3)[:-1, :-1], interpolation="nearest")
         ax.set_title(title)
         ax.axis("off")
-    return _finished(fig)
+    return finished(fig)
 
 
 def image_grid(
@@ -161,7 +161,7 @@ def image_grid(
         ax.set_title(heading, loc="center", fontsize=9.5, fontweight="normal", pad=5)
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-    return _finished(fig)
+    return finished(fig)
 
 
 def _plain_ticks(ax: Axes, values: Sequence[float]) -> None:
@@ -176,6 +176,7 @@ def _plain_ticks(ax: Axes, values: Sequence[float]) -> None:
         ax.yaxis.set_minor_locator(NullLocator())
 
 
-def _finished(fig: Figure) -> Figure:
+def finished(fig: Figure) -> Figure:
+    """The figure, closed for pyplot, so that a notebook shows it once."""
     plt.close(fig)
     return fig

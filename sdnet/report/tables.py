@@ -36,7 +36,7 @@ def show_scorecard(table: pd.DataFrame) -> HTML:
     wide = cells.pivot_table(index=["dataset", "row"], columns="column", values="text", aggfunc="first", sort=False)
     wide = wide[order].reset_index().rename(columns={"dataset": "", "row": "network"})
     wide[""] = wide[""].where(wide[""] != wide[""].shift(), "")
-    return _page(wide, legend, "scorecard")
+    return page(wide, legend, "scorecard")
 
 
 def _cell(
@@ -77,14 +77,18 @@ def show_runs(records: Iterable[Record]) -> HTML:
         )
     if not rows:
         return HTML("<p>No training run yet: <b>not run</b>.</p>")
-    return _page(pd.DataFrame(rows), "", "runs")
+    return page(pd.DataFrame(rows), "", "runs")
 
 
-def _page(table: pd.DataFrame, caption: str, identity: str) -> HTML:
-    rule = "1px solid #8a909944"
+def page(table: pd.DataFrame, caption: str, identity: str, wrap: bool = False) -> HTML:
+    """A table of HTML texts as the book prints it; ``identity`` makes its style the same on every run.
+
+    ``wrap`` lets long texts run over several lines.
+    """
+    rule, wrapping = "1px solid #8a909944", "white-space:normal" if wrap else "white-space:nowrap"
     styles: list[Any] = [
         {"selector": "", "props": "border-collapse:collapse;font-size:0.88em;width:100%"},
-        {"selector": "th, td", "props": "text-align:left;padding:0.35em 0.7em;vertical-align:top;white-space:nowrap"},
+        {"selector": "th, td", "props": "text-align:left;padding:0.35em 0.7em;vertical-align:top;" + wrapping},
         {"selector": "th", "props": "border-bottom:2px solid currentColor"},
         {"selector": "td", "props": f"line-height:1.5;border-bottom:{rule}"},
     ]
@@ -104,7 +108,7 @@ def show_comparison(cells: pd.DataFrame, arch: str, baseline: str) -> HTML:
         f"<b>{difference:+.2f}</b> ± {interval:.2f} points"
         for difference, interval in zip(table["difference"], table.pop("interval"), strict=True)
     ]
-    return _page(table.drop(columns="preset").rename(columns={"dataset": "data"}), "", "comparison")
+    return page(table.drop(columns="preset").rename(columns={"dataset": "data"}), "", "comparison")
 
 
 def show_precision(cells: pd.DataFrame) -> HTML:
@@ -119,7 +123,7 @@ def show_precision(cells: pd.DataFrame) -> HTML:
         table[f"accuracy, {label}"] = [f"{value:.2%}" for value in wide["top1", precision]]
     for precision, label in (("fp32", "float32"), ("bf16", "bfloat16")):
         table[f"‖x − A(z)‖, {label}"] = [f"{value:.3f}" for value in wide["residual", precision]]
-    return _page(table, "", "precision")
+    return page(table, "", "precision")
 
 
 def show_recipe(config: Mapping[str, Any]) -> HTML:
@@ -127,4 +131,4 @@ def show_recipe(config: Mapping[str, Any]) -> HTML:
     recipe = config["recipe"]
     rows = {**{key: config[key] for key in ("arch", "dataset", "preset", "seed")}, **recipe, **config["network"]}
     shown = {name.replace("_", " "): str(value) for name, value in rows.items() if value not in ([], "")}
-    return _page(pd.DataFrame({"what": shown.keys(), "value": shown.values()}), "", "recipe")
+    return page(pd.DataFrame({"what": shown.keys(), "value": shown.values()}), "", "recipe")

@@ -1,0 +1,180 @@
+"""Tables 2 and 3 of the paper in its layout, with ours beside, and the tables that question them."""
+
+import pandas as pd
+from IPython.display import HTML
+
+from sdnet.report.robustness import (
+    NOISES,
+    ROWS,
+    Row,
+    clean_drops,
+    cross_type,
+    optimal_strengths,
+    over_severities,
+    policy_cells,
+    top1,
+)
+from sdnet.report.scorecard import paper_table
+from sdnet.report.tables import chip, page
+
+LABELS = {
+    "gaussian_noise": "Gaussian", "shot_noise": "Shot", "speckle_noise": "Speckle", "impulse_noise": "Impulse",
+    "mean": "mean of the four",
+}  # fmt: skip
+
+
+def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> HTML:
+    """Accuracy by severity of one noise (the paper's Table 2 is Gaussian), mean over seeds, with the λ chosen."""
+    paper = paper_table(2) if corruption == "gaussian_noise" else None
+    lines = []
+    for row in ROWS:
+        values = top1(cells, row)
+        values = values[values["corruption"].isin(["clean", corruption])]
+        line = {"network": _name(row)}
+        for severity in range(6):
+            here = values[values["severity"] == severity]
+            printed = None if paper is None or severity == 0 else _printed(paper, row, severity=severity)
+            line["clean" if severity == 0 else f"severity {severity}"] = _cell(here, printed, strength=_turned(row))
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", f"table2-{corruption}")
+
+
+def show_table3(cells: pd.DataFrame) -> HTML:
+    """Accuracy averaged over the five severities, per noise: the CIFAR-10-C block of Table 3."""
+    paper = paper_table(3)
+    lines = []
+    for row in ROWS:
+        values = over_severities(top1(cells, row))
+        mean = values.groupby("seed", as_index=False).agg(value=("value", "mean"), n=("n", "min"))
+        line = {"network": _name(row)}
+        for corruption in NOISES:
+            printed = _printed(paper, row, dataset="cifar10-c", corruption=corruption)
+            here = values[values["corruption"] == corruption]
+            line[LABELS[corruption]] = _cell(here, printed, interval=_interval(cells, row, corruption))
+        line[LABELS["mean"]] = _cell(mean, None)
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "table3")
+
+
+def _turned(row: Row) -> bool:
+    return row.strength is None and row.policy != "fixed"
+
+
+def _name(row: Row) -> str:
+    mark = ' <span style="opacity:0.7;font-size:0.85em">uses test labels</span>' if row.oracle else ""
+    if row.label.startswith(("ResNet", "SCN", "SDNet", "One-step")):
+        return f"<b>{row.label}</b>{mark}"
+    return f"&emsp;{row.label}{mark}"
+
+
+def _printed(paper: pd.DataFrame, row: Row, **where: object) -> float | None:
+    if row.paper is None:
+        return None
+    chosen = paper[(paper["arch"] == row.paper[0]) & (paper["policy"] == row.paper[1]) & (paper["metric"] == "top1")]
+    for column, value in where.items():
+        chosen = chosen[chosen[column] == value]
+    return float(chosen["value"].iloc[0])
+
+
+def _interval(cells: pd.DataFrame, row: Row, corruption: str) -> tuple[float, float] | None:
+    """The bootstrap interval over images that the run stored, averaged over seeds."""
+    if row.oracle and row.policy is None:
+        return None  # the strength differs between severities, so no stored interval is its own
+    chosen = cells[(cells["metric"] == "top1_over_severities") & (cells["corruption"] == corruption)]
+    chosen = chosen[(chosen["arch"] == row.arch) & (chosen["variant"] == row.variant)]
+    if row.policy is not None:
+        chosen = chosen[(chosen["policy"] == row.policy) & chosen["fitted_on"].isin(["", "all", corruption])]
+    else:
+        chosen = chosen[(chosen["knob"] == row.knob) & (chosen["strength"] == row.strength)]
+    if chosen.empty:
+        return None
+    chosen = chosen.sort_values(["n", "started"]).drop_duplicates("seed", keep="last")
+    return float(chosen["low"].mean()), float(chosen["high"].mean())
+
+
+def _cell(
+    values: pd.DataFrame, printed: float | None, *, strength: bool = False, interval: tuple[float, float] | None = None
+) -> str:
+    """The paper's number, ours as a mean over seeds, what was chosen, and below it the spread."""
+    text = "" if printed is None else f'<span style="opacity:0.75">paper {printed:.2f}</span><br>'
+    if values.empty:
+        return text + chip("not run")
+    value = 100 * values["value"]
+    title = f"{values['n'].min():,} images; by seed: {', '.join(f'{v:.2f}' for v in value)}"
+    text += f'<span title="{title}"><b>{value.mean():.2f}</b></span>'
+    notes = []
+    if interval is not None:
+        notes.append(f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]")
+    if len(value) > 1:
+        notes.append(f"seeds {value.min():.1f}–{value.max():.1f}")
+    if strength:
+        notes.append(f"at {values['strength'].astype(float).mean():.2g}")
+    small = " · ".join(notes)
+    return text + (f'<br><span style="opacity:0.7;font-size:0.85em">{small}</span>' if notes else "")
+
+
+def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> HTML:
+    """Spearman's ρ between severity and the best strength, per noise; one value per seed."""
+    lines = []
+    for label, row in rows.items():
+        found = optimal_strengths(cells, row)
+        line = {"turned": label}
+        for corruption in NOISES:
+            rho = found[found["corruption"] == corruption]["rho"]
+            line[LABELS[corruption]] = ", ".join(f"{v:.2f}" for v in rho) or chip("not run")
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "optimal")
+
+
+def show_fits(cells: pd.DataFrame) -> HTML:
+    """How well a line describes the best λ: R² against the residual's norm and its square, one value per seed."""
+    fits = policy_cells(cells, "r_squared")
+    lines = []
+    for policy, label in (
+        ("residual_fit", "Algorithm 1"),
+        ("authors_script", "as released"),
+        ("type_free", "all types"),
+    ):
+        for corruption in (*NOISES, "all"):
+            chosen = fits[(fits["policy"] == policy) & (fits["fitted_on"] == corruption)]
+            if not chosen.empty:
+                line = {"fitted as": label, "on": LABELS.get(corruption, "all four")}
+                for power, name in ((1, "R², norm"), (2, "R², square")):
+                    line[name] = ", ".join(f"{v:.2f}" for v in chosen[chosen["power"] == power]["value"])
+                slope = chosen[chosen["power"] == 1]["slope"]
+                line["slope, norm"] = ", ".join(f"{v:.3f}" for v in slope)
+                lines.append(line)
+    return page(pd.DataFrame(lines), "", "fits") if lines else HTML(f"<p>Algorithm 1: {chip('not run')}</p>")
+
+
+def show_cross_type(cells: pd.DataFrame) -> HTML:
+    """Points of accuracy lost by using the line of one noise on another, over severities and seeds; error of λ."""
+    table = cross_type(cells)
+    lines = []
+    for fitted_on in NOISES:
+        line = {"fitted on": LABELS[fitted_on]}
+        for corruption in NOISES:
+            here = table[(table["fitted_on"] == fitted_on) & (table["corruption"] == corruption)]
+            own = (
+                "–"
+                if fitted_on == corruption
+                else f"{100 * here['loss'].mean():+.2f} (λ off by {here['lam_error'].mean():.2f})"
+            )
+            line[f"asked on {LABELS[corruption]}"] = own if not here.empty else chip("not run")
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "cross")
+
+
+def show_clean(cells: pd.DataFrame) -> HTML:
+    """Clean accuracy at the λ that Algorithm 1 chose for each noise and severity, and the points it loses."""
+    drops = clean_drops(cells)
+    lines = []
+    for corruption in NOISES:
+        line = {"λ chosen for": LABELS[corruption]}
+        for severity in range(1, 6):
+            here = drops[(drops["corruption"] == corruption) & (drops["severity"] == severity)]
+            text = f"{100 * here['value'].mean():.2f} <b>({-100 * here['drop'].mean():+.2f})</b>"
+            note = f'<br><span style="opacity:0.7;font-size:0.85em">λ = {here["lam"].astype(float).mean():.2f}</span>'
+            line[f"severity {severity}"] = text + note if not here.empty else chip("not run")
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "clean")
