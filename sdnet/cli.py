@@ -8,7 +8,7 @@ import click
 import torch
 
 from sdnet import models, notebook
-from sdnet.experiments import speed
+from sdnet.experiments import speed, sweep_speed
 from sdnet.experiments import train as experiment
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.policies import run as run_policies
@@ -155,6 +155,25 @@ def networks(device: str | None, **settings: Any) -> None:
         for cell in cells:
             spread = f"({cell['low']:.3g} – {cell['high']:.3g})" if "low" in cell else ""
             click.echo(f"{cell['metric']:<26} {cell['arch']:<15} {cell['value']:8.3g} {spread}")
+        click.echo(f"Ledger row: {path}")
+
+    _in_one_sentence(job)
+
+
+@bench.command("sweep")
+@click.argument("network", type=click.Path())
+@click.option("--images", default=1000, show_default=True, help="Training images to sweep over.")
+@click.option("--repeats", default=3, show_default=True)
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
+    """The sweep engine and the race against a plain loop over λ; writes a ledger row."""
+
+    def job() -> None:
+        path, cells = sweep_speed.record(network, device=torch.device(device) if device else best_device(), **settings)
+        for cell in cells:
+            spread = f"({cell['low']:.3g} – {cell['high']:.3g})" if "low" in cell else ""
+            click.echo(f"{cell['metric']:<15} {cell['case']:<13} {cell['value']:6.3g} {spread}")
         click.echo(f"Ledger row: {path}")
 
     _in_one_sentence(job)

@@ -7,7 +7,8 @@ import torch
 from click.testing import CliRunner
 
 from sdnet.cli import main
-from sdnet.experiments import benchmark, ledger, train
+from sdnet.data.datasets import load
+from sdnet.experiments import benchmark, ledger, networks, sweep, sweep_speed, train
 from sdnet.experiments.benchmark import Timing, format_ratios, interleaved
 from sdnet.experiments.precision import measure
 from sdnet.models import build
@@ -97,3 +98,20 @@ def test_the_reference_must_be_the_authors_repository(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", "networks", "--reference", str(tmp_path), "--repeats", "2"])
     assert result.exit_code == 1
     assert "is not the authors' repository: it has no Lib/models/sdnet.py." in result.output
+
+
+def test_the_sweeps_benchmark_compares_with_the_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path / "ledger"))
+    run = train.training("sdnet18", "digits", "smoke", epochs=1, width=2, atoms=4)
+    network = train.run(run, output=tmp_path).network_file
+    model, split = networks.load(network).model, sweep.subset(load("digits").train, 50)
+    plain, engine = (case(model, split, "fp32") for case in (sweep_speed.plain_loop, sweep_speed.exhaustive))
+    assert engine == pytest.approx(plain)
+    assert abs(engine[sweep_speed.raced(model, split, "fp32")] - max(engine)) < 0.1
+    done = CliRunner().invoke(main, ["bench", "sweep", str(network), "--images", "10", "--repeats", "2"])
+    assert done.exit_code == 0, done.output
+    cells = ledger.cells(ledger.read(tmp_path / "ledger"))
+    ratios = cells[cells["metric"] == "time_ratio"].set_index("case")["value"]
+    assert list(ratios.index) == ["plain loop", "sweep engine", "race"]
+    assert ratios["plain loop"] == 1
+    assert cells[cells["metric"] == "steps_off"]["n"].item() == 20

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from sdnet import csc_layers
 from sdnet.cli import main
 from sdnet.data.datasets import Split, load
-from sdnet.experiments import ledger, networks, policies, sweep, train
+from sdnet.experiments import ledger, networks, policies, study, sweep, train
 from sdnet.experiments.sizes import record_sizes
 from sdnet.robust.policies import RobustClassifier, load_policy
 from sdnet.training.loop import accuracy
@@ -211,7 +211,7 @@ def test_a_sweep_writes_every_cell(trained: Path, folders: Path) -> None:
     cells = ledger.cells([record])
     top1 = cells[cells["metric"] == "top1"]
     assert len(top1) == (1 + 2 * 5) * 15
-    assert set(top1["n"]) == {100}
+    assert set(top1["n"]) == {40}
     assert top1["value"].between(0, 1).all()
     means = cells[cells["metric"] == "top1_over_severities"]
     assert len(means) == 2 * 15
@@ -222,7 +222,7 @@ def test_a_sweep_writes_every_cell(trained: Path, folders: Path) -> None:
         means[(means["corruption"] == "impulse_noise") & (means["strength"] == 0.1)]["value"].item()
     )
     clean = top1[(top1["corruption"] == "clean") & (top1["strength"] == 0.1)]["value"].item()
-    split = sweep.subset(load("digits").test, 100)
+    split = sweep.subset(load("digits").test, 40)
     assert clean == pytest.approx(accuracy(networks.load(trained).model, split))
 
 
@@ -282,10 +282,27 @@ def test_policies_are_fitted_asked_and_saved(trained: Path, folders: Path) -> No
     saved = load_policy(folders / "policies" / "residual_fit-speckle_noise.json")
     RobustClassifier(networks.load(trained).model, saved)
     fixed = top1[(top1["policy"] == "fixed") & (top1["corruption"] == "clean")]["value"].item()
-    assert fixed == pytest.approx(accuracy(networks.load(trained).model, sweep.subset(load("digits").test, 100)))
+    assert fixed == pytest.approx(accuracy(networks.load(trained).model, sweep.subset(load("digits").test, 40)))
 
 
 def test_policies_need_a_csc_layer(folders: Path) -> None:
     resnet = train.run(train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4)).network_file
     with pytest.raises(ValueError, match="no CSC layer whose λ a policy could choose"):
         policies.run(resnet, preset="smoke")
+
+
+def test_the_study_runs_what_each_network_has(trained: Path, folders: Path) -> None:
+    tiny = {"epochs": 1, "width": 2, "atoms": 4}
+    plain, noisy = (
+        train.run(train.training("resnet18", "digits", "smoke", noise=noise, **tiny)).network_file for noise in (0, 0.1)
+    )
+    assert study.knobs_of(trained) == ["lam"]
+    assert study.knobs_of(plain) == [knob for knob in sweep.KNOBS if knob != "lam"]
+    assert study.knobs_of(noisy) == ["stem threshold"]
+    with pytest.raises(ValueError, match="network 'sdnet' does not exist"):
+        study.run([trained, "sdnet"], preset="smoke")
+    records = study.run([trained, noisy], preset="smoke", images=10)
+    assert [(r.experiment, r.config.get("knob")) for r in records] == [
+        ("sweep", "lam"), ("policies", None), ("sweep", "stem threshold"),
+    ]  # fmt: skip
+    assert ledger.name_of(records[2].config) == "resnet18 (atoms=4, noise=0.1)"

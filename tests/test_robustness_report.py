@@ -13,6 +13,7 @@ from sdnet.report.robustness import (
     Row,
     clean_drops,
     cross_type,
+    one_scale,
     optimal_strengths,
     over_severities,
     top1,
@@ -149,6 +150,13 @@ def test_the_largest_then_the_latest_run_counts() -> None:
     assert set(chosen["n"]) == {100}
     assert (chosen[chosen["seed"] == 1]["value"] > 1).all()
     assert (chosen[chosen["seed"] == 0]["value"] < 1).all()
+
+
+def test_only_one_scale_is_compared() -> None:
+    cells = frame(sweep_cells(), sweep_cells(width=64, n=10), sweep_cells(arch="resnet18", width=16, knob="median"))
+    chosen = one_scale(cells.assign(paper_scale=False))
+    assert set(chosen["width"]) == {64}
+    assert one_scale(ledger.cells([])).empty
 
 
 def test_other_variants_and_knobs_do_not_answer() -> None:

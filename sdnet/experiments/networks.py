@@ -27,6 +27,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in (repository_data() / "networks").glob("*.safetensors"))
 
 
+def label(network: str | os.PathLike[str]) -> str:
+    """A network's name: of a run's output, which is always called ``network.safetensors``, its folder's."""
+    path = Path(network)
+    return path.parent.name if path.name == "network.safetensors" else path.stem
+
+
 def load(network: str | os.PathLike[str]) -> Network:
     """Load a trained network by name (see :func:`names`), or from a file that a training run left.
 

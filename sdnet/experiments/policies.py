@@ -26,9 +26,9 @@ from sdnet.robust.policies import Policy, all_residuals, fixed, predictions
 from sdnet.robust.sweep import sweep
 from sdnet.training import loop
 
-CALIBRATION = {"paper": 5000, "quick": 1000, "smoke": 60}
+CALIBRATION = {"paper": 5000, "quick": 1000, "smoke": 40}
 """Size of a run → number of training images that Algorithm 1 is calibrated on."""
-AS_RELEASED = {"paper": 1000, "quick": 300, "smoke": 40}
+AS_RELEASED = {"paper": 1000, "quick": 300, "smoke": 20}
 """Size of a run → number of test images for the audit of the authors' script, which sweeps them exhaustively."""
 RELEASED_LAMS = LAMS[:14]
 
@@ -211,7 +211,7 @@ def run(
     config = {
         **trained.training.config,
         "precision": precision,
-        "weights": Path(network).stem,
+        "weights": networks.label(network),
         "images": len(test),
         "calibration_images": len(train),
         "audit_images": len(audited),

@@ -35,7 +35,7 @@ KNOBS = {
     **{name: strengths for name, (_, strengths) in denoisers.DENOISERS.items()},
 }
 """Knob → its strengths."""
-IMAGES = {"paper": 10_000, "quick": 1000, "smoke": 100}
+IMAGES = {"paper": 10_000, "quick": 1000, "smoke": 40}
 """Size of a run → number of test images."""
 SEVERITIES = (1, 2, 3, 4, 5)
 RESAMPLES = 1000
@@ -160,7 +160,7 @@ def run(
 
     Args:
         network: a name of :func:`sdnet.experiments.networks.names`, or a path.
-        preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (100).
+        preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (40).
         images: another number of test images, drawn at random.
         official: a folder with the published CIFAR-10-C to read instead of making noise.
 
@@ -181,7 +181,7 @@ def run(
     config = {
         **trained.training.config,
         "precision": precision,
-        "weights": Path(network).stem,
+        "weights": networks.label(network),
         "knob": knob,
         "images": len(split),
         "noise": "official" if official else "generated",

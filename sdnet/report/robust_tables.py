@@ -23,6 +23,26 @@ LABELS = {
 }  # fmt: skip
 
 
+def show_scale(cells: pd.DataFrame) -> HTML:
+    """Which networks the page is about: a line per network, with seeds, test images, and where the noise came from."""
+    runs = cells[cells["experiment"].isin(["sweep", "policies"])]
+    lines = []
+    for (arch, variant), group in runs.groupby(["arch", "variant"], sort=False):
+        lines.append(
+            {
+                "network": f"{arch} ({variant})" if variant else arch,
+                "data": ", ".join(sorted(group["dataset"].unique())),
+                "width": ", ".join(f"{width:.0f}" for width in sorted(group["width"].unique())),
+                "epochs": ", ".join(f"{epochs:.0f}" for epochs in sorted(group["epochs"].unique())),
+                "seeds": ", ".join(f"{seed:.0f}" for seed in sorted(group["seed"].unique())),
+                "test images": ", ".join(f"{n:,.0f}" for n in sorted(group["images"].unique())),
+                "noise": ", ".join(sorted(group["noise"].unique())),
+                "commits": ", ".join(sorted({str(commit)[:7] for commit in group["commit"]})),
+            }
+        )
+    return page(pd.DataFrame(lines), "", "scale") if lines else HTML(f"<p>No sweep yet: {chip('not run')}.</p>")
+
+
 def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> HTML:
     """Accuracy by severity of one noise (the paper's Table 2 is Gaussian), mean over seeds, with the λ chosen."""
     paper = paper_table(2) if corruption == "gaussian_noise" else None

@@ -65,6 +65,15 @@ ROWS = (
 """The rows of the book's Tables 2 and 3; the indented ones belong to the network above them."""
 
 
+def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells that may be compared with the largest sweep of an SDNet-18: same data, width and number of epochs."""
+    sweeps = cells[(cells["experiment"] == "sweep") & (cells["arch"] == "sdnet18") & (cells["knob"] == "lam")]
+    if sweeps.empty:
+        return sweeps
+    largest = sweeps.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
+    return cells[(cells[["dataset", "width", "epochs"]] == largest[["dataset", "width", "epochs"]]).all(axis=1)]
+
+
 def top1(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     """Accuracies of one row: a line per (seed, corruption, severity) with ``value``, ``n``, ``strength`` (λ, say)."""
     chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["metric"] == "top1")]
