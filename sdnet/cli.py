@@ -8,6 +8,7 @@ import click
 import torch
 
 from sdnet import models, notebook
+from sdnet.data.corruptions import NOISES
 from sdnet.experiments import speed, sweep_speed
 from sdnet.experiments import train as experiment
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
@@ -77,6 +78,7 @@ def sizes() -> None:
 @click.option("--knob", default="lam", show_default=True, help=f"One of {', '.join(KNOBS)}.")
 @click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Instead of the preset's.")
+@click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")

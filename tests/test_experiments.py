@@ -243,7 +243,7 @@ def test_the_other_knobs_are_swept_too(folders: Path) -> None:
         ({"knob": "stem threshold"}, "no ReLU whose threshold"),
         ({"preset": "large"}, "preset 'large' does not exist"),
         ({"images": 0}, "images must be at least 1"),
-        ({"corruptions": ("fog",)}, "noise 'fog' does not exist"),
+        ({"corruptions": ("fogg",)}, "corruption 'fogg' does not exist. Did you mean 'fog'"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(trained: Path, given: dict[str, object], message: str) -> None:

@@ -13,6 +13,7 @@ from scipy.stats import bootstrap
 from tqdm import tqdm
 
 from sdnet.data import benchmarks, datasets
+from sdnet.data.common_corruptions import COMMON, add_corruption
 from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
 from sdnet.experiments import ledger, networks
@@ -73,6 +74,8 @@ def conditions(
         for severity in SEVERITIES:
             if official is not None:
                 corrupted = subset(benchmarks.cifar_c(official, corruption, severity), len(split), seed)
+            elif corruption in COMMON:
+                corrupted = Split(add_corruption(split.images, corruption, severity, seed=severity), split.labels)
             else:
                 level = level_of(corruption, severity, benchmark)
                 corrupted = Split(add_noise(split.images, corruption, level, seed=severity), split.labels)
@@ -162,6 +165,7 @@ def run(
         network: a name of :func:`sdnet.experiments.networks.names`, or a path.
         preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (40).
         images: another number of test images, drawn at random.
+        corruptions: names of :data:`sdnet.data.corruptions.NOISES` or :data:`sdnet.data.common_corruptions.COMMON`.
         official: a folder with the published CIFAR-10-C to read instead of making noise.
 
     Raises:
@@ -169,6 +173,9 @@ def run(
     """
     keep_freed_memory()
     count = images_of(preset, images)
+    for corruption in () if official else corruptions:
+        if corruption not in (*NOISES, *COMMON):
+            raise ValueError(unknown_name("corruption", corruption, (*NOISES, *COMMON)))
     trained = networks.load(network)
     place = torch.device(device) if device else loop.best_device()
     turned = knob_of(trained.model.to(place).to(memory_format=torch.channels_last), knob)
