@@ -252,6 +252,18 @@ def test_tables_show_the_paper_ours_and_what_is_missing() -> None:
         assert "not run" in show(empty).data
 
 
+def test_common_corruptions_are_sorted_by_what_an_oracle_gains() -> None:
+    rows = [
+        {**row, "corruption": {"shot_noise": "fog", "gaussian_noise": "snow"}[row["corruption"]], "n": 50,
+         "value": row["value"] if row["corruption"] == "shot_noise" else 1 - row["strength"]}
+        for row in sweep_cells() if row["corruption"] in ("shot_noise", "gaussian_noise")
+    ]  # fmt: skip
+    table = robust_tables.show_common(frame(sweep_cells(), rows)).data
+    assert table.index("fog") < table.index("snow")
+    assert "+0.0" in table
+    assert "not run" in robust_tables.show_common(frame(sweep_cells())).data
+
+
 def test_figures_draw_what_the_cells_say() -> None:
     cells = frame(sweep_cells(), policies_cells())
     curves = robust_figures.figure2(cells, ORACLE)

@@ -3,6 +3,7 @@
 import pandas as pd
 from IPython.display import HTML
 
+from sdnet.data.common_corruptions import COMMON
 from sdnet.report.robustness import (
     NOISES,
     ROWS,
@@ -198,3 +199,26 @@ def show_clean(cells: pd.DataFrame) -> HTML:
             line[f"severity {severity}"] = text + note if not here.empty else chip("not run")
         lines.append(line)
     return page(pd.DataFrame(lines), "", "clean")
+
+
+def show_common(cells: pd.DataFrame) -> HTML:
+    """Blur, weather and digital corruptions over severities: SDNet-18 at λ = 0.1 and at the best λ, an oracle."""
+    chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["knob"] == "lam")]
+    chosen = chosen[(chosen["arch"] == "sdnet18") & (chosen["variant"] == "") & chosen["corruption"].isin(COMMON)]
+    chosen = chosen.sort_values("started").drop_duplicates(["seed", "corruption", "severity", "strength"], keep="last")
+    lines = []
+    for corruption, group in chosen.groupby("corruption"):
+        wide = group.pivot_table(index=["seed", "severity"], columns="strength", values="value")
+        fixed, best = 100 * wide[0.1].mean(), 100 * wide.max(axis=1).mean()
+        lines.append((str(corruption).replace("_", " "), fixed, best, wide.idxmax(axis=1).mean(), group["n"].min()))
+    table = pd.DataFrame(lines, columns=["corruption", "λ = 0.1", "best λ per severity", "mean best λ", "images"])
+    if table.empty:
+        return HTML(f"<p>{chip('not run')}</p>")
+    table["gain"] = table["best λ per severity"] - table["λ = 0.1"]
+    table = table.sort_values("gain", ascending=False)
+    for column in ("λ = 0.1", "best λ per severity"):
+        table[column] = table[column].map("{:.1f}".format)
+    table["gain"] = table["gain"].map("<b>{:+.1f}</b>".format)
+    table["mean best λ"] = table["mean best λ"].map("{:.2f}".format)
+    table["images"] = table["images"].map("{:,.0f}".format)
+    return page(table, "", "common")
