@@ -9,7 +9,7 @@ import torch
 
 from sdnet import models, notebook
 from sdnet.data.corruptions import NOISES
-from sdnet.experiments import speed, sweep_speed
+from sdnet.experiments import scaling, speed, sweep_speed
 from sdnet.experiments import train as experiment
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.policies import run as run_policies
@@ -160,6 +160,19 @@ def networks(device: str | None, **settings: Any) -> None:
         click.echo(f"Ledger row: {path}")
 
     _in_one_sentence(job)
+
+
+@bench.command("scaling")
+@click.option("--width", type=int, help="Channels of the first stage; default 16 on a CPU, 64 elsewhere.")
+@click.option("--repeats", default=7, show_default=True)
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def bench_scaling(width: int | None, repeats: int, device: str | None) -> None:
+    """Cost as batch, image, iterations and atoms grow, and memory per gradient; writes a ledger row."""
+    place = torch.device(device) if device else best_device()
+    path, cells = scaling.record(width=width, repeats=repeats, device=place)
+    for cell in cells:
+        click.echo(f"{cell['metric']:<18} {cell['case']:<13} {cell['axis']} {cell['at']:<5} {cell['value']:.4g}")
+    click.echo(f"Ledger row: {path}")
 
 
 @bench.command("sweep")

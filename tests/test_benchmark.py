@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from sdnet.cli import main
 from sdnet.data.datasets import load
-from sdnet.experiments import benchmark, ledger, networks, sweep, sweep_speed, train
+from sdnet.experiments import benchmark, ledger, networks, scaling, sweep, sweep_speed, train
 from sdnet.experiments.benchmark import Timing, format_ratios, interleaved
 from sdnet.experiments.precision import measure
 from sdnet.models import build
@@ -115,3 +115,21 @@ def test_the_sweeps_benchmark_compares_with_the_plain_loop(tmp_path: Path, monke
     assert list(ratios.index) == ["plain loop", "sweep engine", "race"]
     assert ratios["plain loop"] == 1
     assert cells[cells["metric"] == "steps_off"]["n"].item() == 20
+
+
+def test_scaling_writes_a_cell_per_axis_and_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path))
+    small = {"batch": (2, 3), "image side": (8, 16), "iterations": (1, 2), "atoms": (4, 8)}
+    monkeypatch.setattr(scaling, "AXES", small)
+    monkeypatch.setattr(scaling, "MEMORY_ITERATIONS", (2, 4))
+    done = CliRunner().invoke(main, ["bench", "scaling", "--width", "2", "--repeats", "2", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    cells = ledger.cells(ledger.read(tmp_path))
+    rates = cells[cells["metric"] == "images_per_second"]
+    assert set(zip(rates["axis"], rates["at"], strict=True)) == {
+        (axis, at) for axis, ats in small.items() for at in ats
+    }
+    assert (rates["value"] > 0).all()
+    memory = cells[cells["metric"] == "gradient_memory"].set_index(["case", "at"])["value"]
+    assert memory["unrolled", 4] > memory["unrolled", 2]
+    assert memory["implicit", 4] == memory["implicit", 2]

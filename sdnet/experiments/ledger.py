@@ -174,6 +174,7 @@ CELL_COLUMNS = (
     *("experiment", "arch", "dataset", "preset", "width", "epochs", "precision", "seed", "paper_scale", "variant"),
     *("started", "metric", "split", "value", "n"),
     *("knob", "strength", "corruption", "severity", "policy", "fitted_on", "power", "lam", "images", "low", "high"),
+    *("device", "device_type", "case", "axis", "at", "compiled"),
 )
 """Columns that :func:`cells` has even if no record fills them."""
 
@@ -198,6 +199,7 @@ def cells(records: Iterable[Record]) -> pd.DataFrame:
             "data_hash": record.data_hash,
             "commit": record.code.get("commit"),
             "device": record.device.get("name"),
+            "device_type": record.device.get("type"),
             "started": record.started,
         }
         rows += [{**config, **origin, **result} for result in record.results]

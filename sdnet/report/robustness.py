@@ -66,12 +66,17 @@ ROWS = (
 
 
 def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells that may be compared with the largest sweep of an SDNet-18: same data, width and number of epochs."""
+    """The cells that may be compared with the largest sweep of an SDNet-18: same data, width and number of epochs.
+
+    Benchmarks, which need no data, stay.
+    """
     sweeps = cells[(cells["experiment"] == "sweep") & (cells["arch"] == "sdnet18") & (cells["knob"] == "lam")]
+    benchmark = cells["experiment"] == "benchmark"
     if sweeps.empty:
-        return sweeps
+        return cells[benchmark]
     largest = sweeps.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
-    return cells[(cells[["dataset", "width", "epochs"]] == largest[["dataset", "width", "epochs"]]).all(axis=1)]
+    same = (cells[["dataset", "width", "epochs"]] == largest[["dataset", "width", "epochs"]]).all(axis=1)
+    return cells[same | benchmark]
 
 
 def top1(cells: pd.DataFrame, row: Row) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from IPython.display import HTML
 from scipy.stats import ttest_ind
 
 from sdnet.experiments import ledger
+from sdnet.report.performance import Target, measured
 from sdnet.report.robustness import (
     NOISES,
     ONE_STEP,
@@ -72,6 +73,20 @@ def on_par(cells: pd.DataFrame) -> Verdict:
     within, outside = low >= -0.3 and high <= 0.3, low > 0.3 or high < -0.3
     numbers = f"difference {row['difference']:+.2f} ± {row['interval']:.2f} points, {row['seeds']} seeds each"
     return Verdict(SUPPORTED if within else REFUTED if outside else UNDECIDED, numbers)
+
+
+def as_fast_and_small(cells: pd.DataFrame) -> Verdict:
+    """C3, on the fastest kind of device that was measured, at the paper's width."""
+    numbers, verdict = [], NOT_RUN
+    for kind in ("cuda", "cpu"):
+        where = (("width", 64),)
+        speed = measured(cells, Target("", "train_speed_ratio", "sdnet18", kind, 0.9, where=where))
+        memory = measured(cells, Target("", "train_memory", "sdnet18", kind, 1.1, where=where))
+        if speed is not None and memory is not None:
+            verdict = SUPPORTED if speed[0] >= 0.9 and memory[0] <= 1.1 else REFUTED
+            numbers = [f"{speed[0]:.3f} of ResNet-18's speed, {memory[0]:.2f} of its memory, width 64, on {speed[3]}"]
+            break
+    return Verdict(verdict, "".join(numbers))
 
 
 def best_lam_grows(cells: pd.DataFrame) -> Verdict:
@@ -147,6 +162,7 @@ def clean_accuracy_stays(cells: pd.DataFrame) -> Verdict:
 
 RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C1": on_par,
+    "C3": as_fast_and_small,
     "C5": best_lam_grows,
     "C6": better_at_training_lam,
     "C7": algorithm1_gains,

@@ -1,0 +1,77 @@
+"""The performance page: targets are judged on the latest run of the right device, figures draw the cells."""
+
+import pandas as pd
+import pytest
+
+from sdnet.experiments import ledger
+from sdnet.report import performance, verdicts
+from sdnet.report.performance import Target, measured
+
+
+def row(**changes: object) -> dict[str, object]:
+    base = {
+        "experiment": "benchmark", "device": "some CPU", "device_type": "cpu", "started": "2026", "width": 64,
+        "compiled": False, "metric": "train_speed_ratio", "arch": "sdnet18", "value": 0.97, "low": 0.95, "high": 0.99,
+    }  # fmt: skip
+    return {**base, **changes}
+
+
+def frame(*rows: dict[str, object]) -> pd.DataFrame:
+    cells = pd.DataFrame(list(rows))
+    return cells.reindex(columns=list(dict.fromkeys([*ledger.CELL_COLUMNS, *cells.columns])))
+
+
+SPEED = Target("", "train_speed_ratio", "sdnet18", "cpu", 0.96, where=(("width", 64), ("compiled", False)))
+
+
+def test_the_latest_run_of_the_right_kind_answers() -> None:
+    cells = frame(
+        row(), row(value=0.5, started="2025"), row(value=0.1, width=16), row(value=0.2, compiled=True),
+        row(value=0.3, device_type="cuda"), row(value=0.4, arch="resnet18"),
+    )  # fmt: skip
+    assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
+    assert measured(frame(row(width=16)), SPEED) is None
+
+
+def test_ratios_of_memory_and_to_the_authors_code_are_within_one_run() -> None:
+    memory = {"metric": "train_memory", "low": None, "high": None}
+    cells = frame(
+        row(**memory, value=2.1), row(**memory, arch="resnet18", value=2.0), row(**memory, value=9.0, started="2025"),
+        row(metric="train_images_per_second", value=300.0, low=290.0, high=310.0),
+        row(metric="train_images_per_second", value=100.0, low=90.0, high=110.0, arch="sdnet18_authors"),
+        row(metric="train_images_per_second", value=900.0, started="2027"),
+        *(row(metric="gradient_memory", case="implicit", at=at, value=v) for at, v in ((2, 10), (128, 10.5))),
+    )  # fmt: skip
+    assert measured(cells, Target("", "train_memory", "sdnet18", "cpu", 1.05, False))[0] == pytest.approx(1.05)
+    found = measured(cells, Target("", "over authors", "sdnet18", "cpu", 1.5))
+    assert found[:3] == pytest.approx((3.0, 290 / 110, 310 / 90))
+    assert measured(cells, Target("", "gradient_memory", "implicit", "cpu", 1.1, False))[0] == pytest.approx(1.05)
+
+
+def test_targets_say_met_not_met_and_not_run() -> None:
+    table = performance.show_targets(frame(row(), row(width=16, value=0.8))).data
+    cells = [part.split("<")[0].strip() for part in table.split(">")]
+    assert cells.count("met") == 1
+    assert cells.count("not met") == 1
+    assert "not run" in table
+    assert "not run" in performance.show_targets(ledger.cells([])).data
+
+
+def test_c3_takes_speed_and_memory_together() -> None:
+    memory = [row(metric="train_memory", arch=arch, value=v) for arch, v in (("sdnet18", 1.05), ("resnet18", 1.0))]
+    assert verdicts.as_fast_and_small(frame(row(), *memory)).verdict == "supported"
+    assert verdicts.as_fast_and_small(frame(row(value=0.8), *memory)).verdict == "refuted"
+    assert verdicts.as_fast_and_small(frame(row())).verdict == "not run"
+
+
+def test_scaling_draws_every_axis_and_the_expected_slope() -> None:
+    rows = [
+        row(metric="images_per_second", axis=axis, at=at, case="CSC layer", value=64 / at, low=60 / at, high=70 / at)
+        for axis in performance.SLOPES
+        for at in (1, 2, 4)
+    ]
+    figure = performance.scaling(frame(*rows))
+    assert [ax.get_xlabel() for ax in figure.axes] == list(performance.SLOPES)
+    expected = [line for line in figure.axes[3].lines if line.get_linestyle() == "--"]
+    assert expected[0].get_ydata() == pytest.approx([64, 32, 16])
+    assert performance.scaling(ledger.cells([]))
