@@ -76,7 +76,7 @@ def test_the_residual_is_that_of_the_normalised_image() -> None:
     signal = model.normalize(images.permute(0, 3, 1, 2).float() / 255)
     with torch.no_grad():
         expected = layer.lasso(signal).residual(layer(signal)).flatten(1).norm(dim=1).mean().item()
-    assert measure(model, split, "fp32")["residual"] == pytest.approx(expected, rel=1e-5)
+    assert measure(model.eval(), split, "fp32")[0]["residual"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_network_benchmark_measures_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

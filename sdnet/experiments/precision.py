@@ -6,28 +6,30 @@ from pathlib import Path
 import torch
 
 from sdnet.data import datasets
-from sdnet.data.batches import evaluation_batches
 from sdnet.data.datasets import Split
 from sdnet.experiments import ledger, networks
-from sdnet.layers import csc_layers, set_lam
+from sdnet.layers import csc_layers
 from sdnet.models.resnet import ResNet
+from sdnet.robust.knobs import Lam
+from sdnet.robust.policies import all_residuals
+from sdnet.robust.sweep import sweep
 from sdnet.training import loop
 
 LAMS = (0.1, 0.3, 0.5, 1.0)
 
 
-@torch.no_grad()
-def measure(model: ResNet, split: Split, precision: str) -> dict[str, float]:
-    """Top-1 accuracy, and mean residual ‖x − A(z)‖ per image at the network's first CSC layer."""
-    _, layer = csc_layers(model)[0]
-    device = next(model.parameters()).device
-    correct, residual = torch.zeros((), device=device), torch.zeros((), device=device)
-    for images, labels in evaluation_batches(split.to(device)):
-        with loop.precision_of(device, precision):
-            correct += (model(images).argmax(1) == labels).sum()
-            error = layer.residual(model.normalize(images)).float()
-        residual += error.flatten(1).norm(dim=1).sum()
-    return {"top1": correct.item() / len(split), "residual": residual.item() / len(split)}
+def measure(model: ResNet, split: Split, precision: str) -> list[dict[str, float]]:
+    """Per λ: top-1 accuracy, and mean residual ‖x − A(z)‖ per image, averaged over the network's CSC layers."""
+    split = split.to(next(model.parameters()).device)
+    correct = sweep(Lam(model), split, torch.tensor(LAMS, device=split.images.device), precision).double().mean(1)
+    return [
+        {
+            "lam": lam,
+            "top1": top1,
+            "residual": all_residuals(model, split.images, lam, precision).double().mean().item(),
+        }
+        for lam, top1 in zip(LAMS, correct.tolist(), strict=True)
+    ]
 
 
 def record_precision(
@@ -46,12 +48,11 @@ def record_precision(
     data = datasets.load(trained.training.dataset, data_root)
     model.to(place)
     results = []
-    for lam in LAMS:
-        set_lam(model, lam)
-        for precision in ("fp32", "bf16"):
-            for metric, value in measure(model, data.test, precision).items():
-                cell = {"metric": metric, "split": "test", "lam": lam, "precision": precision}
-                results.append({**cell, "value": value, "n": len(data.test)})
+    for precision in ("fp32", "bf16"):
+        for found in measure(model, data.test, precision):
+            for metric in ("top1", "residual"):
+                cell = {"metric": metric, "split": "test", "lam": found["lam"], "precision": precision}
+                results.append({**cell, "value": found[metric], "n": len(data.test)})
     record = start.record(
         experiment="precision",
         config=trained.training.config,
