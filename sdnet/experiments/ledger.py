@@ -174,6 +174,7 @@ CELL_COLUMNS = (
     *("experiment", "arch", "dataset", "preset", "width", "epochs", "precision", "seed", "paper_scale", "variant"),
     *("started", "metric", "split", "value", "n"),
     *("knob", "strength", "corruption", "severity", "policy", "fitted_on", "power", "lam", "images", "low", "high"),
+    *("protocol", "attack", "norm", "epsilon", "units", "steps", "crafted_at"),
     *("device", "device_type", "case", "axis", "at", "compiled"),
 )
 """Columns that :func:`cells` has even if no record fills them."""

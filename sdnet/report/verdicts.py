@@ -11,6 +11,8 @@ from IPython.display import HTML
 from scipy.stats import ttest_ind
 
 from sdnet.experiments import ledger
+from sdnet.report import adversarial
+from sdnet.report.adversarial import best, robust
 from sdnet.report.performance import Target, measured
 from sdnet.report.robustness import (
     NOISES,
@@ -147,6 +149,27 @@ def linear_and_specific(cells: pd.DataFrame) -> Verdict:
     return Verdict(verdict, f"{numbers}{loss.mean():.2f} points on average, {loss.max():.2f} at most")
 
 
+def withstands_attacks(cells: pd.DataFrame) -> Verdict:
+    """C9."""
+    parts, ratios, controls = [], [], []
+    for norm, label in adversarial.NORMS.items():
+        tuned, deployed = (
+            best(robust(cells, adversarial.SDNET, norm, protocol)) for protocol in ("oblivious", "adaptive")
+        )
+        if tuned.empty or deployed.empty:
+            return Verdict(NOT_RUN)
+        a, b = 100 * tuned["value"].mean(), 100 * deployed["value"].mean()
+        ratios.append((a - b, b / max(a, 1e-9)))
+        parts.append(f"{label}: {a:.1f} % if crafted at λ = 0.1, {b:.1f} % if crafted where deployed")
+        for row in adversarial.ROWS[:-1]:
+            other = best(robust(cells, row, norm, "oblivious"))
+            if not other.empty:
+                controls.append(f"{row.label} ({label}) {100 * other['value'].mean():.1f} % tuned")
+    held = all(gap <= 5 for gap, _ in ratios)
+    fell = any(share < 0.5 for _, share in ratios)
+    return Verdict(SUPPORTED if held else REFUTED if fell else UNDECIDED, "; ".join(parts), "; ".join(controls))
+
+
 def clean_accuracy_stays(cells: pd.DataFrame) -> Verdict:
     """C12."""
     drops = clean_drops(cells)
@@ -167,6 +190,7 @@ RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C6": better_at_training_lam,
     "C7": algorithm1_gains,
     "C8": linear_and_specific,
+    "C9": withstands_attacks,
     "C12": clean_accuracy_stays,
 }
 

@@ -1,0 +1,183 @@
+"""Table 4 from the ledger: robust accuracy under each protocol, against λ, and the checks behind it."""
+
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
+
+from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
+from sdnet.report.robustness import ONE_STEP
+from sdnet.report.scorecard import paper_table
+from sdnet.report.tables import chip, page
+
+NORMS = {"linf": "L∞, ε = 8/255", "l2": "L2, ε = 0.5"}
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A row of Table 4: a network, and the paper's rows for it, at the strength of training and after tuning."""
+
+    label: str
+    arch: str
+    variant: str
+    knob: str
+    start: float
+    paper: str | None = None
+
+
+SDNET = Attacked("SDNet-18", "sdnet18", "", "lam", 0.1, "sdnet18")
+ROWS = (
+    Attacked("ResNet-18", "resnet18", "", "stem threshold", 0.0, "resnet18"),
+    Attacked("ResNet-18 behind a Gaussian filter", "resnet18", "", "gaussian filter", 0.0),
+    Attacked("One-step SDNet-18", "sdnet18", ONE_STEP, "lam", 0.1),
+    SDNET,
+)
+
+
+def robust(
+    cells: pd.DataFrame, row: Attacked, norm: str, protocol: str, attack: str = "pgd", units: str = "pixels"
+) -> pd.DataFrame:
+    """Robust accuracy per (seed, strength) under one protocol, from the run with the most images, then the latest."""
+    chosen = cells[(cells["experiment"] == "attack") & (cells["metric"] == "robust_top1")]
+    for column, value in (
+        ("arch", row.arch), ("variant", row.variant), ("knob", row.knob), ("norm", norm), ("protocol", protocol),
+        ("attack", attack), ("units", units),
+    ):  # fmt: skip
+        chosen = chosen[chosen[column] == value]
+    chosen = chosen.sort_values(["n", "started"]).drop_duplicates(["seed", "strength", "crafted_at"], keep="last")
+    return chosen[["seed", "strength", "crafted_at", "value", "n"]].sort_values(["seed", "strength"])
+
+
+def best(found: pd.DataFrame) -> pd.DataFrame:
+    """Per seed the strength with the highest robust accuracy, chosen by test labels: an oracle."""
+    return found.loc[found.groupby("seed")["value"].idxmax()] if not found.empty else found
+
+
+def at_start(found: pd.DataFrame, row: Attacked) -> pd.DataFrame:
+    """Per seed the robust accuracy at the strength of training."""
+    return found[found["strength"] == row.start]
+
+
+def show_table4(cells: pd.DataFrame) -> HTML:
+    """Table 4: per network and norm the paper's number, then ours under each protocol, mean over seeds.
+
+    Columns where the strength is tuned show the best by test labels, an oracle, with the strength it chose.
+    """
+    paper = paper_table(4)
+    lines = []
+    for row in ROWS:
+        for norm, label in NORMS.items():
+            adaptive, oblivious = (robust(cells, row, norm, protocol) for protocol in ("adaptive", "oblivious"))
+            usual, tuned = (_printed(paper, row, norm, tuned=tuned) for tuned in (False, True))
+            lines.append(
+                {
+                    "network": f"<b>{row.label}</b>" if norm == "linf" else "",
+                    "ball": label,
+                    "as trained": usual + _cell(at_start(oblivious, row), False),
+                    "(a) crafted as trained, strength tuned": tuned + _cell(best(oblivious)),
+                    "(b) crafted where deployed": _cell(best(adaptive)),
+                    "(c) worst of all crafted": _cell(best(robust(cells, row, norm, "worst_case"))),
+                    "(d) policy in the loop": _policy(cells, row, norm),
+                    "transfer": _cell(best(robust(cells, row, norm, "transfer"))),
+                    "Square, as trained": _cell(at_start(robust(cells, row, norm, "adaptive", "square"), row), False),
+                    "AutoAttack": _cell(best(robust(cells, row, norm, "adaptive", "autoattack"))),
+                }
+            )  # fmt: skip
+    return page(pd.DataFrame(lines), "", "table4")
+
+
+def _printed(paper: pd.DataFrame, row: Attacked, norm: str, *, tuned: bool) -> str:
+    if row.paper is None or (tuned and row.paper == "resnet18"):
+        return ""
+    chosen = paper[(paper["arch"] == row.paper) & (paper["norm"] == norm)]
+    chosen = chosen[(chosen["policy"] == "tuned") == tuned]
+    return f'<span style="opacity:0.75">paper {chosen["value"].iloc[0]:.2f}</span><br>'
+
+
+def _policy(cells: pd.DataFrame, row: Attacked, norm: str) -> str:
+    found = robust(cells, row, norm, "policy")
+    return _cell(found[found["crafted_at"].isna()], False) if row.knob == "lam" else "–"
+
+
+def _cell(found: pd.DataFrame, show_strength: bool = True) -> str:
+    if found.empty:
+        return chip("not run")
+    value = 100 * found["value"]
+    title = f"{found['n'].min():,.0f} images; by seed: {', '.join(f'{v:.2f}' for v in value)}"
+    text = f'<span title="{title}"><b>{value.mean():.2f}</b></span>'
+    if not show_strength:
+        return text
+    return f'{text} <span style="opacity:0.7;font-size:0.85em">at {found["strength"].astype(float).mean():.2g}</span>'
+
+
+def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Figure:
+    """Accuracy against the strength: clean, under protocol (a), and under protocol (b); mean over seeds."""
+    clean = cells[(cells["experiment"] == "attack") & (cells["metric"] == "top1") & (cells["arch"] == row.arch)]
+    clean = clean[(clean["variant"] == row.variant) & (clean["knob"] == row.knob)]
+    clean = clean.sort_values(["n", "started"]).drop_duplicates(["seed", "strength"], keep="last")
+    fig, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True)
+    for ax, (norm, label) in zip(panels, NORMS.items(), strict=True):
+        lines = {
+            "clean": clean,
+            f"(a) crafted at {row.start:g}": robust(cells, row, norm, "oblivious"),
+            "(b) crafted where deployed": robust(cells, row, norm, "adaptive"),
+        }
+        for index, (name, found) in enumerate(lines.items()):
+            means = 100 * found.groupby("strength")["value"].mean()
+            colour = FAINT if name == "clean" else PALETTE[index - 1]
+            ax.plot(means.index.to_numpy(float), means, marker=MARKERS[index], color=colour, label=name)
+        ax.set(title=label, xlabel=axis, ylim=(-3, None))
+    panels[0].set_ylabel("accuracy (%)")
+    panels[1].legend(labelcolor=INK)
+    return finished(fig)
+
+
+def over_steps(cells: pd.DataFrame, row: Attacked) -> Figure:
+    """Accuracy and loss against the number of PGD steps at the strength of training: both must have settled."""
+    chosen = cells[(cells["experiment"] == "attack") & (cells["arch"] == row.arch) & (cells["variant"] == row.variant)]
+    fig, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
+    for ax, (metric, label, factor) in zip(
+        panels, (("steps_top1", "accuracy (%)", 100), ("steps_loss", "cross-entropy", 1)), strict=True
+    ):
+        for index, (norm, name) in enumerate(NORMS.items()):
+            here = chosen[(chosen["metric"] == metric) & (chosen["norm"] == norm)]
+            means = factor * here.groupby("steps")["value"].mean()
+            ax.plot(means.index.to_numpy(float), means, marker=MARKERS[index], color=PALETTE[index], label=name)
+        ax.set(xlabel="steps", ylabel=label)
+    panels[0].legend(labelcolor=INK)
+    return finished(fig)
+
+
+def show_sanity(cells: pd.DataFrame) -> HTML:
+    """The checks, one line per network: what must hold, what was measured, and whether it does."""
+    chosen = cells[cells["experiment"] == "attack"]
+    lines = []
+    for (arch, variant), group in chosen.groupby(["arch", "variant"]):
+        by = dict(list(group.groupby("metric")))
+        if "large_epsilon_top1" not in by:
+            continue
+        everything = by["large_epsilon_top1"]["value"].max()
+        steps = by["steps_top1"].groupby(["seed", "norm", "steps"])["value"].mean().unstack()
+        rise = steps.diff(axis=1).max().max()
+        white, black = (
+            by[name].groupby(["seed", "norm"])["value"].mean() for name in ("white_box_top1", "black_box_top1")
+        )
+        ahead = bool((white <= black).all())
+        zero = by["zero_gradient"]
+        zero = zero[zero["strength"] == zero["strength"].min()]["value"].max()
+        lines.append(
+            {
+                "network": f"{arch} ({variant})" if variant else arch,
+                "ε without limit leaves": _check(f"{everything:.2%}", everything == 0),
+                "largest rise with more steps": _check(f"{max(rise, 0):.2%}", rise <= 0.01),
+                "white box against Square": _check(f"{white.mean():.2%} : {black.mean():.2%}", ahead),
+                "zero gradients": _check(f"{zero:.1%}", zero < 0.01),
+            }
+        )  # fmt: skip
+    return page(pd.DataFrame(lines), "", "sanity") if lines else HTML(f"<p>{chip('not run')}</p>")
+
+
+def _check(text: str, holds: bool) -> str:
+    return f"{text} {'✓' if holds else '<b>does not hold</b>'}"
