@@ -25,6 +25,7 @@ ORDER = [
     ["data"],
     ["training"],
     ["robust"],
+    ["attacks"],
     ["experiments"],
     ["report"],
     ["notebook"],

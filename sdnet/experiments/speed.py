@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sdnet import models
+from sdnet.attacks import EPSILONS, Attack, perturb
 from sdnet.data.batches import training_batches
 from sdnet.data.datasets import Split
 from sdnet.experiments import ledger
@@ -181,6 +182,47 @@ def record(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, 
     results = measure(device=device, reference=reference, **settings)
     settings["archs"] = list(settings["archs"])
     config = {"seed": 0, **settings, "authors": reference is not None}
+    row = start.record(
+        experiment="benchmark", config=config, data_hash=None, device=loop.describe_device(device), results=results
+    )
+    return ledger.write(row, ledger.ledger_folder()), results
+
+
+ATTACK_STEPS = 5
+"""Steps of PGD in one timed call, so that the random start and the check of the result count little."""
+
+
+def measure_attacks(
+    *,
+    archs: tuple[str, ...] = (BASELINE, "sdnet18"),
+    width: int = 64,
+    batch: int = 128,
+    device: torch.device,
+    repeats: int = 10,
+) -> list[dict[str, Any]]:
+    """Ledger cells: image-steps per second of PGD (L∞, float32) with quartiles, and ratio to the first network."""
+    images, labels = torch.rand(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)
+    attack = Attack("pgd", "linf", EPSILONS["linf"], ATTACK_STEPS)
+    found: dict[str, Case] = {}
+    for arch in archs:
+        model = models.build(arch, 10, width=width).to(device).to(memory_format=torch.channels_last).eval()
+        found[arch] = partial(perturb, model, images, labels, attack)
+    timings = interleaved(found, device, repeats)
+    cells = []
+    for timing in timings:
+        setting = {"mode": "attack", "width": width, "batch": batch, "arch": timing.name, "precision": "fp32"}
+        work, base = batch * ATTACK_STEPS, timings[0]
+        for metric, amount in (("attack_steps_per_second", work), ("attack_speed_ratio", base.median)):
+            spread = {"value": amount / timing.median, "low": amount / timing.high, "high": amount / timing.low}
+            cells.append({**setting, "metric": metric, "baseline": base.name, **spread, "n": batch})
+    return cells
+
+
+def record_attacks(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, Any]]]:
+    """Run :func:`measure_attacks` and write its cells to the ledger."""
+    start = ledger.start()
+    results = measure_attacks(device=device, **settings)
+    config = {"seed": 0, "mode": "attack", **settings, "archs": list(settings["archs"])}
     row = start.record(
         experiment="benchmark", config=config, data_hash=None, device=loop.describe_device(device), results=results
     )

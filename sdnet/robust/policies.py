@@ -112,6 +112,7 @@ class RobustClassifier(nn.Module):
                 f"policy {policy.name!r} was fitted for network {policy.network}, this one is {own}; fit it again."
             )
         self.model, self.policy = model, policy
+        self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
         if self.model.training:

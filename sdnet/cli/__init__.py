@@ -1,24 +1,24 @@
 """The command line: ``python -m sdnet``."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from sdnet import models, notebook
+from sdnet.attacks import NAMES, NORMS, UNITS
+from sdnet.cli.bench import bench
+from sdnet.cli.errors import in_one_sentence
 from sdnet.data.corruptions import NOISES
-from sdnet.experiments import scaling, speed, sweep_speed
 from sdnet.experiments import train as experiment
-from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
+from sdnet.experiments.attacks import GRIDS
+from sdnet.experiments.attacks import run as run_attack
 from sdnet.experiments.policies import run as run_policies
 from sdnet.experiments.precision import record_precision
+from sdnet.experiments.protocols import PROTOCOLS
 from sdnet.experiments.sizes import record_sizes
-from sdnet.experiments.speed import SIZES
 from sdnet.experiments.sweep import IMAGES, KNOBS
 from sdnet.experiments.sweep import run as run_sweep
-from sdnet.training.loop import Diverged, best_device
 from sdnet.training.recipes import PRESETS
 
 
@@ -64,7 +64,7 @@ def train(
         run = experiment.training(arch, dataset, preset, seed=seed, **changes)
         experiment.run(run, data_root=data_root, output=output, device=device)
 
-    _in_one_sentence(job)
+    in_one_sentence(job)
 
 
 @main.command()
@@ -84,7 +84,7 @@ def sizes() -> None:
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 def sweep(network: str, **settings: Any) -> None:
     """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2)."""
-    _in_one_sentence(lambda: click.echo(f"Ledger row: {run_sweep(network, **settings)[1]}"))
+    in_one_sentence(lambda: click.echo(f"Ledger row: {run_sweep(network, **settings)[1]}"))
 
 
 @main.command()
@@ -97,7 +97,32 @@ def sweep(network: str, **settings: Any) -> None:
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 def policies(network: str, **settings: Any) -> None:
     """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then ask on corrupted images."""
-    _in_one_sentence(lambda: click.echo(f"Ledger row: {run_policies(network, **settings)[1]}"))
+    in_one_sentence(lambda: click.echo(f"Ledger row: {run_policies(network, **settings)[1]}"))
+
+
+@main.command()
+@click.argument("network", type=click.Path())
+@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
+@click.option("--images", type=int, help="Test images, instead of the preset's.")
+@click.option("--norm", "norms", multiple=True, default=tuple(NORMS), show_default=True)
+@click.option("--attack", "attacks", multiple=True, default=("pgd",), show_default=True, help=f"{', '.join(NAMES)}.")
+@click.option("--protocol", "protocols", multiple=True, help=f"Default all that fit: {', '.join(PROTOCOLS)}.")
+@click.option("--knob", help=f"One of {', '.join(GRIDS)}; default λ, for a ResNet its stem's threshold.")
+@click.option("--crafted", type=float, multiple=True, help="Strengths to craft at, instead of the knob's grid.")
+@click.option("--epsilon", type=float, help="Instead of 8/255 (linf) and 0.5 (l2).")
+@click.option("--units", default="pixels", show_default=True, help=f"One of {', '.join(UNITS)}.")
+@click.option("--steps", default=20, show_default=True, help="Of PGD.")
+@click.option("--restarts", default=1, show_default=True, help="Of PGD.")
+@click.option("--source", help="Network to craft on for protocol transfer.")
+@click.option("--policy", type=click.Path(), help="Saved policy for protocol policy; default one fitted here.")
+@click.option("--sanity/--no-sanity", default=True, show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def attack(network: str, protocols: tuple[str, ...], crafted: tuple[float, ...], **settings: Any) -> None:
+    """Robust accuracy of a trained NETWORK under attacks and protocols (Table 4)."""
+    choices = {"protocols": protocols or None, "crafted": crafted or None, **settings}
+    in_one_sentence(lambda: click.echo(f"Ledger row: {run_attack(network, **choices)[1]}"))
 
 
 @main.command()
@@ -106,7 +131,7 @@ def policies(network: str, **settings: Any) -> None:
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 def precision(network: str, data_root: str | None, device: str | None) -> None:
     """Compare bfloat16 with float32 inside a trained NETWORK (a file that `train` left) and record it."""
-    _in_one_sentence(lambda: click.echo(f"Ledger row: {record_precision(network, data_root, device)}"))
+    in_one_sentence(lambda: click.echo(f"Ledger row: {record_precision(network, data_root, device)}"))
 
 
 @main.command()
@@ -118,85 +143,4 @@ def renew(notebooks: tuple[Path, ...]) -> None:
         notebook.renew(path)
 
 
-@main.group()
-def bench() -> None:
-    """Measure speed as ratios, side by side in one process."""
-
-
-@bench.command()
-@click.option("--stem", type=click.Choice(list(STEMS)), multiple=True, default=list(STEMS), show_default=True)
-@click.option("--compiled/--eager", default=False, show_default=True)
-@click.option("--repeats", default=20, show_default=True)
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def csc(stem: tuple[str, ...], compiled: bool, repeats: int, device: str | None) -> None:
-    """The CSC layer against nn.Conv2d, per number of FISTA iterations."""
-    place = torch.device(device) if device else best_device()
-    for name in stem:
-        kernel, stride, batch, size = STEMS[name]
-        how = "compiled" if compiled else "eager"
-        what = f"{name} stem, 3 → 64, {kernel}×{kernel}, stride {stride}, {batch} images of {size}×{size}, {how}"
-        for mode, timings in benchmark_layer(name, place, compiled=compiled, repeats=repeats).items():
-            click.echo(f"{what}, {mode}\n{format_ratios(timings)}")
-
-
-@bench.command()
-@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
-@click.option("--batch", default=128, show_default=True, help="Images per step.")
-@click.option("--stem", type=click.Choice(list(SIZES)), default="cifar", show_default=True)
-@click.option("--arch", "archs", multiple=True, default=("resnet18", "sdnet18"), show_default=True)
-@click.option("--compiled/--eager", default=False, show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: bf16 where the hardware has it.")
-@click.option("--reference", type=click.Path(path_type=Path), help="Folder with the authors' source, to time beside.")
-@click.option("--repeats", default=10, show_default=True)
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def networks(device: str | None, **settings: Any) -> None:
-    """Training, inference and data pipeline of whole networks against ResNet-18; writes a ledger row."""
-
-    def job() -> None:
-        path, cells = speed.record(torch.device(device) if device else best_device(), **settings)
-        for cell in cells:
-            spread = f"({cell['low']:.3g} – {cell['high']:.3g})" if "low" in cell else ""
-            click.echo(f"{cell['metric']:<26} {cell['arch']:<15} {cell['value']:8.3g} {spread}")
-        click.echo(f"Ledger row: {path}")
-
-    _in_one_sentence(job)
-
-
-@bench.command("scaling")
-@click.option("--width", type=int, help="Channels of the first stage; default 16 on a CPU, 64 elsewhere.")
-@click.option("--repeats", default=7, show_default=True)
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def bench_scaling(width: int | None, repeats: int, device: str | None) -> None:
-    """Cost as batch, image, iterations and atoms grow, and memory per gradient; writes a ledger row."""
-    place = torch.device(device) if device else best_device()
-    path, cells = scaling.record(width=width, repeats=repeats, device=place)
-    for cell in cells:
-        click.echo(f"{cell['metric']:<18} {cell['case']:<13} {cell['axis']} {cell['at']:<5} {cell['value']:.4g}")
-    click.echo(f"Ledger row: {path}")
-
-
-@bench.command("sweep")
-@click.argument("network", type=click.Path())
-@click.option("--images", default=1000, show_default=True, help="Training images to sweep over.")
-@click.option("--repeats", default=3, show_default=True)
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
-    """The sweep engine and the race against a plain loop over λ; writes a ledger row."""
-
-    def job() -> None:
-        path, cells = sweep_speed.record(network, device=torch.device(device) if device else best_device(), **settings)
-        for cell in cells:
-            spread = f"({cell['low']:.3g} – {cell['high']:.3g})" if "low" in cell else ""
-            click.echo(f"{cell['metric']:<15} {cell['case']:<13} {cell['value']:6.3g} {spread}")
-        click.echo(f"Ledger row: {path}")
-
-    _in_one_sentence(job)
-
-
-def _in_one_sentence(job: Callable[[], object]) -> None:
-    """Show what went wrong with the input as one sentence, not as a traceback."""
-    try:
-        job()
-    except (ValueError, Diverged) as error:
-        raise click.ClickException(str(error)) from error
+main.add_command(bench)

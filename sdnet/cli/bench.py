@@ -1,0 +1,99 @@
+"""``python -m sdnet bench``: speed as ratios, side by side in one process."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from sdnet.cli.errors import in_one_sentence
+from sdnet.experiments import scaling, speed, sweep_speed
+from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
+from sdnet.experiments.speed import SIZES
+from sdnet.training.loop import best_device
+
+Measured = tuple[Path, list[dict[str, Any]]]
+
+on_device = click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+
+
+@click.group()
+def bench() -> None:
+    """Measure speed as ratios, side by side in one process."""
+
+
+def _run(measure: Callable[[torch.device], Measured], device: str | None, columns: Sequence[str]) -> None:
+    """Measure, then print one line per ledger cell: what it is about, its value, its quartiles."""
+
+    def job() -> None:
+        path, cells = measure(torch.device(device) if device else best_device())
+        for cell in cells:
+            about = " ".join(f"{cell.get(column, '')!s:<15}" for column in columns)
+            spread = f"({cell['low']:.3g} – {cell['high']:.3g})" if "low" in cell else ""
+            click.echo(f"{cell['metric']:<26} {about} {cell['value']:8.3g} {spread}")
+        click.echo(f"Ledger row: {path}")
+
+    in_one_sentence(job)
+
+
+@bench.command()
+@click.option("--stem", type=click.Choice(list(STEMS)), multiple=True, default=list(STEMS), show_default=True)
+@click.option("--compiled/--eager", default=False, show_default=True)
+@click.option("--repeats", default=20, show_default=True)
+@on_device
+def csc(stem: tuple[str, ...], compiled: bool, repeats: int, device: str | None) -> None:
+    """The CSC layer against nn.Conv2d, per number of FISTA iterations."""
+    place = torch.device(device) if device else best_device()
+    for name in stem:
+        kernel, stride, batch, size = STEMS[name]
+        how = "compiled" if compiled else "eager"
+        what = f"{name} stem, 3 → 64, {kernel}×{kernel}, stride {stride}, {batch} images of {size}×{size}, {how}"
+        for mode, timings in benchmark_layer(name, place, compiled=compiled, repeats=repeats).items():
+            click.echo(f"{what}, {mode}\n{format_ratios(timings)}")
+
+
+@bench.command()
+@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", default=128, show_default=True, help="Images per step.")
+@click.option("--stem", type=click.Choice(list(SIZES)), default="cifar", show_default=True)
+@click.option("--arch", "archs", multiple=True, default=("resnet18", "sdnet18"), show_default=True)
+@click.option("--compiled/--eager", default=False, show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: bf16 where the hardware has it.")
+@click.option("--reference", type=click.Path(path_type=Path), help="Folder with the authors' source, to time beside.")
+@click.option("--repeats", default=10, show_default=True)
+@on_device
+def networks(device: str | None, **settings: Any) -> None:
+    """Training, inference and data pipeline of whole networks against ResNet-18; writes a ledger row."""
+    _run(lambda place: speed.record(place, **settings), device, ["arch"])
+
+
+@bench.command("scaling")
+@click.option("--width", type=int, help="Channels of the first stage; default 16 on a CPU, 64 elsewhere.")
+@click.option("--repeats", default=7, show_default=True)
+@on_device
+def bench_scaling(device: str | None, **settings: Any) -> None:
+    """Cost as batch, image, iterations and atoms grow, and memory per gradient; writes a ledger row."""
+    _run(lambda place: scaling.record(device=place, **settings), device, ["case", "axis", "at"])
+
+
+@bench.command("sweep")
+@click.argument("network", type=click.Path())
+@click.option("--images", default=1000, show_default=True, help="Training images to sweep over.")
+@click.option("--repeats", default=3, show_default=True)
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@on_device
+def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
+    """The sweep engine and the race against a plain loop over λ; writes a ledger row."""
+    _run(lambda place: sweep_speed.record(network, device=place, **settings), device, ["case"])
+
+
+@bench.command("attacks")
+@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", default=128, show_default=True, help="Images per step.")
+@click.option("--arch", "archs", multiple=True, default=("resnet18", "sdnet18"), show_default=True)
+@click.option("--repeats", default=10, show_default=True)
+@on_device
+def bench_attacks(device: str | None, **settings: Any) -> None:
+    """Steps of PGD per second against ResNet-18, in float32; writes a ledger row."""
+    _run(lambda place: speed.record_attacks(place, **settings), device, ["arch"])
