@@ -20,7 +20,15 @@ from sdnet.report.robustness import (
 )
 
 LAMS = (0.1, 0.5, 1.0)
-SDNET = {"arch": "sdnet18", "variant": "", "dataset": "cifar10-jpeg", "preset": "quick", "width": 16, "epochs": 15}
+SDNET = {
+    "arch": "sdnet18",
+    "variant": "",
+    "dataset": "cifar10-jpeg",
+    "preset": "quick",
+    "width": 16,
+    "epochs": 15,
+    "noise": "generated",
+}
 
 
 def sweep_cells(started: str = "2026", n: int = 100, seeds: tuple[int, ...] = (0, 1), **changes: object) -> list[dict]:

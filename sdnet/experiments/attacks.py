@@ -43,7 +43,7 @@ from sdnet.robust.algorithm1 import calibrate, fit
 from sdnet.robust.policies import RobustClassifier, load_policy
 from sdnet.training import loop
 
-IMAGES = {"paper": 10_000, "quick": 500, "smoke": 20}
+IMAGES = {"paper": 10_000, "quick": 500, "smoke": 10}
 """Size of a run → number of test images for PGD and FGSM."""
 FEWER = {"paper": 1000, "quick": 200, "smoke": 10}
 """The same for AutoAttack, Square and the sanity checks."""

@@ -137,8 +137,8 @@ def algorithm1_gains(cells: pd.DataFrame) -> Verdict:
 def linear_and_specific(cells: pd.DataFrame) -> Verdict:
     """C8."""
     fits = policy_cells(cells, "r_squared")
-    fits = fits[(fits["policy"] == "residual_fit") & (fits["power"] == 1)].rename(columns={"fitted_on": "noise"})
-    if not _complete(fits.assign(corruption=fits["noise"])):
+    fits = fits[(fits["policy"] == "residual_fit") & (fits["power"] == 1)]
+    if not set(NOISES) <= set(fits["fitted_on"]):
         return Verdict(NOT_RUN)
     other = cross_type(cells)
     loss = 100 * other.loc[other["fitted_on"] != other["corruption"], "loss"]
