@@ -24,18 +24,21 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def tiny(arch: str, folder: Path) -> Path:
+    """A small network, trained for one epoch on the digits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDNET_LEDGER", str(folder / "ledger"))
+        return train.run(train.training(arch, "digits", "smoke", **TINY), output=folder).network_file
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small SDNet, trained for one epoch on the digits."""
-    run = train.training("sdnet18", "digits", "smoke", **TINY)
-    return train.run(run, output=tmp_path_factory.mktemp("sdnet")).network_file
+    return tiny("sdnet18", tmp_path_factory.mktemp("sdnet"))
 
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small ResNet, trained likewise."""
-    run = train.training("resnet18", "digits", "smoke", **TINY)
-    return train.run(run, output=tmp_path_factory.mktemp("resnet")).network_file
+    return tiny("resnet18", tmp_path_factory.mktemp("resnet"))
 
 
 def cells_of(path: Path, **choices: object) -> pd.DataFrame:
