@@ -152,6 +152,16 @@ def test_a_fixed_strength_and_an_oracle() -> None:
     assert over_severities(oracle[oracle["severity"] < 5]).empty
 
 
+def test_the_clean_column_of_a_policy_is_the_fit_of_that_tables_noise() -> None:
+    rows = policies_cells()
+    policy = Row("", "sdnet18", policy="residual_fit")
+    clean = {**rows[0], "policy": "residual_fit", "corruption": "clean", "severity": 0}
+    rows += [{**clean, "fitted_on": noise, "value": 0.8 + 0.01 * i} for i, noise in enumerate(NOISES)]
+    values = top1(frame(rows), policy, "shot_noise")
+    assert values[values["corruption"] == "clean"]["value"].tolist() == pytest.approx([0.81])
+    assert set(values["corruption"]) == {"clean", *NOISES}
+
+
 def test_the_largest_then_the_latest_run_counts() -> None:
     cells = frame(sweep_cells(), sweep_cells("2027", n=10, seeds=(0,)), sweep_cells("2028", seeds=(1,)))
     chosen = top1(cells.assign(value=cells["value"] + (cells["started"] == "2028")), FIXED)

@@ -49,7 +49,7 @@ def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> HTML
     paper = paper_table(2) if corruption == "gaussian_noise" else None
     lines = []
     for row in ROWS:
-        values = top1(cells, row)
+        values = top1(cells, row, corruption)
         values = values[values["corruption"].isin(["clean", corruption])]
         line = {"network": _name(row)}
         for severity in range(6):

@@ -79,13 +79,18 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     return cells[same | benchmark]
 
 
-def top1(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
-    """Accuracies of one row: a line per (seed, corruption, severity) with ``value``, ``n``, ``strength`` (λ, say)."""
+def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.DataFrame:
+    """Accuracies of one row: a line per (seed, corruption, severity) with ``value``, ``n``, ``strength`` (λ, say).
+
+    Args:
+        clean: of a policy that is fitted to one noise, whose fit answers for clean images.
+    """
     chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["metric"] == "top1")]
     if row.policy is not None:
         chosen = chosen[(chosen["experiment"] == "policies") & (chosen["policy"] == row.policy)]
-        own = chosen["fitted_on"].isin(["", "all"]) | (chosen["fitted_on"] == chosen["corruption"])
-        chosen = chosen[own].assign(strength=chosen["lam"])
+        right = chosen["corruption"].where(chosen["corruption"] != "clean", clean)
+        chosen = chosen[chosen["fitted_on"].isin(["", "all"]) | (chosen["fitted_on"] == right)]
+        chosen = chosen.assign(strength=chosen["lam"])
     else:
         chosen = chosen[(chosen["experiment"] == "sweep") & (chosen["knob"] == row.knob)]
         if row.strength is not None:
