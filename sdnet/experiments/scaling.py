@@ -11,7 +11,7 @@ from sdnet import models
 from sdnet.experiments import ledger, speed
 from sdnet.experiments.benchmark import interleaved
 from sdnet.layers import CSCConv2d
-from sdnet.memory import peak_bytes
+from sdnet.memory import keep_freed_memory, peak_bytes
 from sdnet.training import loop
 
 AXES = {
@@ -88,6 +88,7 @@ def record(
     *, width: int | None = None, precision: str | None = None, device: torch.device, repeats: int = 7
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Run :func:`measure` and write its cells to the ledger. The width is 64 on an accelerator, 16 on a CPU."""
+    keep_freed_memory()
     start = ledger.start()
     width = width or (16 if device.type == "cpu" else 64)
     precision = precision or loop.best_precision(device)

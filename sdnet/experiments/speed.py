@@ -15,7 +15,7 @@ from sdnet.data.batches import training_batches
 from sdnet.data.datasets import Split
 from sdnet.experiments import ledger
 from sdnet.experiments.benchmark import Timing, interleaved
-from sdnet.memory import peak_bytes
+from sdnet.memory import keep_freed_memory, peak_bytes
 from sdnet.training import loop
 
 BASELINE = "resnet18"
@@ -177,6 +177,7 @@ def _peak(step: Case, device: torch.device) -> float:
 
 def record(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, Any]]]:
     """Run :func:`measure` and write its cells to the ledger."""
+    keep_freed_memory()
     start = ledger.start()
     reference = settings.pop("reference", None)
     results = measure(device=device, reference=reference, **settings)
@@ -220,6 +221,7 @@ def measure_attacks(
 
 def record_attacks(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, Any]]]:
     """Run :func:`measure_attacks` and write its cells to the ledger."""
+    keep_freed_memory()
     start = ledger.start()
     results = measure_attacks(device=device, **settings)
     config = {"seed": 0, "mode": "attack", **settings, "archs": list(settings["archs"])}

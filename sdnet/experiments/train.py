@@ -13,6 +13,7 @@ from sdnet.data import datasets
 from sdnet.data.datasets import Dataset
 from sdnet.experiments import ledger
 from sdnet.experiments.ledger import Record
+from sdnet.memory import keep_freed_memory
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.training import loop
@@ -134,6 +135,7 @@ def run(
         ValueError: for missing or broken data, or an output that cannot be written, before training starts.
         sdnet.training.loop.Diverged: if the loss stops being finite.
     """
+    keep_freed_memory()
     start = ledger.start()
     place = torch.device(device) if device is not None else loop.best_device()
     folder, rows = Path(output or default_output()) / training.name, ledger.ledger_folder()
