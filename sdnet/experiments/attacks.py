@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sdnet import attacks
 from sdnet.attacks import EPSILONS, NAMES, NORMS, Attack, autoattack_flags
-from sdnet.data import datasets
 from sdnet.data.datasets import Dataset
-from sdnet.experiments import ledger, networks
+from sdnet.experiments import networks
+from sdnet.experiments.evaluation import prepare
 from sdnet.experiments.ledger import Record
 from sdnet.experiments.networks import Network
 from sdnet.experiments.policies import CALIBRATION
@@ -36,12 +36,10 @@ from sdnet.experiments.protocols import (
 from sdnet.experiments.sanity import sanity
 from sdnet.experiments.sweep import KNOBS, LAMS, knob_of, subset
 from sdnet.layers import csc_layers
-from sdnet.memory import keep_freed_memory
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.robust.algorithm1 import calibrate, fit
 from sdnet.robust.policies import RobustClassifier, load_policy
-from sdnet.training import loop
 
 IMAGES = {"paper": 10_000, "quick": 500, "smoke": 10}
 """Size of a run → number of test images for PGD and FGSM."""
@@ -160,17 +158,15 @@ def run(
     Raises:
         ValueError: for anything that does not exist, before an attack is run.
     """
-    keep_freed_memory()
     chosen = Choices(**choices)
-    trained = networks.load(network)
-    place = torch.device(device) if device else loop.best_device()
-    model = trained.model.to(place).to(memory_format=torch.channels_last)
+    evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
+    model, place = evaluation.model, evaluation.device
     wanted = chosen.protocols or default_protocols(model, chosen)
     knob, lam0 = turned(model, chosen.knob)
     libraries = {name: version(attacks.library(name).__name__) for name in ("torchattack", "pyautoattack")}
-    source = _source(chosen.source, trained, place, precision) if chosen.source and "transfer" in wanted else None
-    start = ledger.start()
-    data = datasets.load(trained.training.dataset, data_root)
+    transferred = chosen.source is not None and "transfer" in wanted
+    source = _source(str(chosen.source), evaluation.trained, place, precision) if transferred else None
+    data = evaluation.data
     guard = classifier(model, chosen, data, lam0, precision) if "policy" in wanted else None
     grid, strengths = grids(knob.name, lam0, chosen.crafted)
 
@@ -181,22 +177,9 @@ def run(
     if chosen.sanity:
         few = plan(chosen.images or FEWER[chosen.preset])
         results += sanity(few, [chosen.attack("pgd", norm) for norm in chosen.norms], QUERIES[chosen.preset])
-    config = {
-        **trained.training.config,
-        "precision": precision,
-        "weights": networks.label(network),
-        "knob": knob.name,
-        "choices": {**asdict(chosen), "protocols": wanted},
-        "libraries": libraries,
-    }
-    record = start.record(
-        experiment="attack",
-        config=json.loads(json.dumps(config)),
-        data_hash=data.data_hash,
-        device=loop.describe_device(place),
-        results=results,
-    )
-    return record, ledger.write(record, ledger.ledger_folder())
+    # As it will be read from the file: lists, not tuples.
+    said = json.loads(json.dumps({**asdict(chosen), "protocols": wanted}))
+    return evaluation.record("attack", results, knob=knob.name, choices=said, libraries=libraries)
 
 
 def default_protocols(model: ResNet, chosen: Choices) -> tuple[str, ...]:

@@ -12,19 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sdnet.data import datasets
 from sdnet.data.corruptions import NOISES
 from sdnet.data.datasets import Split
-from sdnet.experiments import ledger, networks
+from sdnet.experiments.evaluation import prepare
 from sdnet.experiments.ledger import Record
 from sdnet.experiments.sweep import LAMS, conditions, images_of, mean_interval, subset
 from sdnet.layers import csc_layers
-from sdnet.memory import keep_freed_memory
 from sdnet.robust.algorithm1 import Point, calibrate, calibrate_as_released, fit, fit_line
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import Policy, all_residuals, fixed, predictions
 from sdnet.robust.sweep import sweep
-from sdnet.training import loop
 
 CALIBRATION = {"paper": 5000, "quick": 1000, "smoke": 40}
 """Size of a run → number of training images that Algorithm 1 is calibrated on."""
@@ -186,15 +183,12 @@ def run(
     Raises:
         ValueError: for anything that does not exist, before a network is run.
     """
-    keep_freed_memory()
     count = images_of(preset, images)
-    trained = networks.load(network)
-    if not csc_layers(trained.model):
+    evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
+    model, place, precision = evaluation.model, evaluation.device, evaluation.precision
+    if not csc_layers(model):
         raise ValueError(f"{network} has no CSC layer whose λ a policy could choose; choose an sdnet.")
-    place = torch.device(device) if device else loop.best_device()
-    model = trained.model.to(place).to(memory_format=torch.channels_last)
-    start, precision = ledger.start(), precision or loop.best_precision(place)
-    data = datasets.load(trained.training.dataset, data_root)
+    data = evaluation.data
     train, test = subset(data.train, CALIBRATION[preset]).to(place), subset(data.test, count).to(place)
     audited = subset(test, AS_RELEASED[preset])
     points, released = {}, {}
@@ -208,20 +202,11 @@ def run(
             fitted.policy.save(Path(output) / f"{fitted.policy.name}-{fitted.corruption or 'any'}.json")
     results = fit_cells(points, released, len(train))
     results += measure(model, policies, test, precision, corruptions, Path(official) if official else None)
-    config = {
-        **trained.training.config,
-        "precision": precision,
-        "weights": networks.label(network),
-        "images": len(test),
-        "calibration_images": len(train),
-        "audit_images": len(audited),
-        "noise": "official" if official else "generated",
-    }
-    record = start.record(
-        experiment="policies",
-        config=config,
-        data_hash=data.data_hash,
-        device=loop.describe_device(place),
-        results=results,
+    return evaluation.record(
+        "policies",
+        results,
+        images=len(test),
+        calibration_images=len(train),
+        audit_images=len(audited),
+        noise="official" if official else "generated",
     )
-    return record, ledger.write(record, ledger.ledger_folder())

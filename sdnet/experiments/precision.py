@@ -5,15 +5,13 @@ from pathlib import Path
 
 import torch
 
-from sdnet.data import datasets
 from sdnet.data.datasets import Split
-from sdnet.experiments import ledger, networks
+from sdnet.experiments.evaluation import prepare
 from sdnet.layers import csc_layers
 from sdnet.models.resnet import ResNet
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import all_residuals
 from sdnet.robust.sweep import sweep
-from sdnet.training import loop
 
 LAMS = (0.1, 0.3, 0.5, 1.0)
 
@@ -40,24 +38,13 @@ def record_precision(
     Raises:
         ValueError: if ``network`` is not a saved network with a CSC layer, or its data cannot be had.
     """
-    start, place = ledger.start(), torch.device(device) if device else loop.best_device()
-    trained = networks.load(network)
-    model = trained.model
-    if not csc_layers(model):
+    evaluation = prepare(network, data_root=data_root, device=device, precision="fp32")
+    if not csc_layers(evaluation.model):
         raise ValueError(f"{network} has no CSC layer whose precision could be compared.")
-    data = datasets.load(trained.training.dataset, data_root)
-    model.to(place)
-    results = []
+    test, results = evaluation.data.test, []
     for precision in ("fp32", "bf16"):
-        for found in measure(model, data.test, precision):
+        for found in measure(evaluation.model, test, precision):
             for metric in ("top1", "residual"):
                 cell = {"metric": metric, "split": "test", "lam": found["lam"], "precision": precision}
-                results.append({**cell, "value": found[metric], "n": len(data.test)})
-    record = start.record(
-        experiment="precision",
-        config=trained.training.config,
-        data_hash=data.data_hash,
-        device=loop.describe_device(place),
-        results=results,
-    )
-    return ledger.write(record, ledger.ledger_folder())
+                results.append({**cell, "value": found[metric], "n": len(test)})
+    return evaluation.record("precision", results)[1]

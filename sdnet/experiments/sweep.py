@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from tqdm import tqdm
 
-from sdnet.data import benchmarks, datasets
+from sdnet.data import benchmarks
 from sdnet.data.common_corruptions import COMMON, add_corruption
 from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
-from sdnet.experiments import ledger, networks
+from sdnet.experiments.evaluation import prepare
 from sdnet.experiments.ledger import Record
-from sdnet.memory import keep_freed_memory
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.robust import denoisers
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold
 from sdnet.robust.sweep import sweep
-from sdnet.training import loop
 
 LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
 """Λ of Algorithm 1: the paper says a subset of [0.1, 1.5]."""
@@ -171,33 +169,14 @@ def run(
     Raises:
         ValueError: for anything that does not exist, before a network is run.
     """
-    keep_freed_memory()
     count = images_of(preset, images)
     for corruption in () if official else corruptions:
         if corruption not in (*NOISES, *COMMON):
             raise ValueError(unknown_name("corruption", corruption, (*NOISES, *COMMON)))
-    trained = networks.load(network)
-    place = torch.device(device) if device else loop.best_device()
-    turned = knob_of(trained.model.to(place).to(memory_format=torch.channels_last), knob)
-    start = ledger.start()
-    precision = precision or loop.best_precision(place)
-    data = datasets.load(trained.training.dataset, data_root)
-    split = subset(data.test, count).to(place)
-    strengths = KNOBS[knob]
-    results = measure(turned, split, strengths, precision, corruptions, Path(official) if official else None)
-    config = {
-        **trained.training.config,
-        "precision": precision,
-        "weights": networks.label(network),
-        "knob": knob,
-        "images": len(split),
-        "noise": "official" if official else "generated",
-    }
-    record = start.record(
-        experiment="sweep",
-        config=config,
-        data_hash=data.data_hash,
-        device=loop.describe_device(place),
-        results=results,
-    )
-    return record, ledger.write(record, ledger.ledger_folder())
+    evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
+    turned = knob_of(evaluation.model, knob)
+    split = subset(evaluation.data.test, count).to(evaluation.device)
+    folder = Path(official) if official else None
+    results = measure(turned, split, KNOBS[knob], evaluation.precision, corruptions, folder)
+    noise = "official" if official else "generated"
+    return evaluation.record("sweep", results, knob=knob, images=len(split), noise=noise)

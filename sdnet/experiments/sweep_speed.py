@@ -8,14 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdnet.data import datasets
 from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
-from sdnet.experiments import ledger, networks
 from sdnet.experiments.benchmark import interleaved
+from sdnet.experiments.evaluation import prepare
 from sdnet.experiments.sweep import LAMS, SEVERITIES, subset
 from sdnet.layers import set_lam
-from sdnet.memory import keep_freed_memory
 from sdnet.robust.knobs import Lam
 from sdnet.robust.sweep import race, sweep, together
 from sdnet.training import loop
@@ -69,11 +67,9 @@ def record(
     device: torch.device,
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Time the three on random training images of the network's data set; write ratios and distances to the ledger."""
-    keep_freed_memory()
-    trained, start = networks.load(network), ledger.start()
-    model = trained.model.to(device).to(memory_format=torch.channels_last)
-    data = datasets.load(trained.training.dataset, data_root)
-    clean, precision = subset(data.train, images).to(device), loop.best_precision(device)
+    evaluation = prepare(network, data_root=data_root, device=device)
+    model, precision = evaluation.model, evaluation.precision
+    clean = subset(evaluation.data.train, images).to(device)
     cases = {
         name: partial(case, model, clean, precision)
         for name, case in (("plain loop", plain_loop), ("sweep engine", exhaustive), ("race", raced))
@@ -93,11 +89,5 @@ def record(
     results.append(
         {"metric": "steps_off_mean", "case": "race", "value": sum(distances) / len(distances), "n": len(distances)}
     )
-    row = start.record(
-        experiment="benchmark",
-        config={**trained.training.config, "precision": precision, "weights": networks.label(network), "what": "sweep"},
-        data_hash=data.data_hash,
-        device=loop.describe_device(device),
-        results=results,
-    )
-    return ledger.write(row, ledger.ledger_folder()), results
+    record, path = evaluation.record("benchmark", results, what="sweep")
+    return path, record.results
