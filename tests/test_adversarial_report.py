@@ -75,7 +75,7 @@ def test_the_verdict_on_c9(adaptive: float, verdict: str) -> None:
     found = verdicts.judge(frame(cells_of(adaptive), cells_of(arch="resnet18", knob="stem threshold")))["C9"]
     assert found.verdict == verdict
     assert "L2, ε = 0.5: 30.5 % if crafted at λ = 0.1" in found.numbers
-    assert "ResNet-18 (L∞, ε = 8/255) 30.5 % tuned" in found.controls
+    assert "ResNet-18 (L∞, ε = 8/255) 30.5 % tuned (match)" in found.controls
 
 
 def test_figures_draw_the_means_over_seeds() -> None:

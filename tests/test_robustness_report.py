@@ -222,7 +222,9 @@ def test_c5_is_refuted_where_the_best_strength_does_not_grow_and_names_its_contr
     flat = [{**row, "value": 1 - row["strength"]} for row in sweep_cells()]
     assert verdicts.judge(frame(flat))["C5"].verdict == "refuted"
     found = verdicts.judge(frame(sweep_cells(), sweep_cells(variant=ONE_STEP)))["C5"]
-    assert "one step: ρ 0.93 to 0.93 (match)" in found.controls
+    assert found.controls == "one step: ρ 0.93 to 0.93 (match)"
+    shuffled = [{**row, "value": 1 - row["strength"]} for row in sweep_cells(variant=ONE_STEP)]
+    assert "(do not match)" in verdicts.judge(frame(sweep_cells(), shuffled))["C5"].controls
 
 
 def test_c6_asks_the_seeds() -> None:

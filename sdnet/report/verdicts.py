@@ -102,7 +102,7 @@ def best_lam_grows(cells: pd.DataFrame) -> Verdict:
     for row in (ONE_STEP_SDNET, SHIFTED_RESNET):
         other = optimal_strengths(cells, row)
         if _complete(other):
-            match = "match" if other["rho"].min() >= 0.9 else "do not match"
+            match = _match(other["rho"].mean() >= rho.mean() - 0.1)
             controls.append(f"{row.label}: ρ {other['rho'].min():.2f} to {other['rho'].max():.2f} ({match})")
     return Verdict(verdict, f"ρ {rho.min():.2f} to {rho.max():.2f} over noises and seeds", "; ".join(controls))
 
@@ -114,7 +114,8 @@ def better_at_training_lam(cells: pd.DataFrame) -> Verdict:
         return Verdict(NOT_RUN)
     numbers = f"{100 * ours.mean():.2f} % against {100 * theirs.mean():.2f} %, mean over noises and severities"
     control = _by_seed(cells, ONE_STEP_FIXED)
-    controls = "" if control.empty else f"one step: {100 * control.mean():.2f} %"
+    match = "" if control.empty else _match(control.mean() >= ours.mean() - 0.01)
+    controls = "" if control.empty else f"one step: {100 * control.mean():.2f} % ({match})"
     if min(len(ours), len(theirs)) < 2:
         return Verdict(UNDECIDED, f"{numbers}; one seed has no interval", controls)
     interval = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
@@ -130,7 +131,8 @@ def algorithm1_gains(cells: pd.DataFrame) -> Verdict:
         return Verdict(NOT_RUN)
     verdict = SUPPORTED if gains["low"].min() > 0 else REFUTED if gains["high"].min() < 0 else UNDECIDED
     control = _gains(cells, ONE_STEP)
-    controls = "" if control.empty else f"one step: {_by_noise(control)}"
+    match = "" if control.empty else _match(control["value"].mean() >= gains["value"].mean() - 0.01)
+    controls = "" if control.empty else f"one step: {_by_noise(control)} ({match})"
     return Verdict(verdict, f"gain over λ = 0.1 in points: {_by_noise(gains)}", controls)
 
 
@@ -164,7 +166,8 @@ def withstands_attacks(cells: pd.DataFrame) -> Verdict:
         for row in adversarial.ROWS[:-1]:
             other = best(robust(cells, row, norm, "oblivious"))
             if not other.empty:
-                controls.append(f"{row.label} ({label}) {100 * other['value'].mean():.1f} % tuned")
+                value = 100 * other["value"].mean()
+                controls.append(f"{row.label} ({label}) {value:.1f} % tuned ({_match(value >= a - 5)})")
     held = all(gap <= 5 for gap, _ in ratios)
     fell = any(share < 0.5 for _, share in ratios)
     return Verdict(SUPPORTED if held else REFUTED if fell else UNDECIDED, "; ".join(parts), "; ".join(controls))
@@ -203,6 +206,7 @@ def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> H
             continue
         found = verdicts[claim["id"]]
         rule = f"supported: {claim['supported']}; refuted: {claim['refuted']}"
+        rule += f"; controls match: {claim['match']}" if isinstance(claim["match"], str) else ""
         colour = COLOURS[found.verdict]
         chip = f'<b style="color:{colour};white-space:nowrap" title="{rule}">{found.verdict}</b>'
         said = f'{claim["claim"]} <span style="opacity:0.7">({claim["where"]})</span>'
@@ -216,6 +220,10 @@ def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> H
             }
         )
     return page(pd.DataFrame(lines), "", "verdicts", wrap=True)
+
+
+def _match(holds: bool) -> str:
+    return "match" if holds else "do not match"
 
 
 def _complete(found: pd.DataFrame) -> bool:
