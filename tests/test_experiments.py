@@ -226,6 +226,13 @@ def test_a_sweep_writes_every_cell(trained: Path, folders: Path) -> None:
     assert clean == pytest.approx(accuracy(networks.load(trained).model, split))
 
 
+def test_a_sweep_may_be_at_some_strengths_only(trained: Path, folders: Path) -> None:
+    options = ["--images", "5", "--strength", "0.1", "--strength", "0.7", "--corruption", "shot_noise"]
+    done = CliRunner().invoke(main, ["sweep", str(trained), *options])
+    assert done.exit_code == 0, done.output
+    assert set(ledger.cells([ledger.read(folders / "ledger")[-1]])["strength"]) == {0.1, 0.7}
+
+
 def test_the_other_knobs_are_swept_too(folders: Path) -> None:
     resnet = train.run(train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4)).network_file
     for knob in ("stem threshold", "batch statistics", "gaussian filter", "median", "total variation"):

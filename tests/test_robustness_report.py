@@ -177,6 +177,14 @@ def test_only_one_scale_is_compared() -> None:
     assert one_scale(ledger.cells([])).empty
 
 
+def test_a_larger_run_at_one_strength_answers_for_that_strength_only() -> None:
+    cells = frame(
+        sweep_cells(), [{**row, "value": 0.2} for row in sweep_cells("2025", n=900) if row["strength"] == 0.1]
+    )
+    assert set(top1(cells, FIXED)["n"]) == {900}
+    assert set(top1(cells, ORACLE)["n"]) == {100}
+
+
 def test_other_variants_and_knobs_do_not_answer() -> None:
     cells = frame(sweep_cells(variant=ONE_STEP), sweep_cells(arch="resnet18", knob="stem threshold"))
     assert top1(cells, FIXED).empty

@@ -79,6 +79,7 @@ def sizes() -> None:
 @click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Instead of the preset's.")
 @click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
+@click.option("--strength", "strengths", type=float, multiple=True, help="Instead of all of the knob's.")
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")

@@ -152,6 +152,7 @@ def run(
     preset: str = "paper",
     images: int | None = None,
     corruptions: tuple[str, ...] = tuple(NOISES),
+    strengths: tuple[float, ...] | None = None,
     data_root: str | os.PathLike[str] | None = None,
     official: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
@@ -164,6 +165,7 @@ def run(
         preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (40).
         images: another number of test images, drawn at random.
         corruptions: names of :data:`sdnet.data.corruptions.NOISES` or :data:`sdnet.data.common_corruptions.COMMON`.
+        strengths: other strengths than the knob's of :data:`KNOBS`.
         official: a folder with the published CIFAR-10-C to read instead of making noise.
 
     Raises:
@@ -177,6 +179,6 @@ def run(
     turned = knob_of(evaluation.model, knob)
     split = subset(evaluation.data.test, count).to(evaluation.device)
     folder = Path(official) if official else None
-    results = measure(turned, split, KNOBS[knob], evaluation.precision, corruptions, folder)
+    results = measure(turned, split, strengths or KNOBS[knob], evaluation.precision, corruptions, folder)
     noise = "official" if official else "generated"
     return evaluation.record("sweep", results, knob=knob, images=len(split), noise=noise)

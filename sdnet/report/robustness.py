@@ -99,14 +99,16 @@ def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.Dat
 
 
 def latest(chosen: pd.DataFrame, best: bool = False) -> pd.DataFrame:
-    """One line per (seed, corruption, severity): of the largest, then the latest run; its best strength if ``best``."""
+    """One line per (seed, corruption, severity) and strength, or with its best strength only if ``best``.
+
+    Of several runs the one with the most strengths counts, then the one with the most images, then the latest.
+    """
     keys = ["seed", "corruption", "severity"]
     if chosen.empty:
         return pd.DataFrame(columns=[*keys, "strength", "value", "n"])
-    run = chosen.groupby("seed")[["n", "started"]].transform("max")
-    chosen = chosen[chosen["n"] == run["n"]]
-    newest = chosen.groupby("seed")["started"].transform("max")
-    chosen = chosen[chosen["started"] == newest].sort_values([*keys, "strength"])
+    runs = chosen.groupby(["seed", "started"]).agg(strengths=("strength", "nunique"), n=("n", "max")).reset_index()
+    runs = runs.sort_values(["strengths", "n", "started"]).drop_duplicates("seed", keep="last")
+    chosen = chosen.merge(runs[["seed", "started"]]).sort_values([*keys, "strength"])
     if best:
         chosen = chosen.loc[chosen.groupby(keys)["value"].idxmax()]
     return chosen[[*keys, "strength", "value", "n"]].astype({"severity": int, "seed": int, "n": int})
