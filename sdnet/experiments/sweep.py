@@ -26,7 +26,8 @@ from sdnet.robust.sweep import sweep
 
 LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
 """Λ of Algorithm 1: the paper says a subset of [0.1, 1.5]."""
-THRESHOLDS = (0.0, *LAMS[:-1])
+THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(15))
+"""Finer than Λ: after batch normalisation a ResNet's stem has small outputs, and at 0.3 it is all but silent."""
 KNOBS = {
     "lam": LAMS,
     "stem threshold": THRESHOLDS,
