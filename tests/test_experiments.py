@@ -292,6 +292,19 @@ def test_policies_are_fitted_asked_and_saved(trained: Path, folders: Path) -> No
     assert fixed == pytest.approx(accuracy(networks.load(trained).model, sweep.subset(load("digits").test, 40)))
 
 
+def test_some_policies_may_be_asked_alone(trained: Path, folders: Path) -> None:
+    options = ["--preset", "smoke", "--images", "10", "--policy", "residual_fit", "--policy", "per_image_type_free"]
+    done = CliRunner().invoke(main, ["policies", str(trained), *options])
+    assert done.exit_code == 0, done.output
+    cells = ledger.cells([ledger.read(folders / "ledger")[-1]])
+    top1 = cells[(cells["metric"] == "top1") & (cells["corruption"] != "clean")]
+    assert set(top1["policy"]) == {"fixed", "residual_fit", "per_image_type_free"}
+    assert (top1["fitted_on"].isin(["", "all"]) | (top1["fitted_on"] == top1["corruption"])).all()
+    assert cells[cells["metric"] == "clean_top1"].empty
+    with pytest.raises(ValueError, match=r"policy 'residual_fitt' does not exist. Did you mean 'residual_fit'"):
+        policies.run(trained, preset="smoke", only=("residual_fitt",))
+
+
 def test_policies_need_a_csc_layer(folders: Path) -> None:
     resnet = train.run(train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4)).network_file
     with pytest.raises(ValueError, match="no CSC layer whose λ a policy could choose"):

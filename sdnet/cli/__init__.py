@@ -13,6 +13,7 @@ from sdnet.data.corruptions import NOISES
 from sdnet.experiments import train as experiment
 from sdnet.experiments.attacks import GRIDS
 from sdnet.experiments.attacks import run as run_attack
+from sdnet.experiments.policies import POLICIES
 from sdnet.experiments.policies import run as run_policies
 from sdnet.experiments.precision import record_precision
 from sdnet.experiments.protocols import PROTOCOLS
@@ -94,11 +95,12 @@ def sweep(network: str, **settings: Any) -> None:
 @click.option("--images", type=int, help="Test images, instead of the preset's.")
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to save the fitted policies in.")
+@click.option("--policy", "only", multiple=True, help=f"Default all of {', '.join(POLICIES)}.")
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def policies(network: str, **settings: Any) -> None:
+def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
     """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then ask on corrupted images."""
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_policies(network, **settings)[1]}"))
+    in_one_sentence(lambda: click.echo(f"Ledger row: {run_policies(network, only=only or None, **settings)[1]}"))
 
 
 @main.command()

@@ -18,6 +18,7 @@ from sdnet.experiments.evaluation import prepare
 from sdnet.experiments.ledger import Record
 from sdnet.experiments.sweep import LAMS, conditions, images_of, mean_interval, subset
 from sdnet.layers import csc_layers
+from sdnet.names import unknown_name
 from sdnet.robust.algorithm1 import Point, calibrate, calibrate_as_released, fit, fit_line
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import Policy, all_residuals, fixed, predictions
@@ -28,6 +29,7 @@ CALIBRATION = {"paper": 5000, "quick": 1000, "smoke": 40}
 AS_RELEASED = {"paper": 1000, "quick": 300, "smoke": 20}
 """Size of a run → number of test images for the audit of the authors' script, which sweeps them exhaustively."""
 RELEASED_LAMS = LAMS[:14]
+POLICIES = ("fixed", "residual_fit", "type_free", "per_image", "per_image_type_free", "authors_script")
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,14 @@ def fit_cells(points: Mapping[str, list[Point]], released: Mapping[str, list[Poi
     return cells
 
 
-def asked(policies: list[Fitted], corruption: str) -> list[Fitted]:
-    """Which policies are asked about a corruption: of those fitted on another type, Algorithm 1's own."""
+def asked(policies: list[Fitted], corruption: str, crossed: bool = True) -> list[Fitted]:
+    """Which policies are asked about a corruption: of those fitted on another type only Algorithm 1, if ``crossed``."""
     return [
         fitted
         for fitted in policies
-        if corruption == "clean" or fitted.corruption in ("", "all", corruption) or fitted.policy.name == "residual_fit"
+        if corruption == "clean"
+        or fitted.corruption in ("", "all", corruption)
+        or (crossed and fitted.policy.name == "residual_fit")
     ]
 
 
@@ -115,15 +119,18 @@ def measure(
     precision: str,
     corruptions: tuple[str, ...] = tuple(NOISES),
     official: Path | None = None,
+    crossed: bool = True,
 ) -> list[dict[str, Any]]:
-    """Ledger cells: accuracy and λ per policy, corruption and severity; the gain over the fixed λ, over severities;
-    and the accuracy on clean images at every λ that a policy chose for noisy ones."""
+    """Ledger cells: accuracy and λ per policy, corruption and severity, and the gain over the fixed λ, over severities.
+
+    If ``crossed``, also of fits of other types, and the accuracy on clean images at every λ chosen for noisy ones.
+    """
     cells: list[dict[str, Any]] = []
     gathered: dict[tuple[str, str, str], list[NDArray[np.bool_]]] = {}
     chosen: list[dict[str, Any]] = []
     for condition in tqdm(conditions(split, corruptions, official), unit="condition", disable=None):
         where = {"corruption": condition.corruption, "severity": condition.severity}
-        for answer in ask(model, asked(policies, condition.corruption), condition.split, precision):
+        for answer in ask(model, asked(policies, condition.corruption, crossed), condition.split, precision):
             name, fitted_on = answer.fitted.policy.name, answer.fitted.corruption
             who = {"policy": name, "fitted_on": fitted_on}
             lam = answer.lam.mean().item()
@@ -133,6 +140,8 @@ def measure(
             if name == "type_free" or (name, fitted_on) == ("residual_fit", condition.corruption):
                 chosen.append({**who, **where, "lam": lam})
     cells += _over_severities(gathered, corruptions)
+    if not crossed:
+        return cells
     return cells + _clean_at(model, split, precision, [row for row in chosen if row["corruption"] != "clean"])
 
 
@@ -171,6 +180,7 @@ def run(
     data_root: str | os.PathLike[str] | None = None,
     official: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
+    only: tuple[str, ...] | None = None,
     device: str | torch.device | None = None,
     precision: str | None = None,
 ) -> tuple[Record, Path]:
@@ -179,11 +189,16 @@ def run(
     Args:
         network, preset, images, official: as for :func:`sdnet.experiments.sweep.run`.
         output: a folder to save the fitted policies in, a file each; None for not saving them.
+        only: names of :data:`POLICIES` to ask beside the fixed λ, each on the noise it was fitted on; None for all,
+            the fits of other types and the cost on clean images included.
 
     Raises:
         ValueError: for anything that does not exist, before a network is run.
     """
     count = images_of(preset, images)
+    for name in only or ():
+        if name not in POLICIES:
+            raise ValueError(unknown_name("policy", name, POLICIES))
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     model, place, precision = evaluation.model, evaluation.device, evaluation.precision
     if not csc_layers(model):
@@ -194,14 +209,16 @@ def run(
     points, released = {}, {}
     for corruption in corruptions:
         points[corruption] = calibrate(model, train, corruption, LAMS, precision=precision)
-        released[corruption] = calibrate_as_released(model, audited, corruption, RELEASED_LAMS, precision=precision)
-    policies = fit_all(model, points, released)
+        if only is None or "authors_script" in only:
+            released[corruption] = calibrate_as_released(model, audited, corruption, RELEASED_LAMS, precision=precision)
+    policies = [one for one in fit_all(model, points, released) if only is None or one.policy.name in ("fixed", *only)]
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
         for fitted in policies:
             fitted.policy.save(Path(output) / f"{fitted.policy.name}-{fitted.corruption or 'any'}.json")
     results = fit_cells(points, released, len(train))
-    results += measure(model, policies, test, precision, corruptions, Path(official) if official else None)
+    folder = Path(official) if official else None
+    results += measure(model, policies, test, precision, corruptions, folder, crossed=only is None)
     return evaluation.record(
         "policies",
         results,

@@ -95,19 +95,23 @@ def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.Dat
         chosen = chosen[(chosen["experiment"] == "sweep") & (chosen["knob"] == row.knob)]
         if row.strength is not None:
             chosen = chosen[chosen["strength"] == row.strength]
-    return latest(chosen, best=row.policy is None and row.strength is None)
+    # A policy's strengths are what it chose: how many there are says nothing about the size of its run.
+    return latest(chosen, best=row.policy is None and row.strength is None, count_strengths=row.policy is None)
 
 
-def latest(chosen: pd.DataFrame, best: bool = False) -> pd.DataFrame:
+def latest(chosen: pd.DataFrame, best: bool = False, count_strengths: bool = True) -> pd.DataFrame:
     """One line per (seed, corruption, severity) and strength, or with its best strength only if ``best``.
 
-    Of several runs the one with the most strengths counts, then the one with the most images, then the latest.
+    Of several runs the one with the most strengths counts (unless told not to), then the one with the most images,
+    then the latest.
     """
     keys = ["seed", "corruption", "severity"]
     if chosen.empty:
         return pd.DataFrame(columns=[*keys, "strength", "value", "n"])
     runs = chosen.groupby(["seed", "started"]).agg(strengths=("strength", "nunique"), n=("n", "max")).reset_index()
-    runs = runs.sort_values(["strengths", "n", "started"]).drop_duplicates("seed", keep="last")
+    runs = runs.sort_values([*(["strengths"] if count_strengths else []), "n", "started"]).drop_duplicates(
+        "seed", keep="last"
+    )
     chosen = chosen.merge(runs[["seed", "started"]]).sort_values([*keys, "strength"])
     if best:
         chosen = chosen.loc[chosen.groupby(keys)["value"].idxmax()]
@@ -138,11 +142,14 @@ def optimal_strengths(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
 
 
 def policy_cells(cells: pd.DataFrame, metric: str, variant: str = "") -> pd.DataFrame:
-    """Cells of the policies' experiment on SDNet-18: of each seed the largest, then the latest run."""
+    """Cells of one metric of the policies' experiment on SDNet-18: of each seed the largest, then the latest run."""
     chosen = cells[(cells["experiment"] == "policies") & (cells["arch"] == "sdnet18") & (cells["variant"] == variant)]
+    return _largest_run(chosen[chosen["metric"] == metric])
+
+
+def _largest_run(chosen: pd.DataFrame) -> pd.DataFrame:
     chosen = chosen[chosen["images"] == chosen.groupby("seed")["images"].transform("max")]
-    chosen = chosen[chosen["started"] == chosen.groupby("seed")["started"].transform("max")]
-    return chosen[chosen["metric"] == metric]
+    return chosen[chosen["started"] == chosen.groupby("seed")["started"].transform("max")]
 
 
 def cross_type(cells: pd.DataFrame) -> pd.DataFrame:
@@ -150,8 +157,11 @@ def cross_type(cells: pd.DataFrame) -> pd.DataFrame:
 
     A line per seed, ``fitted_on`` and ``corruption``; ``loss`` in accuracy, ``lam_error`` as the mean |λ − own λ|.
     """
-    answers = policy_cells(cells, "top1")
-    answers = answers[(answers["policy"] == "residual_fit") & (answers["corruption"] != "clean")]
+    asked = cells[(cells["experiment"] == "policies") & (cells["arch"] == "sdnet18") & (cells["variant"] == "")]
+    asked = asked[(asked["metric"] == "top1") & (asked["policy"] == "residual_fit") & (asked["corruption"] != "clean")]
+    # Only runs that asked about other types, too.
+    crossed = asked.loc[asked["fitted_on"] != asked["corruption"], "started"]
+    answers = _largest_run(asked[asked["started"].isin(crossed)])
     keys = ["seed", "corruption", "severity"]
     own = answers[answers["fitted_on"] == answers["corruption"]].set_index(keys)[["value", "lam"]]
     joined = answers.join(own.add_suffix("_own"), on=keys)
@@ -164,8 +174,8 @@ def cross_type(cells: pd.DataFrame) -> pd.DataFrame:
 def clean_drops(cells: pd.DataFrame, variant: str = "") -> pd.DataFrame:
     """Clean accuracy lost at each λ that Algorithm 1 chose for noise: a line per (seed, corruption, severity)."""
     chosen = policy_cells(cells, "clean_top1", variant)
-    plain = policy_cells(cells, "top1", variant)
-    plain = plain[(plain["corruption"] == "clean") & (plain["policy"] == "fixed")]
     chosen = chosen[chosen["policy"] == "residual_fit"]
+    plain = cells[(cells["metric"] == "top1") & (cells["policy"] == "fixed") & (cells["corruption"] == "clean")]
+    plain = plain[plain["started"].isin(chosen["started"]) & (plain["variant"] == variant)]
     before = plain.set_index("seed")["value"].reindex(chosen["seed"]).to_numpy(float)
     return chosen.assign(drop=before - chosen["value"])[["seed", "corruption", "severity", "lam", "value", "drop", "n"]]
