@@ -20,6 +20,8 @@ from sdnet.experiments.protocols import PROTOCOLS
 from sdnet.experiments.sizes import record_sizes
 from sdnet.experiments.sweep import IMAGES, KNOBS
 from sdnet.experiments.sweep import run as run_sweep
+from sdnet.experiments.visual import METHODS
+from sdnet.experiments.visual import run as run_visual
 from sdnet.training.recipes import PRESETS
 
 
@@ -126,6 +128,27 @@ def attack(network: str, protocols: tuple[str, ...], crafted: tuple[float, ...],
     """Robust accuracy of a trained NETWORK under attacks and protocols (Table 4)."""
     choices = {"protocols": protocols or None, "crafted": crafted or None, **settings}
     in_one_sentence(lambda: click.echo(f"Ledger row: {run_attack(network, **choices)[1]}"))
+
+
+@main.command()
+@click.argument("network", type=click.Path())
+@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
+@click.option("--images", type=int, help="Test images, instead of the preset's.")
+@click.option("--method", "methods", multiple=True, help=f"Default all that fit: {', '.join(METHODS)}.")
+@click.option(
+    "--depth",
+    "depths",
+    multiple=True,
+    help="stem, stage1.block2.conv1, ...; by default all, or for inversions the ends of blocks.",
+)
+@click.option("--steps", type=int, help="Of an inversion, instead of the preset's.")
+@click.option("--seed", default=0, show_default=True, help="Of the random weights and the inversions' start.")
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def visual(network: str, methods: tuple[str, ...], depths: tuple[str, ...], **settings: Any) -> None:
+    """How much of an image every depth of a trained NETWORK keeps: decoded, inverted, and with random weights."""
+    choices = {"methods": methods or None, "depths": depths or None, **settings}
+    in_one_sentence(lambda: click.echo(f"Ledger row: {run_visual(network, **choices)[1]}"))
 
 
 @main.command()

@@ -176,6 +176,7 @@ CELL_COLUMNS = (
     *("knob", "strength", "corruption", "severity", "policy", "fitted_on", "power", "lam", "images", "low", "high"),
     *("protocol", "attack", "norm", "epsilon", "units", "steps", "crafted_at"),
     *("device", "device_type", "case", "axis", "at", "compiled"),
+    *("method", "weights_are", "depth", "layer"),
 )
 """Columns that :func:`cells` has even if no record fills them."""
 
