@@ -81,7 +81,8 @@ def test_unknown_preset_lists_the_presets() -> None:
 
 
 def test_training_learns_and_keeps_the_atoms_on_the_sphere(split: Split) -> None:
-    model = network()
+    torch.manual_seed(7)
+    model = models.build("sdnet18", 2, width=8, atoms=8)
     history = loop.train(model, split, replace(SMALL, epochs=15), flip=False)
     assert loop.accuracy(model, split) > 0.9
     assert history[-1].loss < history[0].loss
@@ -200,3 +201,16 @@ def test_reading_no_network_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("width", "atoms", "safe"), [(16, 64, True), (8, 64, False), (16, 4, False)])
+def test_narrow_networks_keep_away_from_onednn(width: int, atoms: int, safe: bool) -> None:
+    model = models.build("sdnet18", 2, width=width, atoms=atoms)
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = True
+    try:
+        with loop.safe_kernels(model):
+            assert torch.backends.mkldnn.enabled is safe
+        assert torch.backends.mkldnn.enabled is True
+    finally:
+        torch.backends.mkldnn.enabled = before

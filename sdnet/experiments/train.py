@@ -148,19 +148,21 @@ def run(
     model.normalize.set(mean, std)
     model = model.to(place).to(memory_format=torch.channels_last)
     precision = loop.best_precision(place) if training.precision == "auto" else training.precision
-    print(announcement(training, data, model, place, precision))
+    with loop.safe_kernels(model):
+        print(announcement(training, data, model, place, precision))
 
     checkpoint = folder / "checkpoint.pt"
-    history = loop.train(
-        model,
-        data.train,
-        training.recipe,
-        seed=training.seed,
-        flip=data.flip,
-        precision=precision,
-        checkpoint=checkpoint,
-        key=training.name,
-    )
+    with loop.safe_kernels(model):
+        history = loop.train(
+            model,
+            data.train,
+            training.recipe,
+            seed=training.seed,
+            flip=data.flip,
+            precision=precision,
+            checkpoint=checkpoint,
+            key=training.name,
+        )
     model.eval()
     results = _results(model, data, history)
     record = start.record(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sdnet.data.batches import evaluation_batches, to_pixels, training_batches
 from sdnet.data.datasets import Split
-from sdnet.layers import project_
+from sdnet.layers import CSCConv2d, project_
 from sdnet.training.checkpoint import load_checkpoint, save_checkpoint
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
@@ -57,6 +57,23 @@ def precision_of(device: torch.device, precision: str) -> Iterator[None]:
     """Run convolutions and products in the given precision (``"fp32"`` or ``"bf16"``)."""
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         yield
+
+
+@contextmanager
+def safe_kernels(model: nn.Module) -> Iterator[None]:
+    """Keep oneDNN away from networks on a CPU whose convolutions do not have a multiple of 16 channels.
+
+    Its backward pass writes beyond its buffers there (seen with PyTorch 2.15 on AVX-512: ``double free or corruption``
+    after some tens of steps). The book's networks have 16 channels or more; PyTorch's own kernels serve the others.
+    """
+    weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d | CSCConv2d)]
+    narrow = any(weight.device.type == "cpu" and weight.shape[0] % 16 for weight in weights)
+    before = bool(torch.backends.mkldnn.enabled)
+    torch.backends.mkldnn.enabled = before and not narrow  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before  # type: ignore[assignment]
 
 
 def train(
