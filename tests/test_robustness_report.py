@@ -200,6 +200,21 @@ def test_spearmans_rho_of_the_optimal_strength() -> None:
     assert optimal_strengths(frame(flat), ORACLE)["rho"].tolist() == [0.0] * 8
 
 
+def test_a_larger_run_of_some_policies_answers_for_these_only() -> None:
+    small = policies_cells()
+    script = [{**row, "policy": "authors_script"} for row in small if row["metric"] in ("best_lam", "r_squared")]
+    large = [
+        {**row, "started": "2027", "images": 900, "n": 900}
+        for row in small
+        if row["metric"] != "clean_top1" and row.get("fitted_on") in (None, "", row.get("corruption"))
+    ]
+    cells = frame(small, script, large)
+    assert set(top1(cells, Row("", "sdnet18", policy="residual_fit"))["n"]) == {900}
+    assert len(cross_type(cells)) == 2 * 16
+    assert len(clean_drops(cells)) == 2 * 4 * 5
+    assert len(robust_figures.figure3(cells, "authors_script").axes[0].lines) == 4
+
+
 def test_cross_type_and_clean_drops() -> None:
     cells = frame(policies_cells())
     crossed = cross_type(cells)

@@ -55,18 +55,18 @@ def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -
         policy: ``"residual_fit"`` (as written) or ``"authors_script"`` (as released).
         power: 1 for the residual's norm, 2 for its square.
     """
-    points = policy_cells(cells, "best_lam")
-    lines = policy_cells(cells, "r_squared")
+    points = policy_cells(cells, "best_lam", policy=policy)
+    lines = policy_cells(cells, "r_squared", policy=policy)
     column = "residual" if power == 1 else "squared_residual"
     fig, panels = plt.subplots(1, 4, figsize=(WIDTH * 1.25, 2.9), sharey=True)
     for ax, corruption in zip(panels, NOISES, strict=True):
-        here = points[(points["policy"] == policy) & (points["corruption"] == corruption)]
+        here = points[points["corruption"] == corruption]
         for index, (seed, group) in enumerate(here.groupby("seed")):
             x = group[column].to_numpy(float)
             ax.plot(
                 x, group["value"], MARKERS[index], color=PALETTE[index], label=f"seed {seed:.0f}", mec="white", mew=0.5
             )
-            fits = lines[(lines["policy"] == policy) & (lines["fitted_on"] == corruption) & (lines["power"] == power)]
+            fits = lines[(lines["fitted_on"] == corruption) & (lines["power"] == power)]
             line = fits[fits["seed"] == seed].iloc[0]
             ends = np.array([x.min(), x.max()])
             ax.plot(ends, line["slope"] * ends + line["intercept"], color=PALETTE[index], lw=1.2)

@@ -123,7 +123,7 @@ def _cell(
     value = 100 * values["value"]
     title = f"{values['n'].min():,} images; by seed: {', '.join(f'{v:.2f}' for v in value)}"
     text += f'<span title="{title}"><b>{value.mean():.2f}</b></span>'
-    notes = []
+    notes = [f"n {values['n'].min():,.0f}"]
     if interval is not None:
         notes.append(f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]")
     if len(value) > 1:
@@ -131,7 +131,7 @@ def _cell(
     if strength:
         notes.append(f"at {values['strength'].astype(float).mean():.2g}")
     small = " · ".join(notes)
-    return text + (f'<br><span style="opacity:0.7;font-size:0.85em">{small}</span>' if notes else "")
+    return text + f'<br><span style="opacity:0.7;font-size:0.85em">{small}</span>'
 
 
 def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> HTML:
@@ -149,15 +149,15 @@ def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> HTML:
 
 def show_fits(cells: pd.DataFrame) -> HTML:
     """How well a line describes the best λ: R² against the residual's norm and its square, one value per seed."""
-    fits = policy_cells(cells, "r_squared")
     lines = []
     for policy, label in (
         ("residual_fit", "Algorithm 1"),
         ("authors_script", "as released"),
         ("type_free", "all types"),
     ):
+        fits = policy_cells(cells, "r_squared", policy=policy)
         for corruption in (*NOISES, "all"):
-            chosen = fits[(fits["policy"] == policy) & (fits["fitted_on"] == corruption)]
+            chosen = fits[fits["fitted_on"] == corruption]
             if not chosen.empty:
                 line = {"fitted as": label, "on": LABELS.get(corruption, "all four")}
                 for power, name in ((1, "R², norm"), (2, "R², square")):

@@ -141,10 +141,10 @@ def optimal_strengths(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["seed", "corruption", "rho", "highest"])
 
 
-def policy_cells(cells: pd.DataFrame, metric: str, variant: str = "") -> pd.DataFrame:
-    """Cells of one metric of the policies' experiment on SDNet-18: of each seed the largest, then the latest run."""
+def policy_cells(cells: pd.DataFrame, metric: str, variant: str = "", policy: str = "residual_fit") -> pd.DataFrame:
+    """Cells of one metric and policy on SDNet-18: of each seed the largest, then the latest run that has them."""
     chosen = cells[(cells["experiment"] == "policies") & (cells["arch"] == "sdnet18") & (cells["variant"] == variant)]
-    return _largest_run(chosen[chosen["metric"] == metric])
+    return _largest_run(chosen[(chosen["metric"] == metric) & (chosen["policy"] == policy)])
 
 
 def _largest_run(chosen: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +174,6 @@ def cross_type(cells: pd.DataFrame) -> pd.DataFrame:
 def clean_drops(cells: pd.DataFrame, variant: str = "") -> pd.DataFrame:
     """Clean accuracy lost at each λ that Algorithm 1 chose for noise: a line per (seed, corruption, severity)."""
     chosen = policy_cells(cells, "clean_top1", variant)
-    chosen = chosen[chosen["policy"] == "residual_fit"]
     plain = cells[(cells["metric"] == "top1") & (cells["policy"] == "fixed") & (cells["corruption"] == "clean")]
     plain = plain[plain["started"].isin(chosen["started"]) & (plain["variant"] == variant)]
     before = plain.set_index("seed")["value"].reindex(chosen["seed"]).to_numpy(float)

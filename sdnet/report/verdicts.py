@@ -139,7 +139,7 @@ def algorithm1_gains(cells: pd.DataFrame) -> Verdict:
 def linear_and_specific(cells: pd.DataFrame) -> Verdict:
     """C8."""
     fits = policy_cells(cells, "r_squared")
-    fits = fits[(fits["policy"] == "residual_fit") & (fits["power"] == 1)]
+    fits = fits[fits["power"] == 1]
     if not set(NOISES) <= set(fits["fitted_on"]):
         return Verdict(NOT_RUN)
     other = cross_type(cells)
@@ -240,7 +240,7 @@ def _by_seed(cells: pd.DataFrame, row: Row) -> "pd.Series[float]":
 
 def _gains(cells: pd.DataFrame, variant: str) -> pd.DataFrame:
     gains = policy_cells(cells, "gain_over_fixed", variant)
-    return gains[(gains["policy"] == "residual_fit") & (gains["fitted_on"] == gains["corruption"])]
+    return gains[gains["fitted_on"] == gains["corruption"]]
 
 
 def _by_noise(gains: pd.DataFrame) -> str:
