@@ -151,7 +151,7 @@ def measure(
             ran_in = "fp32" if timing.name in FP32_ONLY else precision
             cells += _cells(timing, timings[0], batch, {**setting, "arch": timing.name, "precision": ran_in})
     for arch in archs:
-        value = _peak(found["train"][arch], device)
+        value = peak_memory(found["train"][arch], device)
         cells.append({"metric": "train_memory", "arch": arch, "value": value, "n": 1, "width": width, "batch": batch})
     return cells
 
@@ -166,7 +166,7 @@ def _cells(timing: Timing, base: Timing, batch: int, setting: dict[str, Any]) ->
     ]
 
 
-def _peak(step: Case, device: torch.device) -> float:
+def peak_memory(step: Case, device: torch.device) -> float:
     """Peak memory of one step in GB: the allocator's own count on CUDA, else a count of tensors."""
     if device.type != "cuda":
         return peak_bytes(step) / 1e9

@@ -81,7 +81,7 @@ def training(arch: str, dataset: str, preset: str, *, seed: int = 0, **changes: 
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     recipe_names = [f.name for f in fields(Recipe)]
-    own_names, network_names = ["hold_out", "precision"], ["atoms", "shortcut", "stem_relu", *CSC_OPTIONS]
+    own_names, network_names = ["hold_out", "precision"], [*NETWORK_OPTIONS, *CSC_OPTIONS]
     for name in changes:
         if name not in [*recipe_names, *own_names, *network_names]:
             raise ValueError(unknown_name("parameter", name, [*recipe_names, *own_names, *network_names]))
@@ -101,7 +101,10 @@ def training(arch: str, dataset: str, preset: str, *, seed: int = 0, **changes: 
     return run
 
 
-CSC_OPTIONS = ("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method")
+NETWORK_OPTIONS = ("atoms", "kernel", "shortcut", "csc_shortcut", "stem_relu")
+CSC_OPTIONS = (
+    *("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method", "projected"),
+)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,9 @@ def build(
     width: int = 64,
     atoms: int = 64,
     stem: str = "cifar",
+    kernel: int | None = None,
     shortcut: bool = True,
+    csc_shortcut: bool = False,
     stem_relu: bool | None = None,
     **csc: Any,
 ) -> ResNet:
@@ -62,7 +64,10 @@ def build(
         width: channels of the first stage, 64 in the paper.
         atoms: channels of the stem, 64 in the paper, whatever the width.
         stem: ``"cifar"`` (3×3) or ``"imagenet"`` (7×7, stride 2, max-pooling).
+        kernel: side of the stem's filters, an odd number; None for the stem's own.
         shortcut: residual connections; the paper's SDNet-All is shown with and without.
+        csc_shortcut: make the 1×1 convolutions of the shortcuts CSC layers, too, as "all convolution layers" would
+            have it and an early version of the authors' code did. For an SDNet-All with shortcuts.
         stem_relu: ReLU after the stem's batch normalisation. By default True for ResNet and False for
             SDNet: the paper retains "all other layers", but the authors' code leaves this ReLU out.
         **csc: options of the CSC layers: ``lam``, ``iterations``, ``method``, ... (see :class:`CSCConv2d`).
@@ -77,7 +82,13 @@ def build(
             raise ValueError(f"{name} must be a positive integer; got {number!r}.")
     if stem not in STEMS:
         raise ValueError(unknown_name("stem", stem, STEMS))
+    if kernel is not None and not (isinstance(kernel, int) and kernel > 0 and kernel % 2):
+        raise ValueError(f"kernel must be a positive odd integer, or None; got {kernel!r}.")
     architecture = ARCHITECTURES[arch]
+    if csc_shortcut and not (architecture.csc == "all" and shortcut):
+        raise ValueError(
+            f"csc_shortcut belongs to an sdnet..._all with shortcut=True; got {arch}, shortcut={shortcut}."
+        )
     sparse = architecture.csc != "none"
     if csc and not sparse:
         raise ValueError(f"{', '.join(csc)} belong to CSC layers; {arch} has none. Choose an sdnet or leave them out.")
@@ -88,11 +99,13 @@ def build(
         width=width,
         atoms=atoms,
         stem=stem,
+        kernel=kernel,
         first=layer if sparse else nn.Conv2d,
         conv=layer if architecture.csc == "all" else nn.Conv2d,
         stem_relu=not sparse if stem_relu is None else stem_relu,
         block_relu=architecture.csc != "all",
         shortcut=shortcut,
+        shortcut_conv=layer if csc_shortcut else nn.Conv2d,
     )
 
 
