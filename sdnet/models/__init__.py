@@ -86,9 +86,7 @@ def build(
         raise ValueError(f"kernel must be a positive odd integer, or None; got {kernel!r}.")
     architecture = ARCHITECTURES[arch]
     if csc_shortcut and not (architecture.csc == "all" and shortcut):
-        raise ValueError(
-            f"csc_shortcut belongs to an sdnet..._all with shortcut=True; got {arch}, shortcut={shortcut}."
-        )
+        raise ValueError(f"csc_shortcut is for an sdnet..._all with shortcut=True; got {arch}, shortcut={shortcut}.")
     sparse = architecture.csc != "none"
     if csc and not sparse:
         raise ValueError(f"{', '.join(csc)} belong to CSC layers; {arch} has none. Choose an sdnet or leave them out.")

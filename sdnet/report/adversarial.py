@@ -31,6 +31,7 @@ SDNET = Attacked("SDNet-18", "sdnet18", "", "lam", 0.1, "sdnet18")
 ROWS = (
     Attacked("ResNet-18", "resnet18", "", "stem threshold", 0.0, "resnet18"),
     Attacked("ResNet-18 behind a Gaussian filter", "resnet18", "", "gaussian filter", 0.0),
+    Attacked("ResNet-18 behind quantisation", "resnet18", "", "quantisation", 0.0),
     Attacked("One-step SDNet-18", "sdnet18", ONE_STEP, "lam", 0.1),
     SDNET,
 )

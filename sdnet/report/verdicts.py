@@ -11,7 +11,7 @@ from IPython.display import HTML
 from scipy.stats import ttest_ind
 
 from sdnet.experiments import ledger
-from sdnet.report import adversarial
+from sdnet.report import ablations, adversarial, visual
 from sdnet.report.adversarial import best, robust
 from sdnet.report.performance import Target, measured
 from sdnet.report.robustness import (
@@ -186,6 +186,48 @@ def clean_accuracy_stays(cells: pd.DataFrame) -> Verdict:
     return Verdict(verdict, f"{numbers}by {100 * worst['drop']:.2f} at λ = {worst['lam']:.2f}", controls)
 
 
+def iterations_help(cells: pd.DataFrame) -> Verdict:
+    """C10, at the scale at which most of the ablation grid was run."""
+    cells = ablations.one_scale(cells)
+    gains = ablations.steps(cells)
+    if not gains:
+        return Verdict(NOT_RUN)
+    verdict = UNDECIDED
+    if any(gain.high < 0 for gain in gains):
+        verdict = REFUTED
+    elif all(gain.low > 0 for gain in gains):
+        verdict = SUPPORTED
+    numbers = ", ".join(
+        f"{ablations.CONDITIONS[gain.condition]} {gain.fewer} → {gain.more} steps {gain.gain:+.1f} ± "
+        f"{gain.high - gain.gain:.1f}"
+        for gain in gains
+    )
+    control = ablations.steps(cells, ((1, 8),))
+    mean = sum(gain.gain for gain in control) / max(1, len(control))
+    controls = f"one step: {-mean:+.1f} against eight, on average ({_match(mean <= 1)})" if control else ""
+    return Verdict(verdict, f"gains in points: {numbers}", controls)
+
+
+def csc_everywhere(cells: pd.DataFrame) -> Verdict:
+    """C11, accuracy at the scale of the ablation grid, decoding at that of the largest decoded network."""
+    cost = ablations.cost_of_all(ablations.one_scale(cells))
+    depths = visual.against_controls(visual.one_scale(cells))
+    if cost is None or depths.empty:
+        return Verdict(NOT_RUN)
+    mean, half = cost
+    most = depths["depths"] / 2
+    closer, matched = (depths["better"] > most).all(), (depths["depths"] - depths["better"] > most).any()
+    verdict = UNDECIDED
+    if mean + half < -0.5 or matched:
+        verdict = REFUTED
+    elif mean >= -0.5 and closer:
+        verdict = SUPPORTED
+    worst = depths.sort_values("better").iloc[0]
+    numbers = f"SDNet-18-All against SDNet-18 {mean:+.1f} ± {half:.1f} points"
+    controls = f"{worst['control']}: decoding is closer at {worst['better']} of {worst['depths']} depths"
+    return Verdict(verdict, numbers, controls)
+
+
 RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C1": on_par,
     "C3": as_fast_and_small,
@@ -194,6 +236,8 @@ RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C7": algorithm1_gains,
     "C8": linear_and_specific,
     "C9": withstands_attacks,
+    "C10": iterations_help,
+    "C11": csc_everywhere,
     "C12": clean_accuracy_stays,
 }
 
