@@ -18,7 +18,7 @@ from sdnet.training import loop
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise")
 """The noises of Table 5."""
-LAMS = (0.1, 0.3, 0.5, 0.8, 1.1)
+LAMS = (0.1, 0.5, 0.8)
 """Beside a network's own λ, those at which it is asked under noise."""
 
 
@@ -58,7 +58,7 @@ GRID: dict[str, tuple[Variant, ...]] = {
         *(_solver("heavy_ball", count, f"{count}, the authors' variant") for count in (4, 8)),
     ),
     "lam": tuple(
-        Variant(f"λ = {lam:g}", network={"lam": lam} if lam != 0.1 else {}) for lam in (0.01, 0.03, 0.1, 0.2, 0.5)
+        Variant(f"λ = {lam:g}", network={"lam": lam} if lam != 0.1 else {}) for lam in (0.01, 0.1, 0.2, 0.5)
     ),
     "layers": (
         Variant("ResNet-18", "resnet18"),
