@@ -6,7 +6,7 @@ import pytest
 from sdnet import models
 from sdnet.experiments import ledger
 from sdnet.report import scorecard, tables
-from sdnet.report.training import learning_curves
+from sdnet.report.training import learning_curves, longest
 from sdnet.training.recipes import PRESETS
 
 
@@ -181,3 +181,17 @@ def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
     assert ledger.name_of(config) == "sdnet18 (iterations=1, lam=0.2)"
     assert not scale(hold_out=0.1)
     assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}
+
+
+def test_the_longest_runs_of_each_data_set_are_shown() -> None:
+    from sdnet.experiments.train import training
+
+    def record(experiment: str = "train", **declared: object) -> ledger.Record:
+        config = training("sdnet18", str(declared.pop("dataset", "cifar10")), "quick", **declared).config
+        return ledger.start().record(experiment=experiment, config=config, data_hash="", device={}, results=[])
+
+    short, long, wide = record(epochs=2), record(epochs=15), record(epochs=1, width=32)
+    other = record(dataset="digits", epochs=1)
+    assert longest([short, long, other, record("sweep", epochs=99)]) == [long, other]
+    assert longest([short, long, wide]) == [wide]
+    assert longest([]) == []

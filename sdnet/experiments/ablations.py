@@ -57,9 +57,7 @@ GRID: dict[str, tuple[Variant, ...]] = {
         *(_solver("ista", count, f"{count}, ISTA") for count in (4, 8)),
         *(_solver("heavy_ball", count, f"{count}, the authors' variant") for count in (4, 8)),
     ),
-    "lam": tuple(
-        Variant(f"λ = {lam:g}", network={"lam": lam} if lam != 0.1 else {}) for lam in (0.01, 0.1, 0.2, 0.5)
-    ),
+    "lam": tuple(Variant(f"λ = {lam:g}", network={"lam": lam} if lam != 0.1 else {}) for lam in (0.01, 0.1, 0.2, 0.5)),
     "layers": (
         Variant("ResNet-18", "resnet18"),
         Variant("SDNet-18"),

@@ -54,10 +54,17 @@ class Verdict:
     controls: str = ""
 
 
-def judge(cells: pd.DataFrame) -> dict[str, Verdict]:
-    """A verdict for every claim; those without a rule here, or without cells, are ``"not run"``."""
+def judge(cells: pd.DataFrame, ablated: pd.DataFrame | None = None) -> dict[str, Verdict]:
+    """A verdict for every claim; those without a rule here, or without cells, are ``"not run"``.
+
+    Args:
+        cells: of one scale (:func:`sdnet.report.robustness.one_scale`).
+        ablated: for claims about ablations and decoding (:data:`ABLATED`), which have scales of their own: all cells
+            of the ledger. By default ``cells``.
+    """
     verdicts = {claim: Verdict(NOT_RUN) for claim in claims()["id"]}
-    return verdicts | {claim: rule(cells) for claim, rule in RULES.items()}
+    every = cells if ablated is None else ablated
+    return verdicts | {claim: rule(every if claim in ABLATED else cells) for claim, rule in RULES.items()}
 
 
 def claims() -> pd.DataFrame:
@@ -228,6 +235,7 @@ def csc_everywhere(cells: pd.DataFrame) -> Verdict:
     return Verdict(verdict, numbers, controls)
 
 
+ABLATED = ("C10", "C11")
 RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C1": on_par,
     "C3": as_fast_and_small,
