@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sdnet.experiments import ledger
-from sdnet.report import scorecard, tables
+from sdnet.report import scorecard, tables, verdicts
 from sdnet.report.training import learning_curves
 from sdnet.training.recipes import PRESETS
 
@@ -175,3 +175,23 @@ def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
     assert ledger.name_of(config) == "sdnet18 (iterations=1, lam=0.2)"
     assert not scale(hold_out=0.1)
     assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}
+
+
+def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
+    """Differences of one point in either direction; ten million images make the interval small."""
+
+    def pair(difference: float, **changes: object) -> list[dict[str, object]]:
+        values = {"sdnet18": 0.9 + difference / 100, "resnet18": 0.9}
+        return [cell(arch=arch, value=value, n=10**7, **changes) for arch, value in values.items()]
+
+    def judged(*pairs: list[dict[str, object]]) -> list[str]:
+        cells = pd.DataFrame([row for rows in pairs for row in rows])
+        return [rule(cells).verdict for rule in (verdicts.on_par, verdicts.better_on_cifar100)]
+
+    assert judged(pair(0.1)) == ["supported", "not run"]
+    assert judged(pair(1.0, dataset="cifar100")) == ["not run", "supported"]
+    assert judged(pair(-1.0, dataset="cifar100")) == ["not run", "refuted"]
+    assert judged(pair(1.0, dataset="tiny-imagenet-32")) == ["not run", "not run"]
+    assert judged(pair(1.0, epochs=1), pair(0.1), pair(1.0, epochs=2)) == ["supported", "not run"]
+    assert judged(pair(1.0, epochs=300, width=16), pair(0.1, width=64)) == ["supported", "not run"]
+    assert judged(pair(0.1, width=16), pair(1.0, dataset="cifar10-jpeg")) == ["supported", "not run"]

@@ -13,7 +13,7 @@ from scipy.stats import ttest_ind
 from sdnet.experiments import ledger
 from sdnet.report import adversarial
 from sdnet.report.adversarial import best, robust
-from sdnet.report.performance import Target, measured
+from sdnet.report.performance import Target, benchmark_of, measured, scale_of
 from sdnet.report.robustness import (
     NOISES,
     ONE_STEP,
@@ -25,7 +25,7 @@ from sdnet.report.robustness import (
     policy_cells,
     top1,
 )
-from sdnet.report.scorecard import comparison
+from sdnet.report.scorecard import STAND_INS, comparison
 from sdnet.report.tables import page
 
 SUPPORTED, REFUTED, UNDECIDED, NOT_RUN = "supported", "refuted", "undecided", "not run"
@@ -67,14 +67,21 @@ def claims() -> pd.DataFrame:
 
 def on_par(cells: pd.DataFrame) -> Verdict:
     """C1."""
-    table = comparison(cells, "sdnet18", "resnet18")
-    if table.empty:
+    found = _difference(cells, "cifar10")
+    if found is None:
         return Verdict(NOT_RUN)
-    row = table.sort_values("epochs").iloc[-1]
-    low, high = row["difference"] - row["interval"], row["difference"] + row["interval"]
+    low, high, numbers = found
     within, outside = low >= -0.3 and high <= 0.3, low > 0.3 or high < -0.3
-    numbers = f"difference {row['difference']:+.2f} ± {row['interval']:.2f} points, {row['seeds']} seeds each"
     return Verdict(SUPPORTED if within else REFUTED if outside else UNDECIDED, numbers)
+
+
+def better_on_cifar100(cells: pd.DataFrame) -> Verdict:
+    """C2."""
+    found = _difference(cells, "cifar100")
+    if found is None:
+        return Verdict(NOT_RUN)
+    low, high, numbers = found
+    return Verdict(SUPPORTED if low > 0 else REFUTED if high < 0 else UNDECIDED, numbers)
 
 
 def as_fast_and_small(cells: pd.DataFrame) -> Verdict:
@@ -89,6 +96,19 @@ def as_fast_and_small(cells: pd.DataFrame) -> Verdict:
             numbers = [f"{speed[0]:.3f} of ResNet-18's speed, {memory[0]:.2f} of its memory, width 64, on {speed[3]}"]
             break
     return Verdict(verdict, "".join(numbers))
+
+
+def faster_than_scn(cells: pd.DataFrame) -> Verdict:
+    """C4, on the fastest kind of device that was measured, at the largest width, in the latest run that times both."""
+    run = benchmark_of(cells, ("sdnet18", "scn"))
+    if run is None:
+        return Verdict(NOT_RUN)
+    ratios = {}
+    for mode in ("train", "infer"):
+        rates = run[run["metric"] == f"{mode}_images_per_second"].set_index("arch")["value"]
+        ratios[mode] = rates["sdnet18"] / rates["scn"]
+    numbers = f"{ratios['train']:.1f} times as fast in training, {ratios['infer']:.1f} in inference, {scale_of(run)}"
+    return Verdict(SUPPORTED if ratios["train"] >= 100 else REFUTED, numbers)
 
 
 def best_lam_grows(cells: pd.DataFrame) -> Verdict:
@@ -188,7 +208,9 @@ def clean_accuracy_stays(cells: pd.DataFrame) -> Verdict:
 
 RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C1": on_par,
+    "C2": better_on_cifar100,
     "C3": as_fast_and_small,
+    "C4": faster_than_scn,
     "C5": best_lam_grows,
     "C6": better_at_training_lam,
     "C7": algorithm1_gains,
@@ -220,6 +242,20 @@ def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> H
             }
         )
     return page(pd.DataFrame(lines), "", "verdicts", wrap=True)
+
+
+def _difference(cells: pd.DataFrame, dataset: str) -> tuple[float, float, str] | None:
+    """SDNet-18 minus ResNet-18 in points, its interval and its wording, from the largest pair trained alike."""
+    table = comparison(cells, "sdnet18", "resnet18")
+    if table.empty:
+        return None
+    table = table[table["dataset"].isin((dataset, *STAND_INS.get(dataset, ())))]
+    if table.empty:
+        return None
+    row = table.assign(own=table["dataset"] == dataset).sort_values(["own", "width", "epochs", "seeds"]).iloc[-1]
+    low, high = row["difference"] - row["interval"], row["difference"] + row["interval"]
+    numbers = f"difference {row['difference']:+.2f} ± {row['interval']:.2f} points, {row['seeds']} seeds each"
+    return low, high, numbers
 
 
 def _match(holds: bool) -> str:
