@@ -15,6 +15,7 @@ from sdnet.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.gradients import GRADIENTS, checkpointed, implicit
 from sdnet.lasso import Lasso, check_lam, check_signal
 from sdnet.lipschitz import fourier_bound, power_iteration, random_probe
+from sdnet.projection import Projected
 from sdnet.solvers import METHODS, Solution, solve, unroll
 
 Size = int | Sequence[int]
@@ -22,7 +23,7 @@ SMALL_SIDE = 16
 """Up to this many signal (or code) channels the Fourier bound is the cheaper way to L."""
 
 
-class _CSCConv(nn.Module):
+class _CSCConv(Projected):
     dims: int
     weight: nn.Parameter
     lam: Tensor
@@ -282,14 +283,3 @@ def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] 
         raise ValueError("set_lam found no CSC layer in this network; convert one with sdnet.convert first.")
     for layer in layers:
         layer.lam = lam.to(layer.weight).clone()
-
-
-def project_(model: nn.Module, power_steps: int = 1) -> None:
-    """Project the atoms of every CSC layer onto the unit sphere and refresh its Lipschitz constant (Eq. 5)."""
-    for _, layer in csc_layers(model):
-        layer.project_(power_steps)
-
-
-def project_after_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    """Make every ``optimizer.step()`` end with :func:`project_`: projected gradient descent, as below Eq. 5."""
-    optimizer.register_step_post_hook(lambda *_: project_(model))

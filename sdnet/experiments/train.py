@@ -14,7 +14,7 @@ from sdnet.data.datasets import Dataset
 from sdnet.experiments import ledger
 from sdnet.experiments.ledger import Record
 from sdnet.memory import keep_freed_memory
-from sdnet.models.resnet import ResNet
+from sdnet.models.classifier import Classifier
 from sdnet.names import unknown_name
 from sdnet.training import loop
 from sdnet.training.checkpoint import save_network
@@ -59,7 +59,7 @@ class Training:
         """Names this run's output folder."""
         return "-".join([self.arch, self.config["dataset"], self.preset, ledger.config_hash(self.config)])
 
-    def build(self, num_classes: int) -> ResNet:
+    def build(self, num_classes: int) -> Classifier:
         """The untrained network, its initial weights drawn with the seed."""
         torch.manual_seed(self.seed)
         stem = "imagenet" if self.preset == "paper_imagenet" else "cifar"
@@ -81,7 +81,7 @@ def training(arch: str, dataset: str, preset: str, *, seed: int = 0, **changes: 
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     recipe_names = [f.name for f in fields(Recipe)]
-    own_names, network_names = ["hold_out", "precision"], [*NETWORK_OPTIONS, *CSC_OPTIONS]
+    own_names, network_names = ["hold_out", "precision"], [*models.RESIDUAL, "csc_shortcut", *models.CSC_OPTIONS]
     for name in changes:
         if name not in [*recipe_names, *own_names, *network_names]:
             raise ValueError(unknown_name("parameter", name, [*recipe_names, *own_names, *network_names]))
@@ -99,12 +99,6 @@ def training(arch: str, dataset: str, preset: str, *, seed: int = 0, **changes: 
     with torch.device("meta"):
         run.build(num_classes=10)  # every number of the network is checked here, at no cost
     return run
-
-
-NETWORK_OPTIONS = ("atoms", "kernel", "shortcut", "csc_shortcut", "stem_relu")
-CSC_OPTIONS = (
-    *("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method", "projected"),
-)
 
 
 @dataclass(frozen=True)
@@ -150,7 +144,7 @@ def run(
     mean, std = data.channel_statistics()
     model.normalize.set(mean, std)
     model = model.to(place).to(memory_format=torch.channels_last)
-    precision = loop.best_precision(place) if training.precision == "auto" else training.precision
+    precision = loop.best_precision(place, model) if training.precision == "auto" else training.precision
     with loop.safe_kernels(model):
         print(announcement(training, data, model, place, precision))
 

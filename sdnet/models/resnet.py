@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sdnet.models.classifier import Classifier
+
 STEMS = ("cifar", "imagenet")
 
 
@@ -19,26 +21,6 @@ class Conv(Protocol):
     def __call__(
         self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int, padding: int, bias: bool
     ) -> nn.Module: ...
-
-
-class Normalize(nn.Module):
-    """Per-channel standardisation of pixels in [0, 1]; inside the network, so that attacks act on pixels."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(3, 1, 1))
-        self.register_buffer("std", torch.ones(3, 1, 1))
-
-    def set(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take the statistics of a data set's training images (one number per channel)."""
-        self.mean.copy_(torch.tensor(mean).view(-1, 1, 1))
-        self.std.copy_(torch.tensor(std).view(-1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
 
 
 class BasicBlock(nn.Module):
@@ -83,7 +65,7 @@ class BasicBlock(nn.Module):
         return out if self.shortcut is None else torch.relu(out + self.shortcut(features))
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """A residual network whose convolutions are injected.
 
     Args:
@@ -118,7 +100,6 @@ class ResNet(nn.Module):
         shortcut_conv: Conv = nn.Conv2d,
     ) -> None:
         super().__init__()
-        self.normalize = Normalize()
         usual, stride = (3, 1) if stem == "cifar" else (7, 2)
         kernel = kernel or usual
         self.stem = nn.Sequential(
