@@ -1,5 +1,6 @@
 """Photographs read from files: ImageNet's layout, crops, and images that cannot be read."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from ranks import on_ranks
 from torchvision import transforms
 
 from sdnet import models
-from sdnet.data import photographs
+from sdnet.data import benchmarks, photographs
 from sdnet.data.batches import evaluation_batches, training_batches
+from sdnet.experiments import policies, sweep, train
 from sdnet.training import loop
 from sdnet.training.distributed import Execution, Ranks
 from sdnet.training.recipes import Recipe
@@ -145,3 +147,37 @@ def test_photographs_in_memory_are_the_test_images_in_the_order_of_their_names(t
     whole = torch.cat([x for x, _ in evaluation_batches(data.test)])
     matches = [(whole == image.permute(2, 0, 1) / 255).flatten(1).all(1).nonzero().item() for image in split.images]
     assert matches == sorted(matches)
+
+
+@pytest.mark.slow
+def test_a_network_trained_on_photographs_is_swept_on_imagenet_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From training to Table 3's rows, on two classes."""
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path / "ledger"))
+    root = make_photographs(tmp_path / "pets", count=8)
+    tiny = {"epochs": 1, "batch_size": 8, "width": 2, "atoms": 4}
+    run = train.training("sdnet18", "pets", "paper_imagenet", precision="fp32", **tiny)
+    spoil(root / "val" / "n02" / "0.JPEG")
+    execution = Execution(workers=1, max_corrupt=1)
+    trained = train.run(run, data_root=tmp_path, output=tmp_path, device="cpu", execution=execution)
+    assert trained.record.results[0]["n"] == 15
+    make_photographs(tmp_path / "again", count=8)
+    (tmp_path / "again" / "val" / "n02" / "0.JPEG").rename(root / "val" / "n02" / "0.JPEG")
+    for severity in range(1, 6):
+        for name in ("n01", "n02"):
+            folder = tmp_path / "c" / "shot_noise" / str(severity) / name
+            folder.mkdir(parents=True)
+            for index in range(8):
+                Image.new("RGB", (224, 224), (severity * 40, index * 30, 0)).save(folder / f"{index}.JPEG", quality=100)
+    monkeypatch.setattr(benchmarks, "imagenet_c", partial(benchmarks.imagenet_c, classes=2))
+    options = {"images": 6, "corruptions": ("shot_noise",), "data_root": tmp_path, "device": "cpu"}
+    record, _ = sweep.run(trained.network_file, strengths=(0.1,), official=tmp_path / "c", **options)
+    assert {cell["n"] for cell in record.results} == {6}
+    policies.CALIBRATION["smoke"], before = 6, policies.CALIBRATION["smoke"]
+    try:
+        record, _ = policies.run(trained.network_file, preset="smoke", only=("residual_fit",), **options)
+    finally:
+        policies.CALIBRATION["smoke"] = before
+    levels = {cell["level"] for cell in record.results if cell["metric"] == "best_lam"}
+    assert levels == {60.0, 25.0, 12.0, 5.0, 3.0}

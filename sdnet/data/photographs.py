@@ -41,10 +41,11 @@ class _Reader(TorchDataset[Item]):
     ``number`` seeds the crop, together with the place; None asks for the middle of the image.
     """
 
-    def __init__(self, files: Sequence[tuple[str, int]], size: int) -> None:
-        self.files = files
+    def __init__(self, files: Sequence[tuple[str, int]], size: int, cropped: bool) -> None:
+        self.files, self.size = files, size
         self.random = v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.PILToTensor()])
-        self.middle = v2.Compose([v2.Resize(size * 8 // 7), v2.CenterCrop(size), v2.PILToTensor()])
+        resize = [] if cropped else [v2.Resize(size * 8 // 7)]
+        self.middle = v2.Compose([*resize, v2.CenterCrop(size), v2.PILToTensor()])
 
     def __getitem__(self, key: tuple[int | None, int]) -> Item:
         number, place = key
@@ -58,7 +59,7 @@ class _Reader(TorchDataset[Item]):
                 unreadable.append(path)
             if number is None:  # a test image is not replaced by another
                 break
-        return torch.zeros(3, self.random.transforms[0].size[0], self.random.transforms[0].size[0]), -1, unreadable
+        return torch.zeros(3, self.size, self.size, dtype=torch.uint8), -1, unreadable
 
     def _cropped(self, image: Image.Image, number: int | None, place: int) -> Tensor:
         if number is None:
@@ -80,7 +81,8 @@ class Photographs:
     Attributes:
         files: paths and labels.
         size: pixels of the crops.
-        workers: processes that read.
+        workers: processes that read; at most as many as there are cores.
+        cropped: whether the files are middles already, as ImageNet-C's are.
         device: where batches go.
         corrupt: the paths that could not be read so far. In training the next photograph takes the place of such a
             one; in a test it is left out.
@@ -89,6 +91,7 @@ class Photographs:
     files: tuple[tuple[str, int], ...]
     size: int = SIZE
     workers: int = 0
+    cropped: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     corrupt: set[str] = field(default_factory=set)
 
@@ -116,9 +119,9 @@ class Photographs:
 
     def _batches(self, keys: list[list[tuple[int | None, int]]]) -> Iterator[tuple[Tensor, Tensor]]:
         loader: DataLoader[Any] = DataLoader(
-            _Reader(self.files, self.size),
+            _Reader(self.files, self.size, self.cropped),
             batch_sampler=keys,
-            num_workers=self.workers,
+            num_workers=min(self.workers, len(os.sched_getaffinity(0))),
             collate_fn=_together,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else the global one loses a number to every epoch

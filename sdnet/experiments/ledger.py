@@ -175,7 +175,7 @@ CELL_COLUMNS = (
     *("started", "metric", "split", "value", "n"),
     *("knob", "strength", "corruption", "severity", "policy", "fitted_on", "power", "lam", "images", "low", "high"),
     *("protocol", "attack", "norm", "epsilon", "units", "steps", "crafted_at"),
-    *("device", "device_type", "case", "axis", "at", "compiled"),
+    *("device", "device_type", "case", "axis", "at", "compiled", "stem"),
     *("method", "weights_are", "depth", "layer"),
 )
 """Columns that :func:`cells` has even if no record fills them."""
