@@ -138,7 +138,7 @@ def test_the_batch_script_runs_two_nodes_and_is_requeued_when_preempted(tmp_path
     fake(
         slurm,
         "srun",
-        "shift\ntrap 'kill -TERM \"${tasks[@]}\"' TERM\n"
+        "shift 2\ntrap 'kill -TERM \"${tasks[@]}\"' TERM\n"
         'for node in 0 1; do SLURM_NODEID=$node "$@" & tasks+=($!); done\n'
         'worst=0\nfor task in "${tasks[@]}"; do wait $task; code=$?\n'
         "    while kill -0 $task 2> /dev/null; do wait $task; code=$?; done\n"

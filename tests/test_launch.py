@@ -159,6 +159,6 @@ def test_ranks_that_cannot_be_started(given: dict[str, int], message: str) -> No
 
 
 def test_pieces_are_recorded(folders: Path) -> None:
-    tiny = train.training("sdnet18", "digits", "smoke", epochs=1, width=2, atoms=4)
+    tiny = train.training("sdnet18", "digits", "smoke", epochs=1, width=2, atoms=4, hold_out=0.9)
     record = train.run(tiny, device="cpu", execution=train.Execution(accumulate=2)).record
     assert (record.config["ranks"], record.config["accumulate"]) == (1, 2)

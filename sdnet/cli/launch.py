@@ -20,7 +20,7 @@ def launch(
     """Train with OPTIONS of `python -m sdnet train` on several ranks, over PyTorch's elastic agent.
 
     The same as `torchrun ... -m sdnet train OPTIONS`, with its errors in one sentence. If a rank dies, all start again
-    from the last checkpoint. Told to stop by SIGTERM, they save, and the exit code is 75.
+    from the last checkpoint. Told to stop by SIGTERM, they save, and the exit code is 75 (torchrun's own is 1).
     """
     in_one_sentence(
         lambda: start_ranks(

@@ -72,7 +72,9 @@ def start_ranks(
     try:
         elastic_launch(config, sys.executable)("-m", "sdnet", *arguments)
     except SignalException as error:
-        raise Preempted(f"got {signal.Signals(error.sigval).name}; the ranks have saved.") from error
+        raise Preempted(
+            f"got {signal.Signals(error.sigval).name}; the ranks were told to save and have ended."
+        ) from error
     except ChildFailedError as error:
         raise _verdict(error, max_restarts) from error
     except RendezvousConnectionError as error:

@@ -78,7 +78,8 @@ class Run:
         """
         if self.path is None:
             return
-        self.ranks.agree("the weights", fingerprint(self.model)) if self.ranks.size > 1 else None
+        if self.ranks.size > 1:
+            self.ranks.agree("the weights", fingerprint(self.model))
         random = self.ranks.gather(_random_state(self.device))
         totals = self.ranks.total(self.totals)
         # From here on the leader carries the sums for all, as a run resumed from this checkpoint does.
