@@ -31,8 +31,8 @@ SCRIPT = """\
 # One agent per node; they meet at the first node. Slurm signals this script, which passes the signal on: the ranks
 # save, everything ends with code {preempted}, and the job goes back to the queue to go on later.
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun --kill-on-bad-exit=0 --cpus-per-task={cores} bash -c 'exec {python} -m sdnet launch --nodes {nodes} --node "$SLURM_NODEID" \\
-    --ranks-per-node {ranks} --endpoint "$0:{port}" --max-restarts {restarts} --wait {wait} {train}' "$head" &
+srun --kill-on-bad-exit=0 --cpus-per-task={cores} bash -c 'exec {python} -m sdnet launch \\
+    --nodes {nodes} --node "$SLURM_NODEID" --ranks-per-node {ranks} --endpoint "$0:{port}" --max-restarts {restarts} --wait {wait} {train}' "$head" &
 agents=$!
 trap 'kill -TERM $agents' TERM
 wait $agents
