@@ -32,7 +32,8 @@ SCRIPT = """\
 # save, everything ends with code {preempted}, and the job goes back to the queue to go on later.
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun --kill-on-bad-exit=0 --cpus-per-task={cores} bash -c 'exec {python} -m sdnet launch \\
-    --nodes {nodes} --node "$SLURM_NODEID" --ranks-per-node {ranks} --endpoint "$0:{port}" --max-restarts {restarts} --wait {wait} {train}' "$head" &
+    --nodes {nodes} --node "$SLURM_NODEID" --ranks-per-node {ranks} --endpoint "$0:{port}" --wait {wait} \\
+    --max-restarts {restarts} {train}' "$head" &
 agents=$!
 trap 'kill -TERM $agents' TERM
 wait $agents

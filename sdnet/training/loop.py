@@ -127,10 +127,11 @@ def train(
                 )
                 run.advance(time.monotonic() - before)
                 progress.step()
-                if run.step % CHECK_EVERY == 0:
-                    run.check_finite(recipe)
                 stop = _look_around(told_to_stop(), split, ranks, execution.max_corrupt)
-                if stop or (execution.save_every and run.step % execution.save_every == 0):
+                save = stop or (execution.save_every and run.step % execution.save_every == 0)
+                if save or run.step % CHECK_EVERY == 0:
+                    run.check_finite(recipe)
+                if save:
                     run.save()
                 if stop:
                     raise Preempted(f"told to stop; saved after step {run.step} of epoch {epoch + 1}.")
