@@ -131,6 +131,18 @@ def test_two_nodes_train_together(tmp_path: Path, undisturbed: dict[str, torch.T
     assert_equal(weights(tmp_path), undisturbed)
 
 
+def test_a_rank_killed_on_one_node_is_started_again_on_both(
+    tmp_path: Path, undisturbed: dict[str, torch.Tensor]
+) -> None:
+    nodes = ("--nodes", "2", "--endpoint", f"127.0.0.1:{free_port()}")
+    first, second = (started(tmp_path, *nodes, "--node", node, *TRAIN) for node in ("0", "1"))
+    wait_for_checkpoint(tmp_path)
+    (victim,) = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
+    os.kill(int(victim), signal.SIGKILL)
+    assert "Going on after epoch" in finished(first) + finished(second)
+    assert_equal(weights(tmp_path), undisturbed)
+
+
 def test_the_batch_script_runs_two_nodes_and_is_requeued_when_preempted(tmp_path: Path) -> None:
     """With a Slurm of shell scripts: srun starts the command per node and passes on signals, as the real one does."""
     slurm = tmp_path / "slurm"
