@@ -3,7 +3,8 @@
 import sdnet.threads  # noqa: F401  (before torch is loaded)
 from sdnet.convert import Conversion, convert
 from sdnet.export import to_onnx
-from sdnet.layers import CSCConv1d, CSCConv2d, csc_layers, project_, project_after_step, set_lam
+from sdnet.layers import CSCConv1d, CSCConv2d, csc_layers, set_lam
+from sdnet.projection import project_, project_after_step
 
 __version__ = "0.1.0"
 __all__ = [

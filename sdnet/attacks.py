@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdnet.models.resnet import Normalize
+from sdnet.models.classifier import Normalize
 from sdnet.names import unknown_name
 
 NORMS = {"linf": "Linf", "l2": "L2"}

@@ -15,6 +15,7 @@ from sdnet.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.gradients import GRADIENTS, checkpointed, implicit
 from sdnet.lasso import Lasso, check_lam, check_signal
 from sdnet.lipschitz import fourier_bound, power_iteration, random_probe
+from sdnet.projection import Projected
 from sdnet.solvers import METHODS, Solution, solve, unroll
 
 Size = int | Sequence[int]
@@ -22,7 +23,7 @@ SMALL_SIDE = 16
 """Up to this many signal (or code) channels the Fourier bound is the cheaper way to L."""
 
 
-class _CSCConv(nn.Module):
+class _CSCConv(Projected):
     dims: int
     weight: nn.Parameter
     lam: Tensor
@@ -49,6 +50,7 @@ class _CSCConv(nn.Module):
         gradient: str = "unrolled",
         tolerance: float | None = None,
         lipschitz_method: str | None = None,
+        projected: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -64,7 +66,7 @@ class _CSCConv(nn.Module):
         self.padding = self._pairs(padding)
         self.groups, self.padding_mode = groups, padding_mode
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
-        self.method, self.gradient, self.tolerance = method, gradient, tolerance
+        self.method, self.gradient, self.tolerance, self.projected = method, gradient, tolerance, projected
         small_side = min(in_channels // groups * math.prod(self.stride), out_channels // groups)
         self.lipschitz_method = lipschitz_method or ("fourier" if small_side <= SMALL_SIDE else "power")
 
@@ -82,6 +84,8 @@ class _CSCConv(nn.Module):
         nn.init.kaiming_uniform_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+        with torch.no_grad():
+            self.weight.copy_(unit_norm(self.weight))
         self.project_(power_steps=30)
 
     @property
@@ -93,11 +97,14 @@ class _CSCConv(nn.Module):
     def project_(self, power_steps: int = 1) -> None:
         """Put the atoms back on the unit sphere (Eq. 5) and bring the Lipschitz constant up to date.
 
+        A layer with ``projected=False`` does the latter only.
+
         Call it after every change of the weight: :func:`sdnet.project_` does so for a whole network, and
         :func:`sdnet.project_after_step` after every step of an optimizer. ``power_steps`` counts the power
         iterations where the layer uses these; a warm start makes one enough during training.
         """
-        self.weight.copy_(unit_norm(self.weight))
+        if self.projected:
+            self.weight.copy_(unit_norm(self.weight))
         if self.lipschitz_method == "fourier":
             self.lipschitz.copy_(fourier_bound(self.dictionary))
         else:
@@ -204,6 +211,8 @@ class CSCConv2d(_CSCConv):
         tolerance: relative duality gap at which an implicit layer stops early.
         lipschitz_method: ``"fourier"`` (certified bound), ``"power"`` (warm-started power iteration), or
             None: Fourier for up to 16 input channels, where it is cheap.
+        projected: keep the atoms at unit norm, as Eq. 5 demands. Otherwise they start there and grow or shrink as
+            training likes, and λ loses its unit with them.
 
     Raises:
         ValueError: for any argument out of its range.
@@ -274,14 +283,3 @@ def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] 
         raise ValueError("set_lam found no CSC layer in this network; convert one with sdnet.convert first.")
     for layer in layers:
         layer.lam = lam.to(layer.weight).clone()
-
-
-def project_(model: nn.Module, power_steps: int = 1) -> None:
-    """Project the atoms of every CSC layer onto the unit sphere and refresh its Lipschitz constant (Eq. 5)."""
-    for _, layer in csc_layers(model):
-        layer.project_(power_steps)
-
-
-def project_after_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    """Make every ``optimizer.step()`` end with :func:`project_`: projected gradient descent, as below Eq. 5."""
-    optimizer.register_step_post_hook(lambda *_: project_(model))

@@ -13,9 +13,11 @@ from click.testing import CliRunner
 from sdnet import csc_layers
 from sdnet.cli import main
 from sdnet.data.datasets import Split, load
-from sdnet.experiments import ledger, networks, policies, study, sweep, train
+from sdnet.experiments import guarantee, ledger, networks, policies, study, sweep, train
 from sdnet.experiments.sizes import record_sizes
+from sdnet.report.rules import guarantee_applies
 from sdnet.robust.policies import RobustClassifier, load_policy
+from sdnet.theory import mutual_coherence
 from sdnet.training.loop import accuracy
 
 TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
@@ -235,12 +237,12 @@ def test_a_sweep_may_be_at_some_strengths_only(trained: Path, folders: Path) -> 
 
 def test_the_other_knobs_are_swept_too(folders: Path) -> None:
     resnet = train.run(train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4)).network_file
-    for knob in ("stem threshold", "batch statistics", "gaussian filter", "median", "total variation"):
+    for knob in sweep.CONTROLS:
         record, _ = sweep.run(resnet, knob, images=20, corruptions=("shot_noise",))
         cells = ledger.cells([record])
         top1 = cells[(cells["metric"] == "top1") & (cells["corruption"] == "clean")]
         assert tuple(top1["strength"]) == sweep.KNOBS[knob]
-    assert {record.config["knob"] for record in ledger.read(folders / "ledger")[1:]} == set(sweep.KNOBS) - {"lam"}
+    assert {record.config["knob"] for record in ledger.read(folders / "ledger")[1:]} == set(sweep.CONTROLS)
 
 
 @pytest.mark.parametrize(
@@ -311,13 +313,32 @@ def test_policies_need_a_csc_layer(folders: Path) -> None:
         policies.run(resnet, preset="smoke")
 
 
+def test_the_guarantee_is_checked_on_codes_and_minimisers(trained: Path, folders: Path) -> None:
+    done = CliRunner().invoke(main, ["guarantee", str(trained), "--images", "3"])
+    assert done.exit_code == 0, done.output
+    cells = ledger.cells([ledger.read(folders / "ledger")[-1]])
+    layer = csc_layers(networks.load(trained).model)[0][1]
+    (mu,) = cells.loc[cells["metric"] == "coherence", "value"]
+    assert mu == pytest.approx(mutual_coherence(layer.dictionary))
+    assert cells.loc[cells["metric"] == "sparsity_limit", "value"].item() == pytest.approx((1 + 1 / mu) / 3)
+    by = cells[cells["metric"] == "fewest"].set_index("case")["value"]
+    assert by["layer"] >= by["minimiser"] >= 1
+    assert guarantee_applies(cells.assign(variant="")).verdict == "refuted"
+    assert guarantee_applies(
+        cells.assign(variant="", value=cells["value"].where(cells["metric"] != "fewest", 0))
+    ).verdict == ("supported")
+    assert guarantee_applies(ledger.cells([])).verdict == "not run"
+    with pytest.raises(ValueError, match="no CSC layer to which a guarantee"):
+        guarantee.run("resnet18-w16-cifar10-jpeg-s0", images=2)
+
+
 def test_the_study_runs_what_each_network_has(trained: Path, folders: Path) -> None:
     tiny = {"epochs": 1, "width": 2, "atoms": 4}
     plain, noisy = (
         train.run(train.training("resnet18", "digits", "smoke", noise=noise, **tiny)).network_file for noise in (0, 0.1)
     )
     assert study.knobs_of(trained) == ["lam"]
-    assert study.knobs_of(plain) == [knob for knob in sweep.KNOBS if knob != "lam"]
+    assert study.knobs_of(plain) == list(sweep.CONTROLS)
     assert study.knobs_of(noisy) == ["stem threshold"]
     with pytest.raises(ValueError, match="network 'sdnet' does not exist"):
         study.run([trained, "sdnet"], preset="smoke")

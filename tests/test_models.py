@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sdnet import csc_layers, models
+from sdnet.report.scorecard import paper_table
 
 # Architecture depth, classes, stem → parameters, as counted by hand from the paper's description of the networks.
 COUNTS = [
@@ -25,10 +26,42 @@ def test_parameter_counts_are_those_of_the_paper(family: str, depth: str, classe
     assert models.parameter_count(network) == count
 
 
-@pytest.mark.parametrize("arch", models.names())
-@pytest.mark.parametrize("shortcut", [True, False])
-def test_every_architecture_trains_one_step(arch: str, shortcut: bool) -> None:
-    network = models.build(arch, 7, width=2, atoms=4, shortcut=shortcut)
+@pytest.mark.parametrize(
+    ("arch", "classes", "stem", "count"),
+    [
+        ("scn18", 10, "cifar", 11_173_963),  # ResNet-18's, and λ
+        ("scn18", 1000, "imagenet", 11_689_513),
+        ("scn", 10, "cifar", 694_216),
+        ("scn", 100, "cifar", 717_346),
+        ("mdeq", 10, "cifar", 11_098_398),
+        ("mdeq", 100, "cifar", 11_249_688),
+    ],
+)
+def test_the_rivals_have_the_sizes_of_table_1(arch: str, classes: int, stem: str, count: int) -> None:
+    with torch.device("meta"):
+        network = models.build(arch, classes, stem=stem)
+    assert models.parameter_count(network) == count
+    dataset = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}[classes]
+    table = paper_table(1)
+    printed = table[(table["arch"] == arch) & (table["dataset"] == dataset) & (table["metric"] == "parameters")][
+        "value"
+    ]
+    assert printed.empty or abs(printed.item() - count / 1e6) <= 0.05
+
+
+RESIDUAL = [arch for arch in models.names() if models.ARCHITECTURES[arch].depths]
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        *((arch, {"atoms": 4, "shortcut": shortcut}) for arch in RESIDUAL for shortcut in (True, False)),
+        ("scn", {"iterations": 5}),
+        ("mdeq", {"iterations": 2}),
+    ],
+)
+def test_every_architecture_trains_one_step(arch: str, options: dict[str, object]) -> None:
+    network = models.build(arch, 7, width=4, **options)
     scores = network(torch.rand(3, 3, 32, 32))
     assert scores.shape == (3, 7)
     scores.square().mean().backward()
@@ -86,7 +119,9 @@ def test_normalisation_is_inside_the_network() -> None:
         ({"arch": "sdnet18", "stem": "mnist"}, "stem 'mnist' does not exist"),
         ({"arch": "sdnet18", "lam": -0.1}, "lam must be finite and >= 0; got -0.1"),
         ({"arch": "sdnet18", "iterations": 0}, "iterations must be an integer >= 1; got 0"),
-        ({"arch": "resnet18", "lam": 0.5}, "lam belong to CSC layers; resnet18 has none"),
+        ({"arch": "resnet18", "lam": 0.5}, "resnet18 has no option 'lam'. It has: atoms, kernel, shortcut, stem_relu"),
+        ({"arch": "mdeq", "shortcut": False}, "mdeq has no option 'shortcut'. It has: iterations"),
+        ({"arch": "scn", "stem": "imagenet"}, "scn is a network for small images; it has no stem 'imagenet'"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
@@ -95,4 +130,11 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
 
 
 def test_names_are_all_buildable_modules() -> None:
-    assert all(isinstance(models.build(arch, width=2, atoms=2), nn.Module) for arch in models.names())
+    assert all(isinstance(models.build(arch, width=4), nn.Module) for arch in models.names())
+
+
+def test_the_registry_holds_every_architecture_of_table_1_by_its_printed_name() -> None:
+    printed = paper_table(1)[["arch", "row"]].drop_duplicates()
+    assert len(printed) == 7
+    for arch, label in zip(printed["arch"], printed["row"], strict=True):
+        assert models.ARCHITECTURES[arch].label == label

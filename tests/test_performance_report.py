@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sdnet.experiments import ledger
-from sdnet.report import performance, verdicts
+from sdnet.report import performance, rules
 from sdnet.report.performance import Target, measured
 
 
@@ -33,6 +33,17 @@ def test_the_latest_run_of_the_right_kind_answers() -> None:
     assert measured(frame(row(width=16)), SPEED) is None
 
 
+def test_a_small_batch_does_not_replace_a_large_one() -> None:
+    memory = {"metric": "train_memory", "low": None, "high": None}
+    cells = frame(
+        row(batch=128), row(value=0.5, batch=16, started="2027"),
+        row(**memory, value=1.1, batch=128), row(**memory, arch="resnet18", value=1.0, batch=128),
+        row(**memory, value=9.0, batch=16, started="2027"), row(**memory, arch="resnet18", batch=16, started="2027"),
+    )  # fmt: skip
+    assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
+    assert measured(cells, Target("", "train_memory", "sdnet18", "cpu", 1.05, False))[0] == pytest.approx(1.1)
+
+
 def test_ratios_of_memory_and_to_the_authors_code_are_within_one_run() -> None:
     memory = {"metric": "train_memory", "low": None, "high": None}
     cells = frame(
@@ -59,9 +70,39 @@ def test_targets_say_met_not_met_and_not_run() -> None:
 
 def test_c3_takes_speed_and_memory_together() -> None:
     memory = [row(metric="train_memory", arch=arch, value=v) for arch, v in (("sdnet18", 1.05), ("resnet18", 1.0))]
-    assert verdicts.as_fast_and_small(frame(row(), *memory)).verdict == "supported"
-    assert verdicts.as_fast_and_small(frame(row(value=0.8), *memory)).verdict == "refuted"
-    assert verdicts.as_fast_and_small(frame(row())).verdict == "not run"
+    assert rules.as_fast_and_small(frame(row(), *memory)).verdict == "supported"
+    assert rules.as_fast_and_small(frame(row(value=0.8), *memory)).verdict == "refuted"
+    assert rules.as_fast_and_small(frame(row())).verdict == "not run"
+
+
+def rates(sdnet: float, scn: float | None, **changes: object) -> list[dict[str, object]]:
+    base = {"stem": "cifar", "batch": 16, "precision": "fp32", **changes}
+    values = {"resnet18": 2 * sdnet, "sdnet18": sdnet, **({"scn": scn} if scn else {})}
+    modes = ("train", "infer")
+    return [
+        row(metric=f"{mode}_images_per_second", arch=a, value=v, **base) for mode in modes for a, v in values.items()
+    ]
+
+
+def test_c4_is_a_hundred_times_within_one_run() -> None:
+    found = rules.faster_than_scn(frame(*rates(1000.0, 10.0)))
+    assert found.verdict == "supported"
+    assert found.numbers == (
+        "100.0 times as fast in training, 100.0 in inference, width 64, batches of 16, fp32, on some CPU"
+    )
+    assert rules.faster_than_scn(frame(*rates(1000.0, 10.1))).verdict == "refuted"
+    assert rules.faster_than_scn(frame(*rates(1000.0, None), *rates(1.0, None))).verdict == "not run"
+
+
+def test_the_benchmark_of_several_networks_times_them_all_on_the_best_device() -> None:
+    cells = frame(
+        *rates(100.0, 5.0), *rates(100.0, 1.0, width=16, started="2028"), *rates(100.0, None, started="2027"),
+        *rates(100.0, 2.0, stem="imagenet", started="2029"), *rates(100.0, 2.0, compiled=True, started="2030"),
+    )  # fmt: skip
+    assert rules.faster_than_scn(cells).numbers.startswith("20.0 times")
+    fast = frame(*cells.to_dict("records"), *rates(300.0, 100.0, device_type="cuda", width=16, started="2020"))
+    assert rules.faster_than_scn(fast).numbers.startswith("3.0 times")
+    assert performance.benchmark_of(ledger.cells([]), ("scn",)) is None
 
 
 def test_scaling_draws_every_axis_and_the_expected_slope() -> None:

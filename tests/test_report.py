@@ -3,10 +3,9 @@
 import pandas as pd
 import pytest
 
-from sdnet import models
 from sdnet.experiments import ledger
-from sdnet.report import scorecard, tables
-from sdnet.report.training import learning_curves
+from sdnet.report import rules, scorecard, tables
+from sdnet.report.training import learning_curves, longest
 from sdnet.training.recipes import PRESETS
 
 
@@ -17,6 +16,16 @@ def cell(**changes: object) -> dict[str, object]:
         "started": "2026", "experiment": "train", "variant": "", "stem": None,
     }  # fmt: skip
     return {**base, **changes}
+
+
+def test_a_recipe_recorded_before_a_number_existed_is_still_the_papers() -> None:
+    """The model sizes were counted when recipes had no noise."""
+    everything = ledger.cells(ledger.read())
+    sizes = everything[everything["experiment"] == "sizes"]
+    assert sizes["paper_scale"].all()
+    row = scorecard.find(everything, "cifar10", "sdnet18", "parameters")
+    assert row is not None
+    assert row.full
 
 
 def test_the_papers_tables_are_complete() -> None:
@@ -51,11 +60,6 @@ def test_table2_averages_to_table3() -> None:
     gaussian = three[(three["corruption"] == "gaussian_noise") & (three["dataset"] == "cifar10-c")]
     for row, value in zip(gaussian["row"], gaussian["value"], strict=True):
         assert means[row] == pytest.approx(value, abs=0.011)
-
-
-def test_every_trainable_row_of_table1_is_in_the_registry() -> None:
-    known = set(scorecard.paper_table(1)["arch"]) & set(models.names())
-    assert known == {"resnet18", "resnet34", "sdnet18", "sdnet34"}
 
 
 @pytest.mark.parametrize(
@@ -181,3 +185,37 @@ def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
     assert ledger.name_of(config) == "sdnet18 (iterations=1, lam=0.2)"
     assert not scale(hold_out=0.1)
     assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}
+
+
+def test_the_longest_runs_of_each_data_set_are_shown() -> None:
+    from sdnet.experiments.train import training
+
+    def record(experiment: str = "train", **declared: object) -> ledger.Record:
+        config = training("sdnet18", str(declared.pop("dataset", "cifar10")), "quick", **declared).config
+        return ledger.start().record(experiment=experiment, config=config, data_hash="", device={}, results=[])
+
+    short, long, wide = record(epochs=2), record(epochs=15), record(epochs=1, width=32)
+    other = record(dataset="digits", epochs=1)
+    assert longest([short, long, other, record("sweep", epochs=99)]) == [long, other]
+    assert longest([short, long, wide]) == [wide]
+    assert longest([]) == []
+
+
+def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
+    """Differences of one point in either direction; ten million images make the interval small."""
+
+    def pair(difference: float, **changes: object) -> list[dict[str, object]]:
+        values = {"sdnet18": 0.9 + difference / 100, "resnet18": 0.9}
+        return [cell(arch=arch, value=value, n=10**7, **changes) for arch, value in values.items()]
+
+    def judged(*pairs: list[dict[str, object]]) -> list[str]:
+        cells = pd.DataFrame([row for rows in pairs for row in rows])
+        return [rule(cells).verdict for rule in (rules.on_par, rules.better_on_cifar100)]
+
+    assert judged(pair(0.1)) == ["supported", "not run"]
+    assert judged(pair(1.0, dataset="cifar100")) == ["not run", "supported"]
+    assert judged(pair(-1.0, dataset="cifar100")) == ["not run", "refuted"]
+    assert judged(pair(1.0, dataset="tiny-imagenet-32")) == ["not run", "not run"]
+    assert judged(pair(1.0, epochs=1), pair(0.1), pair(1.0, epochs=2)) == ["supported", "not run"]
+    assert judged(pair(1.0, epochs=300, width=16), pair(0.1, width=64)) == ["supported", "not run"]
+    assert judged(pair(0.1, width=16), pair(1.0, dataset="cifar10-jpeg")) == ["supported", "not run"]

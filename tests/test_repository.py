@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "sdnet").rglob("*.py"))
 
 # Every module may import those of the lines above it, and of its own line's folder, never below.
 ORDER = [
-    ["threads", "names", "prox", "dictionary"],
+    ["threads", "names", "prox", "dictionary", "projection"],
     ["lipschitz", "lasso"],
     ["solvers"],
     ["gradients"],

@@ -12,9 +12,11 @@ from sdnet.cli.bench import bench
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.launch import launch
 from sdnet.data.corruptions import NOISES
+from sdnet.experiments import ablations
 from sdnet.experiments import train as experiment
 from sdnet.experiments.attacks import GRIDS
 from sdnet.experiments.attacks import run as run_attack
+from sdnet.experiments.guarantee import run as run_guarantee
 from sdnet.experiments.policies import POLICIES
 from sdnet.experiments.policies import run as run_policies
 from sdnet.experiments.precision import record_precision
@@ -85,6 +87,28 @@ def train(
 def sizes() -> None:
     """Count the parameters of the paper's networks and record them."""
     click.echo(f"Ledger row: {record_sizes()}")
+
+
+@main.command()
+@click.option("--group", "groups", multiple=True, help=f"Default all of {', '.join(ablations.GRID)}.")
+@click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
+@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(PRESETS)}.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1), show_default=True)
+@click.option("--epochs", type=int, help="Instead of the preset's.")
+@click.option("--images", type=int, help="Test images under noise, instead of the preset's.")
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--output", help="Where the networks go; default $SDNET_OUTPUT, else outputs.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def ablate(
+    groups: tuple[str, ...], dataset: str, preset: str, seeds: tuple[int, ...], epochs: int | None, **where: Any
+) -> None:
+    """Train the variants of the ablation grid and ask them under noise (Table 5); what the ledger has is left out."""
+
+    def job() -> None:
+        chosen = ablations.variants(groups or tuple(ablations.GRID))
+        ablations.run(ablations.trainings(chosen, dataset, preset, seeds, epochs=epochs), **where)
+
+    in_one_sentence(job)
 
 
 @main.command()
@@ -169,6 +193,16 @@ def visual(network: str, methods: tuple[str, ...], depths: tuple[str, ...], **se
 def precision(network: str, data_root: str | None, device: str | None) -> None:
     """Compare bfloat16 with float32 inside a trained NETWORK (a file that `train` left) and record it."""
     in_one_sentence(lambda: click.echo(f"Ledger row: {record_precision(network, data_root, device)}"))
+
+
+@main.command()
+@click.argument("network", type=click.Path())
+@click.option("--images", default=50, show_default=True)
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def guarantee(network: str, **settings: Any) -> None:
+    """Does Theorem 1's condition hold for the atoms and codes of a trained NETWORK?"""
+    in_one_sentence(lambda: click.echo(f"Ledger row: {run_guarantee(network, **settings)[1]}"))
 
 
 @main.command()

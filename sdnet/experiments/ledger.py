@@ -175,7 +175,7 @@ CELL_COLUMNS = (
     *("started", "metric", "split", "value", "n"),
     *("knob", "strength", "corruption", "severity", "policy", "fitted_on", "power", "lam", "images", "low", "high"),
     *("protocol", "attack", "norm", "epsilon", "units", "steps", "crafted_at"),
-    *("device", "device_type", "case", "axis", "at", "compiled", "stem"),
+    *("device", "device_type", "case", "axis", "at", "compiled", "stem", "batch"),
     *("method", "weights_are", "depth", "layer"),
 )
 """Columns that :func:`cells` has even if no record fills them."""
@@ -229,9 +229,10 @@ def _is_paper_scale(config: dict[str, Any]) -> bool:
     preset = config.get("preset", "")
     if not preset.startswith("paper"):
         return False
-    return (
-        config.get("recipe") == _numbers(PRESETS[preset]) and not config.get("network") and not config.get("hold_out")
-    )
+    usual = _numbers(PRESETS[preset])
+    # What a recipe did not have yet when it was recorded, noise for instance, it did not do.
+    recorded = {**usual, **config.get("recipe", {})}
+    return recorded == usual and not config.get("network") and not config.get("hold_out")
 
 
 def _numbers(recipe: Recipe) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def load(network: str | os.PathLike[str]) -> Network:
     """Load a trained network by name (see :func:`names`), or from a file that a training run left.
 
     Raises:
-        ValueError: if there is no such network; the message lists the names that exist.
+        ValueError: if there is no such network (the message lists the names that exist), or it has no stem, as SCN and
+            MDEQ: what is done with a trained network here turns λ or a threshold in the stem.
     """
     path = Path(network).expanduser()
     if path.suffix != ".safetensors":
@@ -47,6 +48,10 @@ def load(network: str | os.PathLike[str]) -> Network:
     state, description = read_network(path)
     training = _declaration(description["training"])
     model = training.build(len(description["classes"]))
+    if not isinstance(model, ResNet):
+        raise ValueError(
+            f"{network} holds {training.arch}, which has no stem to turn a knob of; give a ResNet or SDNet."
+        )
     model.load_state_dict(state)
     return Network(model.eval(), training, tuple(description["classes"]))
 

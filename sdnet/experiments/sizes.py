@@ -19,7 +19,7 @@ def record_sizes() -> Path:
     results = []
     with torch.device("meta"):
         for dataset, (classes, stem) in CLASSES.items():
-            for arch in models.names():
+            for arch in (name for name in models.names() if stem in models.stems(name)):
                 count = models.parameter_count(models.build(arch, classes, stem=stem))
                 results.append({"metric": "parameters", "dataset": dataset, "arch": arch, "value": count, "n": 1})
     recipe = asdict(PRESETS["paper"])

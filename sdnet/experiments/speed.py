@@ -94,6 +94,11 @@ def authors_step(model: Any, images: Tensor, labels: Tensor) -> Case:
     return run
 
 
+def _safely(model: nn.Module, case: Case) -> None:
+    with loop.safe_kernels(model):
+        case()
+
+
 def cases(
     archs: tuple[str, ...], width: int, batch: int, stem: str, precision: str, device: torch.device, compiled: bool
 ) -> dict[str, dict[str, Case]]:
@@ -107,8 +112,8 @@ def cases(
         model = model.to(memory_format=torch.channels_last)
         if compiled:
             model.compile()
-        found["train"][arch] = training(model, images, labels, precision)
-        found["infer"][arch] = inference(model, images, precision)
+        found["train"][arch] = partial(_safely, model, training(model, images, labels, precision))
+        found["infer"][arch] = partial(_safely, model, inference(model, images, precision))
     return found
 
 
@@ -124,7 +129,9 @@ def measure(
     reference: Path | None = None,
     repeats: int = 10,
 ) -> list[dict[str, Any]]:
-    """Ledger cells: images per second with quartiles, ratio to ResNet-18, and peak memory of a training step.
+    """Ledger cells: images per second with quartiles, ratio to the first network, peak memory of a training step, size.
+
+    ``archs`` may hold every architecture of Table 1: all take turns in this one process.
 
     Args:
         reference: a folder with the authors' source; their SDNet-18 (width 64, float32) then joins as
@@ -150,9 +157,13 @@ def measure(
         for timing in timings:
             ran_in = "fp32" if timing.name in FP32_ONLY else precision
             cells += _cells(timing, timings[0], batch, {**setting, "arch": timing.name, "precision": ran_in})
+    setting = {"width": width, "batch": batch, "stem": stem, "n": 1}
     for arch in archs:
-        value = _peak(found["train"][arch], device)
-        cells.append({"metric": "train_memory", "arch": arch, "value": value, "n": 1, "width": width, "batch": batch})
+        count = models.parameter_count(models.build(arch, 10, width=width, stem=stem))
+        cells.append(
+            {"metric": "train_memory", "arch": arch, "value": peak_memory(found["train"][arch], device), **setting}
+        )
+        cells.append({"metric": "parameters", "arch": arch, "value": count, **setting})
     return cells
 
 
@@ -166,7 +177,7 @@ def _cells(timing: Timing, base: Timing, batch: int, setting: dict[str, Any]) ->
     ]
 
 
-def _peak(step: Case, device: torch.device) -> float:
+def peak_memory(step: Case, device: torch.device) -> float:
     """Peak memory of one step in GB: the allocator's own count on CUDA, else a count of tensors."""
     if device.type != "cuda":
         return peak_bytes(step) / 1e9

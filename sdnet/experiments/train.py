@@ -15,7 +15,7 @@ from sdnet.data.photographs import PhotographSet
 from sdnet.experiments import ledger
 from sdnet.experiments.ledger import Record
 from sdnet.memory import keep_freed_memory
-from sdnet.models.resnet import ResNet
+from sdnet.models.classifier import Classifier
 from sdnet.names import unknown_name
 from sdnet.training import distributed, loop
 from sdnet.training.checkpoint import save_network
@@ -73,7 +73,7 @@ class Training:
             return photographs.load(self.dataset, data_root, workers=workers).hold_out(self.hold_out, self.seed)
         return datasets.load(self.dataset, data_root).hold_out(self.hold_out, self.seed)
 
-    def build(self, num_classes: int) -> ResNet:
+    def build(self, num_classes: int) -> Classifier:
         """The untrained network, its initial weights drawn with the seed."""
         torch.manual_seed(self.seed)
         options = {"stem": "imagenet" if self.photographs else "cifar", "width": self.recipe.width, **self.network}
@@ -94,7 +94,7 @@ def training(arch: str, dataset: str, preset: str, *, seed: int = 0, **changes: 
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     recipe_names = [f.name for f in fields(Recipe)]
-    own_names, network_names = ["hold_out", "precision"], ["atoms", "shortcut", "stem_relu", *CSC_OPTIONS]
+    own_names, network_names = ["hold_out", "precision"], [*models.RESIDUAL, "csc_shortcut", *models.CSC_OPTIONS]
     for name in changes:
         if name not in [*recipe_names, *own_names, *network_names]:
             raise ValueError(unknown_name("parameter", name, [*recipe_names, *own_names, *network_names]))
@@ -112,9 +112,6 @@ def training(arch: str, dataset: str, preset: str, *, seed: int = 0, **changes: 
     with torch.device("meta"):
         run.build(num_classes=10)  # every number of the network is checked here, at no cost
     return run
-
-
-CSC_OPTIONS = ("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method")
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ def _run(
     model = training.build(len(data.classes))
     model.normalize.set(*data.channel_statistics())
     model = model.to(place).to(memory_format=torch.channels_last)
-    precision = loop.best_precision(place) if training.precision == "auto" else training.precision
+    precision = loop.best_precision(place, model) if training.precision == "auto" else training.precision
     checkpoint = folder / "checkpoint.pt"
     with loop.safe_kernels(model):
         if ranks.leader:

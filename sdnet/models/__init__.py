@@ -1,5 +1,6 @@
 """Networks by name: ``sdnet.models.build("sdnet18", num_classes=10)``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 from torch import nn
 
 from sdnet.layers import CSCConv2d
-from sdnet.models.resnet import STEMS, ResNet
+from sdnet.models.classifier import Classifier
+from sdnet.models.mdeq import MDEQ
+from sdnet.models.resnet import STEMS, Conv, ResNet
+from sdnet.models.scn import SCN, PatchCoding2d
 from sdnet.names import unknown_name
 
 
@@ -15,23 +19,44 @@ from sdnet.names import unknown_name
 class Architecture:
     """What a name of the registry stands for.
 
-    ``label`` is the name the paper's tables print; ``csc`` says which convolutions are CSC layers:
-    ``"none"``, ``"first"`` (SDNet, Sec. 4) or ``"all"`` (SDNet-All, Sec. 4.4: every 3×3 convolution; the
-    1×1 convolutions of the shortcuts stay ordinary, as in the authors' code).
+    Attributes:
+        label: the name the paper's tables print.
+        depths: blocks in each stage of a residual network; empty for the others.
+        csc: which convolutions are CSC layers: ``"none"``, ``"first"`` (SDNet, Sec. 4) or ``"all"`` (SDNet-All,
+            Sec. 4.4: every 3×3 convolution; the 1×1 convolutions of the shortcuts stay ordinary, as in the authors'
+            code).
+        patches: whether the stem codes patches, as SCN's layers do. The paper says no more of its SCN-18; here λ is
+            learned from 0.1 on (SDNet's), and what follows the stem is as in SDNet: batch normalisation, no ReLU.
+        body: builds a network that is no residual network; it takes the number of classes, the width, and the options
+            named in ``options``.
+        options: beside the width, what :func:`build` accepts for it.
     """
 
     label: str
-    depths: tuple[int, int, int, int]
-    csc: str
+    depths: tuple[int, ...] = ()
+    csc: str = "none"
+    patches: bool = False
+    body: Callable[..., Classifier] | None = None
+    options: tuple[str, ...] = ()
 
+
+CSC_OPTIONS = (
+    *("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method", "projected"),
+)
+RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu")
+CODING = ("lam", "iterations")
+D18, D34 = (2, 2, 2, 2), (3, 4, 6, 3)
 
 ARCHITECTURES = {
-    "resnet18": Architecture("ResNet-18", (2, 2, 2, 2), "none"),
-    "resnet34": Architecture("ResNet-34", (3, 4, 6, 3), "none"),
-    "sdnet18": Architecture("SDNet-18", (2, 2, 2, 2), "first"),
-    "sdnet34": Architecture("SDNet-34", (3, 4, 6, 3), "first"),
-    "sdnet18_all": Architecture("SDNet-18-All", (2, 2, 2, 2), "all"),
-    "sdnet34_all": Architecture("SDNet-34-All", (3, 4, 6, 3), "all"),
+    "resnet18": Architecture("ResNet-18", D18, options=RESIDUAL),
+    "resnet34": Architecture("ResNet-34", D34, options=RESIDUAL),
+    "sdnet18": Architecture("SDNet-18", D18, "first", options=(*RESIDUAL, *CSC_OPTIONS)),
+    "sdnet34": Architecture("SDNet-34", D34, "first", options=(*RESIDUAL, *CSC_OPTIONS)),
+    "sdnet18_all": Architecture("SDNet-18-All", D18, "all", options=(*RESIDUAL, "csc_shortcut", *CSC_OPTIONS)),
+    "sdnet34_all": Architecture("SDNet-34-All", D34, "all", options=(*RESIDUAL, "csc_shortcut", *CSC_OPTIONS)),
+    "mdeq": Architecture("MDEQ", body=MDEQ, options=("iterations",)),
+    "scn": Architecture("SCN", body=SCN, options=CODING),
+    "scn18": Architecture("SCN-18", D18, patches=True, options=(*RESIDUAL, *CODING)),
 }
 
 
@@ -40,60 +65,78 @@ def names() -> list[str]:
     return list(ARCHITECTURES)
 
 
-def build(
-    arch: str,
-    num_classes: int = 10,
-    *,
-    width: int = 64,
-    atoms: int = 64,
-    stem: str = "cifar",
-    shortcut: bool = True,
-    stem_relu: bool | None = None,
-    **csc: Any,
-) -> ResNet:
+def stems(arch: str) -> tuple[str, ...]:
+    """The stems that an architecture has: the networks that are no residual networks are for small images only."""
+    return STEMS if ARCHITECTURES[arch].depths else STEMS[:1]
+
+
+def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cifar", **options: Any) -> Classifier:
     """Build an untrained network; pixels in [0, 1] in, class scores out.
 
     ResNet and SDNet of one depth have identical parameter counts: 11,173,962 (18 layers, 10 classes),
-    21,282,122 (34 layers).
+    21,282,122 (34 layers). SCN-18 has one more, its λ; SCN has 694,216 and MDEQ 11,098,398.
 
     Args:
         arch: a name from :func:`names`.
         num_classes: number of classes, >= 1.
-        width: channels of the first stage, 64 in the paper.
-        atoms: channels of the stem, 64 in the paper, whatever the width.
+        width: channels of the first stage, 64 in the paper; for all networks 64 is the full size.
         stem: ``"cifar"`` (3×3) or ``"imagenet"`` (7×7, stride 2, max-pooling).
-        shortcut: residual connections; the paper's SDNet-All is shown with and without.
-        stem_relu: ReLU after the stem's batch normalisation. By default True for ResNet and False for
-            SDNet: the paper retains "all other layers", but the authors' code leaves this ReLU out.
-        **csc: options of the CSC layers: ``lam``, ``iterations``, ``method``, ... (see :class:`CSCConv2d`).
+        **options: those of the architecture (:data:`ARCHITECTURES`); None means the default. Of residual networks:
+            ``atoms`` (channels of the stem, 64 whatever the width), ``kernel`` (side of the stem's filters, odd),
+            ``shortcut`` (residual connections; the paper's SDNet-All is shown with and without), ``stem_relu`` (ReLU
+            after the stem's batch normalisation: by default for ResNet only; the paper retains "all other layers", but
+            the authors' code leaves this one out). Of an SDNet-All: ``csc_shortcut`` (make the 1×1 convolutions of its
+            shortcuts CSC layers too, as "all convolution layers" would have it and an early version of the authors'
+            code did). Of networks with CSC layers: ``lam``, ``iterations``, ``method``, ... (see
+            :class:`CSCConv2d`). Of SCN and SCN-18: ``lam`` (to begin with) and ``iterations``. Of MDEQ: ``iterations``
+            of its solver.
 
     Raises:
-        ValueError: for an unknown name or a number out of its range.
+        ValueError: for an unknown name, a number out of its range, or an option that the architecture does not have.
     """
-    if arch not in ARCHITECTURES:
-        raise ValueError(unknown_name("arch", arch, names()))
-    for name, number in [("num_classes", num_classes), ("width", width), ("atoms", atoms)]:
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"{name} must be a positive integer; got {number!r}.")
-    if stem not in STEMS:
-        raise ValueError(unknown_name("stem", stem, STEMS))
+    options = {name: value for name, value in options.items() if value is not None}
+    _check(arch, stem, {"num_classes": num_classes, "width": width, "atoms": options.get("atoms", 1)}, options)
     architecture = ARCHITECTURES[arch]
-    sparse = architecture.csc != "none"
-    if csc and not sparse:
-        raise ValueError(f"{', '.join(csc)} belong to CSC layers; {arch} has none. Choose an sdnet or leave them out.")
-    layer = partial(CSCConv2d, **csc)
+    if architecture.body is not None:
+        return architecture.body(num_classes, width=width, **options)
+    residual = {name: options.pop(name) for name in RESIDUAL if name in options}
+    csc_shortcut = options.pop("csc_shortcut", False)
+    sparse = architecture.csc != "none" or architecture.patches
+    first: Conv = partial(CSCConv2d, **options) if sparse else nn.Conv2d
+    if architecture.patches:
+        first = partial(PatchCoding2d, **{"lam": 0.1, **options})
     return ResNet(
         architecture.depths,
         num_classes,
         width=width,
-        atoms=atoms,
         stem=stem,
-        first=layer if sparse else nn.Conv2d,
-        conv=layer if architecture.csc == "all" else nn.Conv2d,
-        stem_relu=not sparse if stem_relu is None else stem_relu,
+        first=first,
+        conv=first if architecture.csc == "all" else nn.Conv2d,
+        shortcut_conv=first if csc_shortcut else nn.Conv2d,
         block_relu=architecture.csc != "all",
-        shortcut=shortcut,
+        **{"stem_relu": not sparse, **residual},
     )
+
+
+def _check(arch: str, stem: str, numbers: dict[str, object], options: dict[str, Any]) -> None:
+    if arch not in ARCHITECTURES:
+        raise ValueError(unknown_name("arch", arch, names()))
+    for name, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ValueError(f"{name} must be a positive integer; got {number!r}.")
+    if stem not in STEMS:
+        raise ValueError(unknown_name("stem", stem, STEMS))
+    if stem not in stems(arch):
+        raise ValueError(f"{arch} is a network for small images; it has no stem {stem!r}.")
+    known = ARCHITECTURES[arch].options
+    for name in options:
+        if name not in known:
+            raise ValueError(f"{arch} has no option {name!r}. It has: {', '.join(known)}.")
+    kernel = options.get("kernel", 1)
+    if not (isinstance(kernel, int) and kernel > 0 and kernel % 2):
+        raise ValueError(f"kernel must be a positive odd integer; got {kernel!r}.")
+    if options.get("csc_shortcut") and options.get("shortcut") is False:
+        raise ValueError("csc_shortcut needs shortcuts; choose shortcut=True.")
 
 
 def parameter_count(model: nn.Module) -> int:

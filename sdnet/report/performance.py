@@ -76,7 +76,10 @@ Found = tuple[float, float | None, float | None, str]
 
 
 def measured(cells: pd.DataFrame, target: Target) -> Found | None:
-    """Ratio, quartiles where there are any, and device of the latest run that answers the target; None if none does."""
+    """Ratio, quartiles where there are any, and device of the run that answers the target; None if none does.
+
+    Of several runs that with the largest batch counts, then the latest: small batches are for slow rivals.
+    """
     chosen = cells[(cells["experiment"] == "benchmark") & (cells["device_type"] == target.device)]
     for column, value in target.where:
         chosen = chosen[chosen[column] == value] if column in chosen else chosen[:0]
@@ -88,8 +91,12 @@ def measured(cells: pd.DataFrame, target: Target) -> Found | None:
     chosen = chosen[(chosen["metric"] == target.metric) & (chosen.get(column) == target.arch)]
     if chosen.empty:
         return None
-    row = chosen.sort_values("started").iloc[-1]
+    row = _largest(chosen).iloc[-1]
     return float(row["value"]), float(row["low"]), float(row["high"]), str(row["device"])
+
+
+def _largest(chosen: pd.DataFrame) -> pd.DataFrame:
+    return chosen.assign(batch=chosen["batch"].fillna(0)).sort_values(["batch", "started"])
 
 
 def _over_authors(rates: pd.DataFrame, arch: str) -> Found | None:
@@ -105,7 +112,7 @@ def _over_authors(rates: pd.DataFrame, arch: str) -> Found | None:
 def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
     if chosen.empty:
         return None
-    run = chosen[chosen["started"] == chosen["started"].max()]
+    run = chosen[chosen["started"] == _largest(chosen)["started"].iloc[-1]]
     if target.metric == "train_memory":
         by = run.set_index("arch")["value"]
         value = by[target.arch] / by["resnet18"]
@@ -113,6 +120,33 @@ def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
         by = run[run["case"] == target.arch].set_index("at")["value"]
         value = by.loc[128] / by.loc[2]
     return float(value), None, None, str(run["device"].iloc[0])
+
+
+DEVICES = ("cuda", "cpu")
+"""Kinds of devices, the fastest first."""
+
+
+def benchmark_of(cells: pd.DataFrame, archs: tuple[str, ...], stem: str = "cifar") -> pd.DataFrame | None:
+    """The cells of the one benchmark that answers for several networks; None if none times them all.
+
+    Speeds are comparable within a run only. Of several runs the fastest kind of device counts, then the largest width,
+    then the latest.
+    """
+    timed = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "train_images_per_second")]
+    timed = timed[(timed["stem"] == stem) & ~timed["compiled"].eq(True)]
+    for kind in DEVICES:
+        runs = timed[timed["device_type"] == kind]
+        runs = runs.groupby("started").filter(lambda run: set(archs) <= set(run["arch"]))
+        if not runs.empty:
+            started = runs.sort_values(["width", "started"]).iloc[-1]["started"]
+            return cells[(cells["experiment"] == "benchmark") & (cells["started"] == started)]
+    return None
+
+
+def scale_of(run: pd.DataFrame) -> str:
+    """Width, batch, precision and device of a benchmark, in words."""
+    rates = run[run["metric"] == "train_images_per_second"].iloc[0]
+    return f"width {rates['width']:g}, batches of {rates['batch']:g}, {rates['precision']}, on {rates['device']}"
 
 
 SLOPES = {"batch": 0, "image side": -2, "iterations": -1, "atoms": -1}

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sdnet.data.batches import evaluation_batches, to_pixels, training_batches
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
-from sdnet.layers import CSCConv2d, project_
+from sdnet.projection import project_
 from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, preemption, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
@@ -31,8 +31,10 @@ def best_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def best_precision(device: torch.device) -> str:
-    """``"bf16"`` where the hardware multiplies bfloat16 natively, else ``"fp32"``."""
+def best_precision(device: torch.device, model: nn.Module | None = None) -> str:
+    """``"bf16"`` where the hardware multiplies bfloat16 natively, and oneDNN may serve ``model``; else ``"fp32"``."""
+    if model is not None and is_narrow(model):
+        return "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
@@ -46,6 +48,13 @@ def precision_of(device: torch.device, precision: str) -> Iterator[None]:
         yield
 
 
+def is_narrow(model: nn.Module) -> bool:
+    """Whether a network lies on a CPU and has a convolution whose channels are no multiple of 16."""
+    # What convolves has weights of four dimensions, whichever layer of this package it is.
+    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+    return any(weight.device.type == "cpu" and weight.shape[0] % 16 for weight in weights)
+
+
 @contextmanager
 def safe_kernels(model: nn.Module) -> Iterator[None]:
     """Keep oneDNN away from networks on a CPU whose convolutions do not have a multiple of 16 channels.
@@ -53,10 +62,8 @@ def safe_kernels(model: nn.Module) -> Iterator[None]:
     Its backward pass writes beyond its buffers there (seen with PyTorch 2.15 on AVX-512: ``double free or corruption``
     after some tens of steps). The book's networks have 16 channels or more; PyTorch's own kernels serve the others.
     """
-    weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d | CSCConv2d)]
-    narrow = any(weight.device.type == "cpu" and weight.shape[0] % 16 for weight in weights)
     before = bool(torch.backends.mkldnn.enabled)
-    torch.backends.mkldnn.enabled = before and not narrow  # type: ignore[assignment]
+    torch.backends.mkldnn.enabled = before and not is_narrow(model)  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -1,0 +1,205 @@
+"""SCN, the supervised deep sparse coding network (Sun, Nasrabadi and Tran, arXiv 1701.08349): a rival of Table 1.
+
+Its layer codes every patch of its input on its own,
+
+    min_{z >= 0}  ½‖y − Dᵀz‖² + λ Σ z,
+
+where y is a patch and the rows of D are the atoms. That is not the paper's Eq. 4: neighbouring patches overlap, but
+their reconstructions are never added up. What a patch needs of the dictionary is D y and the Gram matrix G = D Dᵀ, so
+that fifty steps of FISTA on a whole batch are fifty products with one small matrix.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from sdnet.models.classifier import Classifier
+from sdnet.projection import Projected
+
+ROWS = 2048
+"""Patches that go through all steps together on a CPU: few enough to stay in its cache, which is 3.5 times as fast."""
+
+
+class PatchCoding2d(Projected):
+    """Non-negative sparse codes (N, C, ...) of the patches of a signal (N, M, ...), with a learned λ.
+
+    Computed in float32 at least, whatever the autocast. The gradient is that of the minimiser: with g the gradient at
+    the code and S its support, β = (D_S D_Sᵀ + εI)⁻¹ g_S gives those of all inputs. After finitely many steps the code
+    is not the minimiser, and its support may have more atoms than can be independent. Along the eigenvectors of G below
+    about L / iterations², L being the largest eigenvalue, FISTA has hardly moved then; ε has this value, so that the
+    gradient does not either. (The authors' ε is 1e-6. On patches of photographs with 64 random unit atoms of 27 values,
+    the gradient of fifty unrolled steps is matched with a cosine of 0.2 by theirs and of about 0.8 by this one.)
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding: as in ``nn.Conv2d``.
+        bias: only False: a code has none.
+        lam: λ >= 0 to begin with. It is a parameter, one for all atoms; :func:`sdnet.project_` keeps it >= 0.
+        iterations: steps of FISTA, >= 1.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = False,
+        *,
+        lam: float = 0.0,
+        iterations: int = 50,
+    ) -> None:
+        super().__init__()
+        if bias:
+            raise ValueError("bias must be False: the patches' codes have none.")
+        if not (math.isfinite(lam) and lam >= 0):
+            raise ValueError(f"lam must be finite and >= 0; got {lam}.")
+        if not isinstance(iterations, int) or iterations < 1:
+            raise ValueError(f"iterations must be an integer >= 1; got {iterations!r}.")
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
+        self.stride, self.padding, self.iterations = stride, padding, iterations
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        self.lam = nn.Parameter(torch.tensor(float(lam)))
+        nn.init.normal_(self.weight, std=1 / (in_channels * kernel_size**2))  # as the authors do
+
+    @torch.no_grad()
+    def project_(self, power_steps: int = 1) -> None:
+        """Set a negative λ to 0. The atoms are free."""
+        self.lam.clamp_(min=0)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        with torch.autocast(signal.device.type, enabled=False):
+            signal = signal.to(torch.promote_types(signal.dtype, torch.float32))
+            correlation = F.conv2d(signal, self.weight, stride=self.stride, padding=self.padding)
+            atoms = self.weight.flatten(1)
+            last = correlation.permute(0, 2, 3, 1)
+            codes = nonnegative_lasso(last.reshape(-1, self.out_channels), atoms @ atoms.T, self.lam, self.iterations)
+            return codes.view(last.shape).permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"iterations={self.iterations}"
+        )
+
+
+def nonnegative_lasso(correlation: Tensor, gram: Tensor, lam: Tensor, iterations: int) -> Tensor:
+    """z (P, C) after ``iterations`` steps of FISTA on min_{z >= 0} ½ z G zᵀ − (c − λ) zᵀ, for each row c.
+
+    Differentiable in all three tensors, with the gradient of :class:`PatchCoding2d`.
+
+    Args:
+        correlation: c = D y of P problems, (P, C).
+        gram: G = D Dᵀ, (C, C).
+        lam: λ, a scalar.
+        iterations: steps, each a product with G.
+    """
+    codes: Tensor = _NonnegativeLasso.apply(correlation, gram, lam, iterations)
+    return codes
+
+
+class _NonnegativeLasso(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, correlation: Tensor, gram: Tensor, lam: Tensor, iterations: int) -> Tensor:
+        largest = torch.linalg.eigvalsh(gram)[-1].clamp_min(torch.finfo(gram.dtype).tiny)
+        step = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) - gram / largest
+        offset = (correlation - lam) / largest
+        codes = torch.cat([_fista(rows, step, iterations) for rows in _in_cache(offset)])
+        ctx.save_for_backward(codes, gram, largest / iterations**2)
+        return codes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        codes, gram, ridge = ctx.saved_tensors
+        pairs = zip(_in_cache(codes), _in_cache(gradient), strict=True)
+        beta = torch.cat([solve_on_support(gram, rows > 0, wanted, ridge) for rows, wanted in pairs])
+        return beta, -beta.T @ codes, -beta.sum(), None
+
+
+def _in_cache(rows: Tensor) -> tuple[Tensor, ...]:
+    return rows.split(ROWS) if rows.device.type == "cpu" else (rows,)
+
+
+def _fista(offset: Tensor, step: Tensor, iterations: int) -> Tensor:
+    """Steps z ← relu(y (I − G/L) + (c − λ)/L) with FISTA's momentum, from z = 0."""
+    code = offset.relu()
+    point, t = code, (1 + math.sqrt(5)) / 2
+    for _ in range(iterations - 1):
+        previous, code = code, torch.addmm(offset, point, step).relu_()
+        t, last = (1 + math.sqrt(1 + 4 * t**2)) / 2, t
+        point = torch.lerp(previous, code, 1 + (last - 1) / t)
+    return code
+
+
+def solve_on_support(gram: Tensor, support: Tensor, gradient: Tensor, ridge: Tensor) -> Tensor:
+    """β (P, C) with (G_SS + εI) β_S = g_S on each row's support S and zero elsewhere, by conjugate gradients.
+
+    All rows share the products with G, which is what makes it fast: on a CPU a tenth of the time of a Cholesky factor
+    per row. A row stops at a relative residual of the square root of the type's precision (3e-4 in float32), and all do
+    after C steps, the most that exact arithmetic needs.
+
+    Args:
+        gram: G, (C, C).
+        support: which atoms are active, (P, C), of bools.
+        gradient: g, (P, C).
+        ridge: ε >= 0, a scalar.
+    """
+    tiny = torch.finfo(gram.dtype).tiny
+    mask = support.to(gram.dtype)
+    residual = gradient * mask
+    beta, direction = torch.zeros_like(residual), residual
+    energy = residual.square().sum(1, keepdim=True)
+    target = torch.finfo(gram.dtype).eps * energy
+    for iteration in range(len(gram)):
+        if iteration % 8 == 7 and bool((energy <= target).all()):  # looking waits for the device
+            break
+        curved = torch.addcmul(direction @ gram, ridge, direction).mul_(mask)
+        length = energy / (direction * curved).sum(1, keepdim=True).clamp_min(tiny) * (energy > target)
+        beta = torch.addcmul(beta, length, direction)
+        residual = torch.addcmul(residual, length, curved, value=-1)
+        previous, energy = energy, residual.square().sum(1, keepdim=True)
+        direction = torch.addcmul(residual, energy / previous.clamp_min(tiny), direction)
+    return beta
+
+
+class SCN(Classifier):
+    """The network of the authors' CIFAR experiments: 14 coding layers, alternately narrow and wide, 0.69 M parameters.
+
+    Batch normalisation (eps 1e-4, nothing learned) stands before every coding layer and before the global average
+    pooling; there is no other non-linearity, for a code is non-negative. The authors train with SGD, momentum 0.9,
+    learning rates 0.1, 0.01 and 0.001 for 80, 80 and 40 epochs, weight decay 5e-4 and batches of 128.
+
+    Args:
+        num_classes: size of the output.
+        width: channels of the first stage's wide layers; 64 is the authors'. Stages have width × (1, 2, 4) channels,
+            and a quarter of these in the narrow layers.
+        lam, iterations: of :class:`PatchCoding2d`. λ begins at 0, as the authors' does.
+    """
+
+    def __init__(self, num_classes: int, *, width: int = 64, **coding: Any) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for factor, pairs in ((1, 3), (2, 2), (4, 2)):
+            wide = factor * width
+            for pair in range(pairs):
+                stride = 2 if factor > 1 and pair == 0 else 1
+                for into, by in ((max(1, wide // 4), stride), (wide, 1)):
+                    layers.append(nn.BatchNorm2d(channels, eps=1e-4, affine=False))
+                    layers.append(PatchCoding2d(channels, into, 3, by, 1, **coding))
+                    channels = into
+        self.layers = nn.Sequential(*layers, nn.BatchNorm2d(channels, eps=1e-4, affine=False))
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores (N, num_classes) of images (N, 3, H, W) with pixels in [0, 1]."""
+        scores: Tensor = self.head(self.layers(self.normalize(images)).mean((2, 3)))
+        return scores
