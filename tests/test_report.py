@@ -18,6 +18,16 @@ def cell(**changes: object) -> dict[str, object]:
     return {**base, **changes}
 
 
+def test_a_recipe_recorded_before_a_number_existed_is_still_the_papers() -> None:
+    """The model sizes were counted when recipes had no noise."""
+    everything = ledger.cells(ledger.read())
+    sizes = everything[everything["experiment"] == "sizes"]
+    assert sizes["paper_scale"].all()
+    row = scorecard.find(everything, "cifar10", "sdnet18", "parameters")
+    assert row is not None
+    assert row.full
+
+
 def test_the_papers_tables_are_complete() -> None:
     sizes = {number: len(scorecard.paper_table(number)) for number in range(1, 6)}
     assert sizes == {1: 19 * 4, 2: 5 * 5, 3: 4 * 7 - 3, 4: 3 * 2, 5: 3 * 4}

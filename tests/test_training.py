@@ -133,6 +133,13 @@ def test_a_checkpoint_of_another_run_is_refused(split: Split, tmp_path: Path) ->
         loop.train(network(), split, SMALL, checkpoint=checkpoint, key="b")
 
 
+def test_a_checkpoint_of_an_older_version_is_refused(split: Split, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    save_checkpoint(checkpoint, {"key": "a", "history": []})
+    with pytest.raises(ValueError, match="was written by an older version; delete it"):
+        loop.train(network(), split, SMALL, checkpoint=checkpoint, key="a")
+
+
 def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"half of it")
     with pytest.raises(ValueError, match=r"not a readable checkpoint .* delete it to start over"):

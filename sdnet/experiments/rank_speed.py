@@ -3,6 +3,7 @@
 Run it under torchrun; every rank calls :func:`measure`.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,12 @@ def measure(
 
 
 def record(device: torch.device, **settings: Any) -> tuple[Path | None, list[dict[str, Any]]]:
-    """Run :func:`measure` on every rank; the leader writes the cells to the ledger, the others return no path."""
+    """Run :func:`measure` on every rank; the leader writes the cells to the ledger, the others return no path.
+
+    A further cell is the machine's load per core before: where it is not near 0, a second rank also takes its part of
+    what others would have had, and the efficiency is too high.
+    """
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
     keep_freed_memory()
     start = ledger.start()
     with distributed.joined(device, 300) as ranks:
@@ -97,6 +103,6 @@ def record(device: torch.device, **settings: Any) -> tuple[Path | None, list[dic
             config={"seed": 0, **settings, "ranks": ranks.size},
             data_hash=None,
             device=loop.describe_device(place),
-            results=results,
+            results=[*results, {"metric": "load_before", "value": round(load, 2), "n": 1}],
         )
         return ledger.write(row, ledger.ledger_folder()), results

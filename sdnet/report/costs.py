@@ -33,6 +33,8 @@ def of_training(arch: str, metric: str, speed: float) -> Cost:
     """For a cell of Table 1's ImageNet block; ``speed`` in images/s."""
     if arch not in models.names():
         return Cost("", "this package does not have that network")
+    if metric == "parameters":
+        return Cost("python -m sdnet sizes", "counted, not trained: seconds")
     recipe = PRESETS["paper_imagenet"]
     if metric == "top1":
         images = recipe.epochs * IMAGES["imagenet"][0]

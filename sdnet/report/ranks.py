@@ -1,6 +1,7 @@
 """Trainings on several ranks, and what a further rank gains, from the ledger."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
@@ -21,6 +22,7 @@ def show_ranks(cells: pd.DataFrame) -> HTML:
         return HTML(f"<p>What a further rank gains: {chip('not run')}</p>")
     lines = []
     for _, run in chosen.groupby("started"):
+        load = run[run["metric"] == "load_before"]["value"].iloc[0]
         for case, part in run.groupby("case", sort=False):
             values = {str(row["metric"]): row for row in part.to_dict("records")}
             speed, efficiency = values["images_per_second"], values.get("efficiency")
@@ -32,7 +34,12 @@ def show_ranks(cells: pd.DataFrame) -> HTML:
                     "ranks": f"{speed['ranks']:.0f} on {speed['device']} ({speed['device_type']})",
                     "": case,
                     "images/s": f"<b>{speed['value']:.0f}</b> {spread}",
-                    "efficiency": "" if efficiency is None else f"<b>{efficiency['value']:.2f}</b>",
+                    "efficiency": "" if efficiency is None else _spread(efficiency),
+                    "load before, per core": f"{load:.1f}",
                 }
             )
     return page(pd.DataFrame(lines), "", "ranks")
+
+
+def _spread(cell: dict[Hashable, Any]) -> str:
+    return f'<b>{cell["value"]:.2f}</b> <span style="opacity:0.7">({cell["low"]:.2f} – {cell["high"]:.2f})</span>'

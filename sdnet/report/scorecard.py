@@ -90,7 +90,9 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
     largest = chosen.sort_values(["full", "width", "epochs", "started"]).iloc[-1]
     same = chosen[(chosen["width"] == largest["width"]) & (chosen["epochs"] == largest["epochs"])]
     same = same[same["dataset"] == largest["dataset"]].drop_duplicates("seed", keep="last")
-    scale = "" if largest["full"] else f"{largest['dataset']}, width {largest['width']}, {largest['epochs']} epochs"
+    scale = (
+        "" if largest["full"] else f"{largest['dataset']}, width {largest['width']:.0f}, {largest['epochs']:.0f} epochs"
+    )
     value = float(same["value"].mean()) * UNITS.get(metric, 1.0)
     return Measured(value, len(same), scale, bool(largest["full"]))
 

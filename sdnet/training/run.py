@@ -115,6 +115,8 @@ class Run:
         state = load_checkpoint(self.path)
         if state["key"] != self.key:
             raise ValueError(f"{self.path} belongs to another run; delete it or choose another output folder.")
+        if "step" not in state:
+            raise ValueError(f"{self.path} was written by an older version; delete it to start over.")
         step = f", step {state['step']}" if state["step"] else ""
         print(f"Going on after epoch {len(state['history'])}{step} of {self.path}.", flush=True)
         return state
