@@ -200,6 +200,14 @@ def density(layer: Layer, images: Tensor) -> Tensor:
     return (values != 0).float().mean((1, 2, 3))
 
 
+@torch.no_grad()
+def relative_residual(layer: Layer, images: Tensor) -> Tensor:
+    """Share (N,) of its input's energy that a CSC layer leaves unexplained: ‖x − A(z)‖² / ‖x‖² for each image."""
+    signal: Tensor = layer.to_code[:-1](images)
+    left = _csc(layer).residual(signal)
+    return left.square().sum((1, 2, 3)) / signal.square().sum((1, 2, 3))
+
+
 def most_used_atoms(code: Tensor, count: int) -> Tensor:
     """Indices (N, count) of the atoms with the largest Σ|z| in each image, the most used first.
 

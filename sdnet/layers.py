@@ -50,6 +50,7 @@ class _CSCConv(Projected):
         gradient: str = "unrolled",
         tolerance: float | None = None,
         lipschitz_method: str | None = None,
+        projected: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -65,7 +66,7 @@ class _CSCConv(Projected):
         self.padding = self._pairs(padding)
         self.groups, self.padding_mode = groups, padding_mode
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
-        self.method, self.gradient, self.tolerance = method, gradient, tolerance
+        self.method, self.gradient, self.tolerance, self.projected = method, gradient, tolerance, projected
         small_side = min(in_channels // groups * math.prod(self.stride), out_channels // groups)
         self.lipschitz_method = lipschitz_method or ("fourier" if small_side <= SMALL_SIDE else "power")
 
@@ -83,6 +84,8 @@ class _CSCConv(Projected):
         nn.init.kaiming_uniform_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+        with torch.no_grad():
+            self.weight.copy_(unit_norm(self.weight))
         self.project_(power_steps=30)
 
     @property
@@ -94,11 +97,14 @@ class _CSCConv(Projected):
     def project_(self, power_steps: int = 1) -> None:
         """Put the atoms back on the unit sphere (Eq. 5) and bring the Lipschitz constant up to date.
 
+        A layer with ``projected=False`` does the latter only.
+
         Call it after every change of the weight: :func:`sdnet.project_` does so for a whole network, and
         :func:`sdnet.project_after_step` after every step of an optimizer. ``power_steps`` counts the power
         iterations where the layer uses these; a warm start makes one enough during training.
         """
-        self.weight.copy_(unit_norm(self.weight))
+        if self.projected:
+            self.weight.copy_(unit_norm(self.weight))
         if self.lipschitz_method == "fourier":
             self.lipschitz.copy_(fourier_bound(self.dictionary))
         else:
@@ -205,6 +211,8 @@ class CSCConv2d(_CSCConv):
         tolerance: relative duality gap at which an implicit layer stops early.
         lipschitz_method: ``"fourier"`` (certified bound), ``"power"`` (warm-started power iteration), or
             None: Fourier for up to 16 input channels, where it is cheap.
+        projected: keep the atoms at unit norm, as Eq. 5 demands. Otherwise they start there and grow or shrink as
+            training likes, and λ loses its unit with them.
 
     Raises:
         ValueError: for any argument out of its range.

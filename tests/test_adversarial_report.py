@@ -65,9 +65,17 @@ def test_table4_has_the_paper_and_every_protocol() -> None:
     assert "<b>30.50</b>" in table
     assert "<b>2.00</b>" in table
     assert "<b>1.00</b>" in table
-    assert "<b>1.50</b>" in table
+    assert "± 8.84" in table  # Wilson: 1.96 √(0.3 · 0.7 / 100 + 1.96² / 200²) / (1 + 1.96² / 100), of 30 of 100 images
     assert "not run" in table
     assert "not run" in adversarial.show_table4(ledger.cells([])).data
+
+
+def test_other_adversaries_have_a_table_of_their_own() -> None:
+    table = adversarial.show_others(frame(cells_of(), cells_of(units="normalised", n=50))).data
+    assert "<b>1.50</b>" in table
+    assert "<b>30.50</b>" in table
+    assert "50 images" in table
+    assert "not run" in adversarial.show_others(ledger.cells([])).data
 
 
 @pytest.mark.parametrize(("adaptive", "verdict"), [(0.02, "refuted"), (0.2, "undecided"), (0.29, "supported")])

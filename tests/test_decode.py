@@ -18,7 +18,7 @@ from toys import network
 
 from sdnet import csc_layers, models
 from sdnet.cli import main
-from sdnet.data.pictures import load_picture
+from sdnet.data.pictures import load_picture, photo_crops
 from sdnet.decode import (
     background,
     codes,
@@ -29,6 +29,7 @@ from sdnet.decode import (
     layer_at,
     layers,
     most_used_atoms,
+    relative_residual,
     undo_batch_norm,
 )
 from sdnet.experiments import ledger, train, visual
@@ -376,3 +377,23 @@ def test_a_readers_picture(tmp_path: Path) -> None:
     torch.testing.assert_close(load_picture(tmp_path / "grey.png", 40), torch.full((1, 3, 40, 40), 128 / 255))
     with pytest.raises(ValueError, match=r"there is no picture at nowhere\.jpg; give the path of an image file"):
         load_picture("nowhere.jpg", 32)
+
+
+def test_crops_of_photographs_are_natural_images() -> None:
+    crops = photo_crops(6, 12)
+    assert crops.shape == (6, 3, 12, 12)
+    assert 0 <= crops.min() < crops.max() <= 1
+    assert crops.std(dim=(1, 2, 3)).min() > 0.02
+    assert torch.equal(crops, photo_crops(6, 12))
+    assert not torch.equal(crops, photo_crops(6, 12, seed=1))
+
+
+def test_the_relative_residual_is_that_of_the_layers_own_problem() -> None:
+    model, pixels = all_csc(), torch.rand(3, 3, 16, 16)
+    layer = layer_at(model, "stage1.block1.conv1")
+    stem = model.stem[0](model.normalize(pixels))
+    signal = model.stem[1](stem)
+    left = signal - layer.conv.dictionary.synthesis(layer.conv(signal), signal.shape[2:])
+    share = left.square().flatten(1).sum(1) / signal.square().flatten(1).sum(1)
+    torch.testing.assert_close(relative_residual(layer, pixels), share)
+    assert share.max() < 1

@@ -235,12 +235,12 @@ def test_a_sweep_may_be_at_some_strengths_only(trained: Path, folders: Path) -> 
 
 def test_the_other_knobs_are_swept_too(folders: Path) -> None:
     resnet = train.run(train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4)).network_file
-    for knob in ("stem threshold", "batch statistics", "gaussian filter", "median", "total variation"):
+    for knob in sweep.CONTROLS:
         record, _ = sweep.run(resnet, knob, images=20, corruptions=("shot_noise",))
         cells = ledger.cells([record])
         top1 = cells[(cells["metric"] == "top1") & (cells["corruption"] == "clean")]
         assert tuple(top1["strength"]) == sweep.KNOBS[knob]
-    assert {record.config["knob"] for record in ledger.read(folders / "ledger")[1:]} == set(sweep.KNOBS) - {"lam"}
+    assert {record.config["knob"] for record in ledger.read(folders / "ledger")[1:]} == set(sweep.CONTROLS)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_the_study_runs_what_each_network_has(trained: Path, folders: Path) -> N
         train.run(train.training("resnet18", "digits", "smoke", noise=noise, **tiny)).network_file for noise in (0, 0.1)
     )
     assert study.knobs_of(trained) == ["lam"]
-    assert study.knobs_of(plain) == [knob for knob in sweep.KNOBS if knob != "lam"]
+    assert study.knobs_of(plain) == list(sweep.CONTROLS)
     assert study.knobs_of(noisy) == ["stem threshold"]
     with pytest.raises(ValueError, match="network 'sdnet' does not exist"):
         study.run([trained, "sdnet"], preset="smoke")

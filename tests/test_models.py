@@ -119,7 +119,7 @@ def test_normalisation_is_inside_the_network() -> None:
         ({"arch": "sdnet18", "stem": "mnist"}, "stem 'mnist' does not exist"),
         ({"arch": "sdnet18", "lam": -0.1}, "lam must be finite and >= 0; got -0.1"),
         ({"arch": "sdnet18", "iterations": 0}, "iterations must be an integer >= 1; got 0"),
-        ({"arch": "resnet18", "lam": 0.5}, "resnet18 has no option 'lam'. It has: atoms, shortcut, stem_relu"),
+        ({"arch": "resnet18", "lam": 0.5}, "resnet18 has no option 'lam'. It has: atoms, kernel, shortcut, stem_relu"),
         ({"arch": "mdeq", "shortcut": False}, "mdeq has no option 'shortcut'. It has: iterations"),
         ({"arch": "scn", "stem": "imagenet"}, "scn is a network for small images; it has no stem 'imagenet'"),
     ],

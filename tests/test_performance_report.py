@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sdnet.experiments import ledger
-from sdnet.report import performance, verdicts
+from sdnet.report import performance, rules
 from sdnet.report.benchmarks import benchmark_of
 from sdnet.report.performance import Target, measured
 
@@ -71,9 +71,9 @@ def test_targets_say_met_not_met_and_not_run() -> None:
 
 def test_c3_takes_speed_and_memory_together() -> None:
     memory = [row(metric="train_memory", arch=arch, value=v) for arch, v in (("sdnet18", 1.05), ("resnet18", 1.0))]
-    assert verdicts.as_fast_and_small(frame(row(), *memory)).verdict == "supported"
-    assert verdicts.as_fast_and_small(frame(row(value=0.8), *memory)).verdict == "refuted"
-    assert verdicts.as_fast_and_small(frame(row())).verdict == "not run"
+    assert rules.as_fast_and_small(frame(row(), *memory)).verdict == "supported"
+    assert rules.as_fast_and_small(frame(row(value=0.8), *memory)).verdict == "refuted"
+    assert rules.as_fast_and_small(frame(row())).verdict == "not run"
 
 
 def rates(sdnet: float, scn: float | None, **changes: object) -> list[dict[str, object]]:
@@ -86,13 +86,13 @@ def rates(sdnet: float, scn: float | None, **changes: object) -> list[dict[str, 
 
 
 def test_c4_is_a_hundred_times_within_one_run() -> None:
-    found = verdicts.faster_than_scn(frame(*rates(1000.0, 10.0)))
+    found = rules.faster_than_scn(frame(*rates(1000.0, 10.0)))
     assert found.verdict == "supported"
     assert found.numbers == (
         "100.0 times as fast in training, 100.0 in inference, width 64, batches of 16, fp32, on some CPU"
     )
-    assert verdicts.faster_than_scn(frame(*rates(1000.0, 10.1))).verdict == "refuted"
-    assert verdicts.faster_than_scn(frame(*rates(1000.0, None), *rates(1.0, None))).verdict == "not run"
+    assert rules.faster_than_scn(frame(*rates(1000.0, 10.1))).verdict == "refuted"
+    assert rules.faster_than_scn(frame(*rates(1000.0, None), *rates(1.0, None))).verdict == "not run"
 
 
 def test_the_benchmark_of_several_networks_times_them_all_on_the_best_device() -> None:
@@ -100,9 +100,9 @@ def test_the_benchmark_of_several_networks_times_them_all_on_the_best_device() -
         *rates(100.0, 5.0), *rates(100.0, 1.0, width=16, started="2028"), *rates(100.0, None, started="2027"),
         *rates(100.0, 2.0, stem="imagenet", started="2029"), *rates(100.0, 2.0, compiled=True, started="2030"),
     )  # fmt: skip
-    assert verdicts.faster_than_scn(cells).numbers.startswith("20.0 times")
+    assert rules.faster_than_scn(cells).numbers.startswith("20.0 times")
     fast = frame(*cells.to_dict("records"), *rates(300.0, 100.0, device_type="cuda", width=16, started="2020"))
-    assert verdicts.faster_than_scn(fast).numbers.startswith("3.0 times")
+    assert rules.faster_than_scn(fast).numbers.startswith("3.0 times")
     assert benchmark_of(ledger.cells([]), ("scn",)) is None
 
 

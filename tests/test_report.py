@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from sdnet.experiments import ledger
-from sdnet.report import scorecard, table1, tables, verdicts
-from sdnet.report.training import learning_curves
+from sdnet.report import rules, scorecard, table1, tables
+from sdnet.report.training import learning_curves, longest
 from sdnet.training.recipes import PRESETS
 
 
@@ -182,6 +182,20 @@ def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
     assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}
 
 
+def test_the_longest_runs_of_each_data_set_are_shown() -> None:
+    from sdnet.experiments.train import training
+
+    def record(experiment: str = "train", **declared: object) -> ledger.Record:
+        config = training("sdnet18", str(declared.pop("dataset", "cifar10")), "quick", **declared).config
+        return ledger.start().record(experiment=experiment, config=config, data_hash="", device={}, results=[])
+
+    short, long, wide = record(epochs=2), record(epochs=15), record(epochs=1, width=32)
+    other = record(dataset="digits", epochs=1)
+    assert longest([short, long, other, record("sweep", epochs=99)]) == [long, other]
+    assert longest([short, long, wide]) == [wide]
+    assert longest([]) == []
+
+
 def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
     """Differences of one point in either direction; ten million images make the interval small."""
 
@@ -191,7 +205,7 @@ def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
 
     def judged(*pairs: list[dict[str, object]]) -> list[str]:
         cells = pd.DataFrame([row for rows in pairs for row in rows])
-        return [rule(cells).verdict for rule in (verdicts.on_par, verdicts.better_on_cifar100)]
+        return [rule(cells).verdict for rule in (rules.on_par, rules.better_on_cifar100)]
 
     assert judged(pair(0.1)) == ["supported", "not run"]
     assert judged(pair(1.0, dataset="cifar100")) == ["not run", "supported"]

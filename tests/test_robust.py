@@ -108,6 +108,15 @@ def test_denoisers_against_their_definitions() -> None:
     assert (spread[0, 0].sum(0) * offsets**2).sum().item() == pytest.approx(1.0, rel=0.02)
 
 
+def test_quantisation_rounds_and_lets_gradients_through() -> None:
+    pixels = torch.tensor([0.0, 0.12, 0.13, 0.5, 0.9, 1.0], requires_grad=True)
+    rounded = denoisers.quantisation(pixels, 0.25)
+    assert rounded.tolist() == pytest.approx([0.0, 0.0, 0.25, 0.5, 1.0, 1.0])
+    rounded.sum().backward()
+    assert pixels.grad is not None
+    assert pixels.grad.tolist() == [1.0] * 6
+
+
 def test_a_denoiser_stands_in_front_of_the_network() -> None:
     model = network("resnet18")
     pixels = torch.rand(3, 3, 16, 16)

@@ -10,6 +10,7 @@ from sdnet.attacks import NAMES, NORMS, UNITS
 from sdnet.cli.bench import bench
 from sdnet.cli.errors import in_one_sentence
 from sdnet.data.corruptions import NOISES
+from sdnet.experiments import ablations
 from sdnet.experiments import train as experiment
 from sdnet.experiments.attacks import GRIDS
 from sdnet.experiments.attacks import run as run_attack
@@ -74,6 +75,28 @@ def train(
 def sizes() -> None:
     """Count the parameters of the paper's networks and record them."""
     click.echo(f"Ledger row: {record_sizes()}")
+
+
+@main.command()
+@click.option("--group", "groups", multiple=True, help=f"Default all of {', '.join(ablations.GRID)}.")
+@click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
+@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(PRESETS)}.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1), show_default=True)
+@click.option("--epochs", type=int, help="Instead of the preset's.")
+@click.option("--images", type=int, help="Test images under noise, instead of the preset's.")
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--output", help="Where the networks go; default $SDNET_OUTPUT, else outputs.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def ablate(
+    groups: tuple[str, ...], dataset: str, preset: str, seeds: tuple[int, ...], epochs: int | None, **where: Any
+) -> None:
+    """Train the variants of the ablation grid and ask them under noise (Table 5); what the ledger has is left out."""
+
+    def job() -> None:
+        chosen = ablations.variants(groups or tuple(ablations.GRID))
+        ablations.run(ablations.trainings(chosen, dataset, preset, seeds, epochs=epochs), **where)
+
+    in_one_sentence(job)
 
 
 @main.command()

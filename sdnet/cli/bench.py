@@ -8,7 +8,7 @@ import click
 import torch
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.experiments import scaling, speed, sweep_speed
+from sdnet.experiments import ablations, scaling, speed, sweep_speed
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.speed import SIZES
 from sdnet.training.loop import best_device
@@ -97,3 +97,13 @@ def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
 def bench_attacks(device: str | None, **settings: Any) -> None:
     """Steps of PGD per second against ResNet-18, in float32; writes a ledger row."""
     _run(lambda place: speed.record_attacks(place, **settings), device, ["arch"])
+
+
+@bench.command("ablations")
+@click.option("--width", default=16, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", default=128, show_default=True, help="Images per step.")
+@click.option("--repeats", default=7, show_default=True)
+@on_device
+def bench_ablations(device: str | None, **settings: Any) -> None:
+    """A training step of every variant of the ablation grid against ResNet-18; writes a ledger row."""
+    _run(lambda place: ablations.record_costs(place, **settings), device, ["arch", "variant"])

@@ -1,4 +1,4 @@
-"""One picture to look at: a reader's own, or a photograph that comes with scikit-learn."""
+"""Pictures to look at without a data set: a reader's own, or the photographs that come with scikit-learn."""
 
 import os
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
+from sklearn.datasets import load_sample_image, load_sample_images
 from torch import Tensor
 
 
@@ -19,8 +20,6 @@ def load_picture(path: str | os.PathLike[str] | None, size: int) -> Tensor:
         ValueError: if there is no image at ``path``.
     """
     if path is None:
-        from sklearn.datasets import load_sample_image
-
         image = Image.fromarray(load_sample_image("flower.jpg"))
     else:
         try:
@@ -29,7 +28,25 @@ def load_picture(path: str | os.PathLike[str] | None, size: int) -> Tensor:
             raise ValueError(f"there is no picture at {path}; give the path of an image file.") from error
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = np.array(image.crop((left, top, left + side, top + side)))
-    pixels = torch.from_numpy(square).permute(2, 0, 1)[None].float() / 255
-    mode = "area" if side >= size else "bilinear"
-    return F.interpolate(pixels, size=(size, size), mode=mode)
+    return _resized(image.crop((left, top, left + side, top + side)), size)
+
+
+def photo_crops(count: int, size: int, seed: int = 0) -> Tensor:
+    """Random squares of scikit-learn's two photographs, half to all of their height, at ``size`` × ``size``.
+
+    Natural images (count, 3, size, size) in [0, 1] for statistics where no data set is at hand.
+    """
+    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
+    generator = np.random.default_rng(seed)
+    crops = []
+    for index in range(count):
+        photo = photos[index % len(photos)]
+        side = int(photo.height * generator.uniform(0.5, 1))
+        left, top = (int(generator.integers(extent - side + 1)) for extent in photo.size)
+        crops.append(_resized(photo.crop((left, top, left + side, top + side)), size))
+    return torch.cat(crops)
+
+
+def _resized(square: Image.Image, size: int) -> Tensor:
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
+    return F.interpolate(pixels, size=(size, size), mode="area" if square.width >= size else "bilinear")

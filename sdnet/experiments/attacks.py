@@ -51,6 +51,7 @@ GRIDS = {
     "lam": (0.1, 0.3, 0.5, 0.8, 1.1, 1.5),
     "stem threshold": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
     "gaussian filter": (0.0, 0.5, 0.8, 1.0),
+    "quantisation": (0.0, 0.1, 0.25, 0.5),
 }
 """Knob through which gradients pass → strengths at which perturbations are crafted, beside that of training. A stem's
 threshold above 0.3 leaves one class for all images, which no attack can change: those strengths are only scored."""

@@ -160,7 +160,9 @@ def measure(
     setting = {"width": width, "batch": batch, "stem": stem, "n": 1}
     for arch in archs:
         count = models.parameter_count(models.build(arch, 10, width=width, stem=stem))
-        cells.append({"metric": "train_memory", "arch": arch, "value": _peak(found["train"][arch], device), **setting})
+        cells.append(
+            {"metric": "train_memory", "arch": arch, "value": peak_memory(found["train"][arch], device), **setting}
+        )
         cells.append({"metric": "parameters", "arch": arch, "value": count, **setting})
     return cells
 
@@ -175,7 +177,7 @@ def _cells(timing: Timing, base: Timing, batch: int, setting: dict[str, Any]) ->
     ]
 
 
-def _peak(step: Case, device: torch.device) -> float:
+def peak_memory(step: Case, device: torch.device) -> float:
     """Peak memory of one step in GB: the allocator's own count on CUDA, else a count of tensors."""
     if device.type != "cuda":
         return peak_bytes(step) / 1e9

@@ -16,7 +16,7 @@ def knobs_of(network: str | os.PathLike[str]) -> list[str]:
     trained = networks.load(network)
     if csc_layers(trained.model):
         return ["lam"]
-    return ["stem threshold"] if trained.training.recipe.noise else [name for name in sweep.KNOBS if name != "lam"]
+    return ["stem threshold"] if trained.training.recipe.noise else list(sweep.CONTROLS)
 
 
 def run(

@@ -21,18 +21,26 @@ from sdnet.experiments.ledger import Record
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.robust import denoisers
-from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold
+from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, StemThreshold
 from sdnet.robust.sweep import sweep
+from sdnet.solvers import METHODS
 
 LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
 """Λ of Algorithm 1: the paper says a subset of [0.1, 1.5]."""
 THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(15))
 """Finer than Λ: after batch normalisation a ResNet's stem has small outputs, and at 0.3 it is all but silent."""
-KNOBS = {
-    "lam": LAMS,
+ITERATIONS = {f"{method} iterations": method for method in METHODS}
+"""Knob → the solver that takes the steps."""
+CONTROLS: dict[str, tuple[float, ...]] = {
     "stem threshold": THRESHOLDS,
     "batch statistics": (0.0, 0.5, 1.0),
     **{name: strengths for name, (_, strengths) in denoisers.DENOISERS.items()},
+}
+"""What helps a network without a λ → its strengths."""
+KNOBS: dict[str, tuple[float, ...]] = {
+    "lam": LAMS,
+    **dict.fromkeys(ITERATIONS, (1, 2, 4, 8, 16)),
+    **CONTROLS,
 }
 """Knob → its strengths."""
 IMAGES = {"paper": 10_000, "quick": 1000, "smoke": 40}
@@ -91,6 +99,8 @@ def knob_of(model: ResNet, name: str) -> Knob:
         raise ValueError(unknown_name("knob", name, KNOBS))
     if name in denoisers.DENOISERS:
         return Denoiser(model, denoisers.DENOISERS[name][0], name)
+    if name in ITERATIONS:
+        return Iterations(model, ITERATIONS[name])
     if name == "stem threshold":
         return StemThreshold(model)
     return Lam(model) if name == "lam" else BatchStatistics(model)

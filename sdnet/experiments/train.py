@@ -81,7 +81,7 @@ def training(arch: str, dataset: str, preset: str, *, seed: int = 0, **changes: 
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     recipe_names = [f.name for f in fields(Recipe)]
-    own_names, network_names = ["hold_out", "precision"], [*models.RESIDUAL, *models.CSC_OPTIONS]
+    own_names, network_names = ["hold_out", "precision"], [*models.RESIDUAL, "csc_shortcut", *models.CSC_OPTIONS]
     for name in changes:
         if name not in [*recipe_names, *own_names, *network_names]:
             raise ValueError(unknown_name("parameter", name, [*recipe_names, *own_names, *network_names]))

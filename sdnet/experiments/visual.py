@@ -14,11 +14,22 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sdnet.data.batches import to_pixels
-from sdnet.decode import background, check_decodable, codes, decode, density, is_decodable, layer_at, layers
+from sdnet.decode import (
+    background,
+    check_decodable,
+    codes,
+    decode,
+    density,
+    is_decodable,
+    layer_at,
+    layers,
+    relative_residual,
+)
 from sdnet.experiments.evaluation import prepare
 from sdnet.experiments.ledger import Record
 from sdnet.experiments.sweep import mean_interval, subset
 from sdnet.inversion import Search, invert, mismatch
+from sdnet.layers import CSCConv2d
 from sdnet.likeness import colour_corrected, contrast, psnr, ssim
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
@@ -132,8 +143,8 @@ def measure(
     search: Search | None = None,
     others: Tensor | None = None,
 ) -> list[dict[str, Any]]:
-    """Ledger cells of one network: likeness per method and depth, the density of every layer's code, and how well the
-    inversions' features match.
+    """Ledger cells of one network: likeness per method and depth, how well the inversions' features match, and of
+    every layer the density of its code and, if it is a CSC layer, λ and the share of its input left unexplained.
 
     Args:
         weights_are: ``"trained"`` or ``"random"``, as the cells say it.
@@ -154,6 +165,10 @@ def measure(
         where = {"method": "", "weights_are": weights_are, "depth": layer.name, "layer": number[layer.name]}
         values = torch.cat([density(layer, batch) for batch in batches]).cpu().double().numpy()
         cells.append({"metric": "density", **where, **mean_interval(np.asarray(values))})
+        if isinstance(layer.conv, CSCConv2d):
+            values = torch.cat([relative_residual(layer, batch) for batch in batches]).cpu().double().numpy()
+            cells.append({"metric": "residual", **where, **mean_interval(np.asarray(values))})
+            cells.append({"metric": "lam", **where, "value": layer.conv.lam.mean().item(), "n": 1})
     return cells
 
 

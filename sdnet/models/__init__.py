@@ -40,8 +40,10 @@ class Architecture:
     options: tuple[str, ...] = ()
 
 
-CSC_OPTIONS = ("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method")
-RESIDUAL = ("atoms", "shortcut", "stem_relu")
+CSC_OPTIONS = (
+    *("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method", "projected"),
+)
+RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu")
 CODING = ("lam", "iterations")
 D18, D34 = (2, 2, 2, 2), (3, 4, 6, 3)
 
@@ -50,8 +52,8 @@ ARCHITECTURES = {
     "resnet34": Architecture("ResNet-34", D34, options=RESIDUAL),
     "sdnet18": Architecture("SDNet-18", D18, "first", options=(*RESIDUAL, *CSC_OPTIONS)),
     "sdnet34": Architecture("SDNet-34", D34, "first", options=(*RESIDUAL, *CSC_OPTIONS)),
-    "sdnet18_all": Architecture("SDNet-18-All", D18, "all", options=(*RESIDUAL, *CSC_OPTIONS)),
-    "sdnet34_all": Architecture("SDNet-34-All", D34, "all", options=(*RESIDUAL, *CSC_OPTIONS)),
+    "sdnet18_all": Architecture("SDNet-18-All", D18, "all", options=(*RESIDUAL, "csc_shortcut", *CSC_OPTIONS)),
+    "sdnet34_all": Architecture("SDNet-34-All", D34, "all", options=(*RESIDUAL, "csc_shortcut", *CSC_OPTIONS)),
     "mdeq": Architecture("MDEQ", body=MDEQ, options=("iterations",)),
     "scn": Architecture("SCN", body=SCN, options=CODING),
     "scn18": Architecture("SCN-18", D18, patches=True, options=(*RESIDUAL, *CODING)),
@@ -80,11 +82,14 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
         width: channels of the first stage, 64 in the paper; for all networks 64 is the full size.
         stem: ``"cifar"`` (3×3) or ``"imagenet"`` (7×7, stride 2, max-pooling).
         **options: those of the architecture (:data:`ARCHITECTURES`); None means the default. Of residual networks:
-            ``atoms`` (channels of the stem, 64 whatever the width), ``shortcut`` (residual connections; the paper's
-            SDNet-All is shown with and without), ``stem_relu`` (ReLU after the stem's batch normalisation: by default
-            for ResNet only; the paper retains "all other layers", but the authors' code leaves this one out). Of
-            networks with CSC layers: ``lam``, ``iterations``, ``method``, ... (see :class:`CSCConv2d`). Of SCN and
-            SCN-18: ``lam`` (to begin with) and ``iterations``. Of MDEQ: ``iterations`` of its solver.
+            ``atoms`` (channels of the stem, 64 whatever the width), ``kernel`` (side of the stem's filters, odd),
+            ``shortcut`` (residual connections; the paper's SDNet-All is shown with and without), ``stem_relu`` (ReLU
+            after the stem's batch normalisation: by default for ResNet only; the paper retains "all other layers", but
+            the authors' code leaves this one out). Of an SDNet-All: ``csc_shortcut`` (make the 1×1 convolutions of its
+            shortcuts CSC layers too, as "all convolution layers" would have it and an early version of the authors'
+            code did). Of networks with CSC layers: ``lam``, ``iterations``, ``method``, ... (see
+            :class:`CSCConv2d`). Of SCN and SCN-18: ``lam`` (to begin with) and ``iterations``. Of MDEQ: ``iterations``
+            of its solver.
 
     Raises:
         ValueError: for an unknown name, a number out of its range, or an option that the architecture does not have.
@@ -94,7 +99,8 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
     architecture = ARCHITECTURES[arch]
     if architecture.body is not None:
         return architecture.body(num_classes, width=width, **options)
-    residual = {name: options.pop(name) for name in ("atoms", "shortcut", "stem_relu") if name in options}
+    residual = {name: options.pop(name) for name in RESIDUAL if name in options}
+    csc_shortcut = options.pop("csc_shortcut", False)
     sparse = architecture.csc != "none" or architecture.patches
     first: Conv = partial(CSCConv2d, **options) if sparse else nn.Conv2d
     if architecture.patches:
@@ -106,6 +112,7 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
         stem=stem,
         first=first,
         conv=first if architecture.csc == "all" else nn.Conv2d,
+        shortcut_conv=first if csc_shortcut else nn.Conv2d,
         block_relu=architecture.csc != "all",
         **{"stem_relu": not sparse, **residual},
     )
@@ -125,6 +132,11 @@ def _check(arch: str, stem: str, numbers: dict[str, object], options: dict[str, 
     for name in options:
         if name not in known:
             raise ValueError(f"{arch} has no option {name!r}. It has: {', '.join(known)}.")
+    kernel = options.get("kernel", 1)
+    if not (isinstance(kernel, int) and kernel > 0 and kernel % 2):
+        raise ValueError(f"kernel must be a positive odd integer; got {kernel!r}.")
+    if options.get("csc_shortcut") and options.get("shortcut") is False:
+        raise ValueError("csc_shortcut needs shortcuts; choose shortcut=True.")
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -5,7 +5,7 @@ pooling) or the ImageNet stem (7×7, stride 2, max-pooling), as Sec. 4 of the pa
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,21 @@ class BasicBlock(nn.Module):
     Args:
         conv: builds both 3×3 convolutions.
         inner_relu: keep the ReLU between them (the authors' SDNet-All has none: its codes are non-negative).
-        shortcut: add the input (through a 1×1 ``nn.Conv2d`` where the shape changes). Without a shortcut the
+        shortcut: add the input (through a 1×1 convolution where the shape changes). Without a shortcut the
             authors' network drops the final ReLU too, which makes the block invertible by decoding.
+        shortcut_conv: builds that 1×1 convolution.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, conv: Conv, *, inner_relu: bool, shortcut: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        conv: Conv,
+        *,
+        inner_relu: bool,
+        shortcut: bool,
+        shortcut_conv: Conv = nn.Conv2d,
     ) -> None:
         super().__init__()
         self.conv1 = conv(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
@@ -45,7 +54,8 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module | None = None
         if shortcut and (stride != 1 or in_channels != out_channels):
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+                shortcut_conv(in_channels, out_channels, 1, stride=stride, padding=0, bias=False),
+                nn.BatchNorm2d(out_channels),
             )
         elif shortcut:
             self.shortcut = nn.Identity()
@@ -64,11 +74,13 @@ class ResNet(Classifier):
         width: channels of the first stage; 64 is the paper's. Stages have width × (1, 2, 4, 8) channels.
         atoms: channels of the stem; 64 is the paper's.
         stem: ``"cifar"`` or ``"imagenet"``.
+        kernel: side of the stem's filters, odd; None for the stem's own, 3 or 7.
         first: builds the stem's convolution.
         conv: builds the 3×3 convolutions of the blocks.
         stem_relu: apply ReLU after the stem's batch normalisation.
         block_relu: the ReLU inside the blocks.
         shortcut: residual connections.
+        shortcut_conv: builds the 1×1 convolutions of the shortcuts.
     """
 
     def __init__(
@@ -79,14 +91,17 @@ class ResNet(Classifier):
         width: int = 64,
         atoms: int = 64,
         stem: str = "cifar",
+        kernel: int | None = None,
         first: Conv = nn.Conv2d,
         conv: Conv = nn.Conv2d,
         stem_relu: bool = True,
         block_relu: bool = True,
         shortcut: bool = True,
+        shortcut_conv: Conv = nn.Conv2d,
     ) -> None:
         super().__init__()
-        kernel, stride = (3, 1) if stem == "cifar" else (7, 2)
+        usual, stride = (3, 1) if stem == "cifar" else (7, 2)
+        kernel = kernel or usual
         self.stem = nn.Sequential(
             first(3, atoms, kernel, stride=stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(atoms),
@@ -99,9 +114,8 @@ class ResNet(Classifier):
             for block in range(depth):
                 out_channels = width * 2**index
                 stride = 2 if index > 0 and block == 0 else 1
-                blocks.append(
-                    BasicBlock(channels, out_channels, stride, conv, inner_relu=block_relu, shortcut=shortcut)
-                )
+                options: dict[str, Any] = {"inner_relu": block_relu, "shortcut": shortcut}
+                blocks.append(BasicBlock(channels, out_channels, stride, conv, shortcut_conv=shortcut_conv, **options))
                 channels = out_channels
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)

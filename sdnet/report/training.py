@@ -10,6 +10,17 @@ from matplotlib.figure import Figure
 from sdnet.experiments.ledger import Record, name_of
 
 
+def longest(records: Iterable[Record]) -> list[Record]:
+    """The training runs of the largest scale, by width and then by epochs, of each data set."""
+    runs = [record for record in records if record.experiment == "train"]
+    scale = [(record.config["recipe"]["width"], record.config["recipe"]["epochs"]) for record in runs]
+    largest: dict[str, tuple[int, int]] = {}
+    for record, size in zip(runs, scale, strict=True):
+        dataset = record.config["dataset"]
+        largest[dataset] = max(largest.get(dataset, size), size)
+    return [record for record, size in zip(runs, scale, strict=True) if size == largest[record.config["dataset"]]]
+
+
 def histories(records: Iterable[Record]) -> pd.DataFrame:
     """The epochs of all records below each other, with the network's name and seed."""
     frames = [

@@ -1,4 +1,4 @@
-"""Denoisers from kept libraries, as controls: does a filter in front of a ResNet do what λ does in an SDNet?
+"""Denoisers, from kept libraries, and quantisation: does a filter in front of a ResNet do what λ does in an SDNet?
 
 Each maps images (N, 3, H, W) with pixels in [0, 1] and a strength to images of the same shape, type and device.
 Strength 0 leaves them as they are.
@@ -41,9 +41,22 @@ def total_variation(images: Tensor, strength: float) -> Tensor:
     )
 
 
+def quantisation(images: Tensor, strength: float) -> Tensor:
+    """Pixels rounded to multiples of the strength (bit-depth reduction, Xu et al. 2018); 0.25 leaves five levels.
+
+    Its gradient is taken to be 1, since the true one, zero, would stop any attack without making it harder (Athalye et
+    al. 2018).
+    """
+    if strength == 0:
+        return images
+    rounded = ((images / strength).round() * strength).clamp(0, 1)
+    return images + (rounded - images).detach()
+
+
 DENOISERS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] = {
     "gaussian filter": (gaussian_filter, (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)),
     "median": (median, (0.0, 2.0, 4.0)),
+    "quantisation": (quantisation, (0.0, 0.05, 0.1, 0.2, 0.25, 0.5)),
     "total variation": (total_variation, (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15)),
 }
 """Name → denoiser and the strengths among which an oracle may choose."""

@@ -58,6 +58,35 @@ class Lam(Knob):
         return scores.unflatten(0, (len(strengths), len(images)))
 
 
+class Iterations(Knob):
+    """Number of steps of every CSC layer of a network at test time, whatever it was trained with.
+
+    Args:
+        method: the solver that takes them, one of :data:`sdnet.solvers.METHODS`.
+    """
+
+    def __init__(self, model: nn.Module, method: str) -> None:
+        self.layers = [layer for _, layer in csc_layers(model)]
+        if not self.layers:
+            raise ValueError("this network has no CSC layer whose steps could be counted; choose an sdnet.")
+        self.model, self.method, self.name = _in_eval(model), method, f"{method} iterations"
+
+    def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
+        before = [(layer.method, layer.iterations) for layer in self.layers]
+        scores = []
+        try:
+            for strength in strengths.tolist():
+                if strength < 1 or strength != int(strength):
+                    raise ValueError(f"a number of iterations must be an integer >= 1; got {strength}.")
+                for layer in self.layers:
+                    layer.method, layer.iterations = self.method, int(strength)
+                scores.append(self.model(images))
+        finally:
+            for layer, (method, iterations) in zip(self.layers, before, strict=True):
+                layer.method, layer.iterations = method, iterations
+        return torch.stack(scores)
+
+
 class StemThreshold(Knob):
     """The threshold t of ReLU(v − t) after the stem's batch normalisation: a λ for networks without sparse coding.
 
