@@ -25,7 +25,7 @@ def test_flops_of_coding_count_every_step() -> None:
 
 def test_the_layers_are_found_in_order() -> None:
     scn = anatomy("scn", width=16, size=16)
-    assert {part.kind for part in scn.parts} == {"patch codes"}
+    assert {part.kind for part in scn.parts} == {"patch coding layer"}
     assert [part.outputs[0] for part in scn.parts[:8]] == [(4, 16), (16, 16)] * 3 + [(8, 8), (32, 8)]
     kinds = [part.kind for part in anatomy("sdnet18", width=4, size=8).parts]
     assert kinds == ["CSC layer"] + 16 * ["convolution"]
@@ -54,7 +54,7 @@ def test_the_table_sets_the_papers_size_beside_ours(networks: dict) -> None:
     table = architectures.show_sizes(networks, {"ResNet-18": "resnet18", "SCN": "scn", "MDEQ": "nobody"}).data
     assert "11.2 M" in table
     assert "0.7 M" in table
-    assert "14 patch codes" in table
+    assert "14 patch coding layers" in table
     assert "19 convolutions, 1 equilibrium cell" in table
     assert "× ResNet-18" in table
     assert ">1.00<" in table

@@ -267,6 +267,8 @@ def test_table_1_in_full_puts_networks_trained_alike_into_one_column() -> None:
     assert table.loc["SCN", "training"] == "10.0 /s (0.100)"
     assert table.loc["SCN", "inference"] == "10.0 /s (0.100)"
     assert "not run" in table.loc["MDEQ", "training"]
+    spread = cells.assign(low=cells["value"] / 2, high=2 * cells["value"])
+    assert 'title="quartiles 5.0 to 20.0">10.0 /s' in table1.show_in_full(spread, "cifar10").data
     html = table1.show_in_full(cells, "cifar10").data
     assert "width 64, batches of 16, fp32, on a CPU" in html
     assert "not run" in table1.show_in_full(ledger.cells([]), "imagenet").data

@@ -15,7 +15,7 @@ from sdnet.models.scn import PatchCoding2d
 
 KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "CSC layer": (CSCConv2d,),
-    "patch codes": (PatchCoding2d,),
+    "patch coding layer": (PatchCoding2d,),
     "equilibrium cell": (Cell,),
     "convolution": (nn.Conv2d,),
 }

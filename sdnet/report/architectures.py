@@ -15,7 +15,7 @@ from sdnet.report.plots import FAINT, INK, PALETTE, WIDTH, finished
 from sdnet.report.scorecard import paper_table
 from sdnet.report.tables import page
 
-COLOURS = dict(zip(("convolution", "CSC layer", "patch codes", "equilibrium cell"), PALETTE, strict=False))
+COLOURS = dict(zip(("convolution", "CSC layer", "patch coding layer", "equilibrium cell"), PALETTE, strict=False))
 THICKNESS = 0.62
 """Of a layer, where 1 is the distance between two."""
 
@@ -80,7 +80,9 @@ def show_sizes(networks: Mapping[str, Anatomy], archs: Mapping[str, str], datase
         rows.append(
             {
                 "network": label,
-                "layers": ", ".join(f"{count} {_plural(kind, count)}" for kind, count in counts.items()),
+                "layers, without shortcuts": ", ".join(
+                    f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items()
+                ),
                 "parameters": f"{network.parameters:,}",
                 "the paper prints": f"{printed:.1f} M" if printed is not None else "—",
                 "GFLOP per image": f"{network.flops / 1e9:.2f}",
@@ -88,7 +90,3 @@ def show_sizes(networks: Mapping[str, Anatomy], archs: Mapping[str, str], datase
             }
         )
     return page(pd.DataFrame(rows), "", "sizes")
-
-
-def _plural(kind: str, count: int) -> str:
-    return kind if count == 1 or kind.endswith("s") else f"{kind}s"

@@ -18,6 +18,7 @@ def show_in_full(cells: pd.DataFrame, dataset: str) -> HTML:
     run = benchmark_of(cells, (), STEMS[dataset])
     timed = "" if run is None else f" Memory and speed were measured at {scale_of(run)}."
     caption = f"In brackets behind a speed or a memory: as a multiple of ResNet-18's in the same column.{timed}"
+    caption += "" if run is None else " A speed is a median; rest the pointer on it to read the quartiles."
     return page(in_full(cells, dataset), caption, f"table1-{dataset}", wrap=True)
 
 
@@ -51,7 +52,14 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
         if metric in printed:
             digits = 1 if metric == "train_memory" else 0
             table[f"{name}, paper"] = _with_ratio(printed[metric], archs, unit, digits)
-        table[name] = _with_ratio(_measured(run, metric), archs, unit, 2 if metric == "train_memory" else 1)
+        digits = 2 if metric == "train_memory" else 1
+        low, high = _measured(run, metric, "low"), _measured(run, metric, "high")
+        table[name] = [
+            f'<span title="quartiles {low[arch]:.{digits}f} to {high[arch]:.{digits}f}">{text}</span>'
+            if arch in low.index
+            else text
+            for arch, text in zip(archs, _with_ratio(_measured(run, metric), archs, unit, digits), strict=True)
+        ]
     return table.reset_index(drop=True)
 
 
@@ -61,10 +69,10 @@ def _accuracies(cells: pd.DataFrame, dataset: str, archs: list[str]) -> dict[str
     chosen = chosen[chosen["variant"] == ""].sort_values("started")
     chosen = chosen.drop_duplicates([*SETTING, "arch", "seed"], keep="last")
     columns = {}
-    for (data, width, epochs, _, precision), group in chosen.groupby(SETTING):
+    for (data, width, epochs, preset, precision), group in chosen.groupby(SETTING):
         values = {str(arch): list(part["value"]) for arch, part in group.groupby("arch")}
         if len(values) > 1:
-            name = f"{data}, width {width:g}, {epochs:g} epoch{'s' * (epochs != 1)}, {precision}"
+            name = f"{data}, {preset}, width {width:g}, {epochs:g} epoch{'s' * (epochs != 1)}, {precision}"
             columns[name] = [_mean(values[arch]) if arch in values else NOT_RUN for arch in archs]
     return columns
 
@@ -74,10 +82,11 @@ def _mean(values: list[float]) -> str:
     return f"{UNITS['top1'] * sum(values) / len(values):.2f} %{seeds}"
 
 
-def _measured(run: pd.DataFrame | None, metric: str) -> "pd.Series[float]":
+def _measured(run: pd.DataFrame | None, metric: str, column: str = "value") -> "pd.Series[float]":
+    """A column of a benchmark's cells by architecture, where it has numbers."""
     if run is None:
         return pd.Series(dtype=float)
-    return run[run["metric"] == metric].set_index("arch")["value"]
+    return run[run["metric"] == metric].set_index("arch")[column].dropna()
 
 
 def _with_ratio(values: "pd.Series[float]", archs: list[str], unit: str, digits: int) -> list[str]:
