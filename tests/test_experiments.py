@@ -13,9 +13,11 @@ from click.testing import CliRunner
 from sdnet import csc_layers
 from sdnet.cli import main
 from sdnet.data.datasets import Split, load
-from sdnet.experiments import ledger, networks, policies, study, sweep, train
+from sdnet.experiments import guarantee, ledger, networks, policies, study, sweep, train
 from sdnet.experiments.sizes import record_sizes
+from sdnet.report.rules import guarantee_applies
 from sdnet.robust.policies import RobustClassifier, load_policy
+from sdnet.theory import mutual_coherence
 from sdnet.training.loop import accuracy
 
 TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
@@ -318,6 +320,25 @@ def test_policies_need_a_csc_layer(folders: Path) -> None:
     resnet = train.run(train.training("resnet18", "digits", "smoke", epochs=1, width=2, atoms=4)).network_file
     with pytest.raises(ValueError, match="no CSC layer whose λ a policy could choose"):
         policies.run(resnet, preset="smoke")
+
+
+def test_the_guarantee_is_checked_on_codes_and_minimisers(trained: Path, folders: Path) -> None:
+    done = CliRunner().invoke(main, ["guarantee", str(trained), "--images", "3"])
+    assert done.exit_code == 0, done.output
+    cells = ledger.cells([ledger.read(folders / "ledger")[-1]])
+    layer = csc_layers(networks.load(trained).model)[0][1]
+    (mu,) = cells.loc[cells["metric"] == "coherence", "value"]
+    assert mu == pytest.approx(mutual_coherence(layer.dictionary))
+    assert cells.loc[cells["metric"] == "sparsity_limit", "value"].item() == pytest.approx((1 + 1 / mu) / 3)
+    by = cells[cells["metric"] == "fewest"].set_index("case")["value"]
+    assert by["layer"] >= by["minimiser"] >= 1
+    assert guarantee_applies(cells.assign(variant="")).verdict == "refuted"
+    assert guarantee_applies(
+        cells.assign(variant="", value=cells["value"].where(cells["metric"] != "fewest", 0))
+    ).verdict == ("supported")
+    assert guarantee_applies(ledger.cells([])).verdict == "not run"
+    with pytest.raises(ValueError, match="no CSC layer to which a guarantee"):
+        guarantee.run("resnet18-w16-cifar10-jpeg-s0", images=2)
 
 
 def test_the_study_runs_what_each_network_has(trained: Path, folders: Path) -> None:

@@ -14,6 +14,7 @@ from sdnet.experiments import ablations
 from sdnet.experiments import train as experiment
 from sdnet.experiments.attacks import GRIDS
 from sdnet.experiments.attacks import run as run_attack
+from sdnet.experiments.guarantee import run as run_guarantee
 from sdnet.experiments.policies import POLICIES
 from sdnet.experiments.policies import run as run_policies
 from sdnet.experiments.precision import record_precision
@@ -181,6 +182,16 @@ def visual(network: str, methods: tuple[str, ...], depths: tuple[str, ...], **se
 def precision(network: str, data_root: str | None, device: str | None) -> None:
     """Compare bfloat16 with float32 inside a trained NETWORK (a file that `train` left) and record it."""
     in_one_sentence(lambda: click.echo(f"Ledger row: {record_precision(network, data_root, device)}"))
+
+
+@main.command()
+@click.argument("network", type=click.Path())
+@click.option("--images", default=50, show_default=True)
+@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+def guarantee(network: str, **settings: Any) -> None:
+    """Does Theorem 1's condition hold for the atoms and codes of a trained NETWORK?"""
+    in_one_sentence(lambda: click.echo(f"Ledger row: {run_guarantee(network, **settings)[1]}"))
 
 
 @main.command()

@@ -195,11 +195,8 @@ def iterations_help(cells: pd.DataFrame) -> Verdict:
     gains = ablations.steps(cells)
     if not gains:
         return Verdict(NOT_RUN)
-    verdict = UNDECIDED
-    if any(gain.high < 0 for gain in gains):
-        verdict = REFUTED
-    elif all(gain.low > 0 for gain in gains):
-        verdict = SUPPORTED
+    lost, gained = any(gain.high < 0 for gain in gains), all(gain.low > 0 for gain in gains)
+    verdict = REFUTED if lost else SUPPORTED if gained else UNDECIDED
     numbers = ", ".join(
         f"{ablations.CONDITIONS[gain.condition]} {gain.fewer} → {gain.more} steps {gain.gain:+.1f} ± "
         f"{gain.high - gain.gain:.1f}"
@@ -220,15 +217,26 @@ def csc_everywhere(cells: pd.DataFrame) -> Verdict:
     mean, half = cost
     most = depths["depths"] / 2
     closer, matched = (depths["better"] > most).all(), (depths["depths"] - depths["better"] > most).any()
-    verdict = UNDECIDED
-    if mean + half < -0.5 or matched:
-        verdict = REFUTED
-    elif mean >= -0.5 and closer:
-        verdict = SUPPORTED
+    refuted, supported = mean + half < -0.5 or matched, mean >= -0.5 and closer
+    verdict = REFUTED if refuted else SUPPORTED if supported else UNDECIDED
     worst = depths.sort_values("better").iloc[0]
     numbers = f"SDNet-18-All against SDNet-18 {mean:+.1f} ± {half:.1f} points"
     controls = f"{worst['control']}: decoding is closer at {worst['better']} of {worst['depths']} depths"
     return Verdict(verdict, numbers, controls)
+
+
+def guarantee_applies(cells: pd.DataFrame) -> Verdict:
+    """C13, over all networks with the largest number of images."""
+    chosen = cells[(cells["experiment"] == "guarantee") & (cells["arch"] == "sdnet18") & (cells["variant"] == "")]
+    limit, fewest = (chosen[chosen["metric"] == metric] for metric in ("sparsity_limit", "fewest"))
+    if limit.empty or fewest.empty:
+        return Verdict(NOT_RUN)
+    least = fewest.groupby("case")["value"].min()
+    verdict = SUPPORTED if fewest["value"].max() < limit["value"].min() else REFUTED
+    mu = chosen.loc[chosen["metric"] == "coherence", "value"]
+    numbers = f"coherence {mu.min():.2f} to {mu.max():.2f} admits {limit['value'].max():.2f} non-zeros per stripe; "
+    numbers += f"the layer's codes have {least['layer']:.0f} or more, minimisers {least['minimiser']:.0f} or more"
+    return Verdict(verdict, numbers)
 
 
 def _difference(cells: pd.DataFrame, dataset: str) -> tuple[float, float, str] | None:
@@ -284,6 +292,7 @@ RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C10": iterations_help,
     "C11": csc_everywhere,
     "C12": clean_accuracy_stays,
+    "C13": guarantee_applies,
 }
 """Claim → its rule."""
 ABLATED = ("C10", "C11")
