@@ -182,7 +182,7 @@ def test_crop_and_flip_is_a_shifted_mirrored_window() -> None:
     windows += [window.flip(2) for window in windows]
     generator, seen = torch.Generator().manual_seed(0), set()
     for _ in range(800):
-        crop = batches.crop_and_flip(image, 2, True, generator)
+        crop = batches.cut(image, 2, batches.draw_windows(1, (4, 5), 2, True, generator))
         matches = [index for index, window in enumerate(windows) if torch.equal(window, crop)]
         assert matches
         seen.add(matches[0])
@@ -191,7 +191,8 @@ def test_crop_and_flip_is_a_shifted_mirrored_window() -> None:
 
 def test_without_flip_and_padding_the_image_stays() -> None:
     images = torch.randint(256, (4, 6, 6, 3), dtype=torch.uint8)
-    assert torch.equal(batches.crop_and_flip(images, 0, False, torch.Generator()), images)
+    windows = batches.draw_windows(4, (6, 6), 0, False, torch.Generator())
+    assert torch.equal(batches.cut(images, 0, windows), images)
 
 
 def test_epochs_are_reproducible_and_differ() -> None:
@@ -222,13 +223,13 @@ def test_a_last_batch_of_one_image_is_dropped() -> None:
 
 
 def test_every_other_image_gets_the_noise() -> None:
-    pixels = torch.full((400, 3, 8, 8), 0.5)
-    noisy = batches.sometimes_noisy(pixels, 0.1, torch.Generator().manual_seed(0))
-    touched = (noisy != pixels).flatten(1).any(1)
+    noise = batches.draw_noise((400, 3, 8, 8), 0.1, torch.Generator().manual_seed(0))
+    touched = noise.flatten(1).any(1)
     assert 150 < touched.sum() < 250
-    assert noisy[touched].std().item() == pytest.approx(0.1, rel=0.02)
-    assert noisy[touched].mean().item() == pytest.approx(0.5, abs=0.002)
-    wild = batches.sometimes_noisy(pixels, 5.0, torch.Generator().manual_seed(0))
+    assert noise[touched].std().item() == pytest.approx(0.1, rel=0.02)
+    assert noise[touched].mean().item() == pytest.approx(0, abs=0.002)
+    split = Split(torch.full((40, 8, 8, 3), 128, dtype=torch.uint8), torch.arange(40))
+    ((wild, _),) = batches.training_batches(split, 40, seed=0, epoch=0, noise=5.0)
     assert (wild.min(), wild.max()) == (0, 1)
 
 

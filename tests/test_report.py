@@ -13,7 +13,7 @@ def cell(**changes: object) -> dict[str, object]:
     base = {
         "arch": "sdnet18", "dataset": "cifar10", "preset": "paper", "width": 64, "epochs": 220, "paper_scale": True,
         "precision": "fp32", "seed": 0, "metric": "top1", "split": "test", "value": 0.952, "n": 10000,
-        "started": "2026", "experiment": "train", "variant": "",
+        "started": "2026", "experiment": "train", "variant": "", "stem": None,
     }  # fmt: skip
     return {**base, **changes}
 

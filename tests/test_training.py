@@ -14,6 +14,7 @@ from sdnet.training import loop
 from sdnet.training.checkpoint import load_checkpoint, read_network, save_checkpoint, save_network
 from sdnet.training.progress import duration
 from sdnet.training.recipes import PRESETS, Recipe, recipe
+from sdnet.training.run import Diverged
 
 SMALL = Recipe(epochs=3, batch_size=16, lr=0.05, padding=1, width=2)
 
@@ -155,7 +156,7 @@ def test_divergence_ends_in_one_sentence_and_keeps_the_last_checkpoint(split: Sp
     model, checkpoint = network(), tmp_path / "checkpoint.pt"
     loop.train(model, split, replace(SMALL, epochs=1), checkpoint=checkpoint, key="a")
     before = load_checkpoint(checkpoint)
-    with pytest.raises(loop.Diverged, match=r"no longer finite in epoch 2; lr=1e\+30 is too large"):
+    with pytest.raises(Diverged, match=r"no longer finite in epoch 2; lr=1e\+30 is too large"):
         loop.train(model, split, replace(SMALL, lr=1e30), checkpoint=checkpoint, key="a")
     after = load_checkpoint(checkpoint)
     assert after["history"] == before["history"]

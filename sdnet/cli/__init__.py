@@ -1,5 +1,6 @@
 """The command line: ``python -m sdnet``."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from sdnet import models, notebook
 from sdnet.attacks import NAMES, NORMS, UNITS
 from sdnet.cli.bench import bench
 from sdnet.cli.errors import in_one_sentence
+from sdnet.cli.launch import launch
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments import ablations
 from sdnet.experiments import train as experiment
@@ -24,6 +26,7 @@ from sdnet.experiments.sweep import IMAGES, KNOBS
 from sdnet.experiments.sweep import run as run_sweep
 from sdnet.experiments.visual import METHODS
 from sdnet.experiments.visual import run as run_visual
+from sdnet.training.distributed import Execution
 from sdnet.training.recipes import PRESETS
 
 
@@ -50,6 +53,12 @@ def main() -> None:
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@click.option("--accumulate", default=1, show_default=True, help="Pieces of each rank's batch, to save memory.")
+@click.option("--sync-batchnorm", is_flag=True, help="Normalise over all ranks' images; on GPUs.")
+@click.option("--save-every", type=int, help="Steps between checkpoints within an epoch.")
+@click.option("--workers", default=4, show_default=True, help="Processes per rank that read photographs.")
+@click.option("--max-corrupt", default=0, show_default=True, help="Photographs that may be unreadable.")
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds that ranks wait for each other.")
 def train(
     arch: str,
     dataset: str,
@@ -62,12 +71,14 @@ def train(
 ) -> None:
     """Train one network and record the run; the same as notebook 04, without Jupyter.
 
-    Interrupted, it goes on from the last finished epoch when started again with the same options.
+    Interrupted, it goes on from the last checkpoint when started again with the same options. SIGTERM makes it save and
+    end with exit code 75. Under torchrun, or `python -m sdnet launch`, it is one of several ranks.
     """
 
     def job() -> None:
+        execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
         run = experiment.training(arch, dataset, preset, seed=seed, **changes)
-        experiment.run(run, data_root=data_root, output=output, device=device)
+        experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 
     in_one_sentence(job)
 
@@ -204,3 +215,4 @@ def renew(notebooks: tuple[Path, ...]) -> None:
 
 
 main.add_command(bench)
+main.add_command(launch)

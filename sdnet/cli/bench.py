@@ -8,12 +8,12 @@ import click
 import torch
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.experiments import ablations, scaling, speed, sweep_speed
+from sdnet.experiments import ablations, rank_speed, scaling, speed, sweep_speed
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.speed import SIZES
 from sdnet.training.loop import best_device
 
-Measured = tuple[Path, list[dict[str, Any]]]
+Measured = tuple[Path | None, list[dict[str, Any]]]
 
 on_device = click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 
@@ -32,7 +32,8 @@ def _run(measure: Callable[[torch.device], Measured], device: str | None, column
             about = " ".join(f"{cell.get(column, '')!s:<15}" for column in columns)
             spread = f"({cell['low']:.3g} – {cell['high']:.3g})" if "low" in cell else ""
             click.echo(f"{cell['metric']:<26} {about} {cell['value']:8.3g} {spread}")
-        click.echo(f"Ledger row: {path}")
+        if path is not None:  # of several ranks one writes
+            click.echo(f"Ledger row: {path}")
 
     in_one_sentence(job)
 
@@ -107,3 +108,15 @@ def bench_attacks(device: str | None, **settings: Any) -> None:
 def bench_ablations(device: str | None, **settings: Any) -> None:
     """A training step of every variant of the ablation grid against ResNet-18; writes a ledger row."""
     _run(lambda place: ablations.record_costs(place, **settings), device, ["arch", "variant"])
+
+
+@bench.command("ranks")
+@click.option("--arch", default="sdnet18", show_default=True)
+@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", default=128, show_default=True, help="Images per step, of all ranks together.")
+@click.option("--stem", type=click.Choice(list(SIZES)), default="cifar", show_default=True)
+@click.option("--repeats", default=10, show_default=True)
+@on_device
+def bench_ranks(device: str | None, **settings: Any) -> None:
+    """Several ranks against one; start it with torchrun. Writes a ledger row."""
+    _run(lambda place: rank_speed.record(place, **settings), device, ["case"])

@@ -1,15 +1,23 @@
 """What a person sees who typed something that does not exist."""
 
+import sys
 from collections.abc import Callable
 
 import click
 
-from sdnet.training.loop import Diverged
+from sdnet.training.distributed import PREEMPTED, Preempted, RankLost
+from sdnet.training.run import Diverged
 
 
 def in_one_sentence(job: Callable[[], object]) -> None:
-    """Show what went wrong with the input as one sentence, not as a traceback."""
+    """Show what went wrong with the input as one sentence, not as a traceback.
+
+    A run that was told to stop and has saved ends with the exit code 75.
+    """
     try:
         job()
-    except (ValueError, Diverged) as error:
+    except Preempted as error:
+        click.echo(f"Stopped: {error}", err=True)
+        sys.exit(PREEMPTED)
+    except (ValueError, Diverged, RankLost) as error:
         raise click.ClickException(str(error)) from error

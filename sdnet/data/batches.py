@@ -1,31 +1,45 @@
 """Batches made on the device: augmentation works on whole uint8 batches, not image by image."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sdnet.data.datasets import Split
+from sdnet.data.photographs import Photographs
+
+Windows = tuple[Tensor, Tensor]
+Share = Callable[[int], slice]
+"""Which of so many consecutive items are mine: :meth:`sdnet.training.distributed.Ranks.share`."""
 
 
-def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Random crops of the zero-padded images, each mirrored with probability ½ if ``flip``.
+def everything(count: int) -> slice:
+    """The share of one who is alone."""
+    return slice(0, count)
 
-    The paper's augmentation (pad 4, crop 32, flip): images (N, H, W, 3) in, the same shape out.
+
+def draw_windows(count: int, size: tuple[int, int], padding: int, flip: bool, generator: torch.Generator) -> Windows:
+    """Random crops of ``count`` padded images of one size, as row and column indices (N, H) and (N, W).
+
+    The columns of a mirrored image run backwards; each is mirrored with probability ½ if ``flip``.
     """
-    count, height, width, _ = images.shape
-    device = images.device
 
     def draw(high: int) -> Tensor:
-        return torch.randint(high, (count, 1), generator=generator).to(device, non_blocking=True)
+        return torch.randint(high, (count, 1), generator=generator)
 
-    rows = torch.arange(height, device=device) + draw(2 * padding + 1)
-    columns = torch.arange(width, device=device) + draw(2 * padding + 1)
+    rows = torch.arange(size[0]) + draw(2 * padding + 1)
+    columns = torch.arange(size[1]) + draw(2 * padding + 1)
     if flip:
         columns = torch.where(draw(2).bool(), columns.flip(1), columns)
+    return rows, columns
+
+
+def cut(images: Tensor, padding: int, windows: Windows) -> Tensor:
+    """The windows of the zero-padded images (N, H, W, 3), of the same shape: the paper's crops and flips."""
+    rows, columns = (window.to(images.device, non_blocking=True) for window in windows)
     padded = F.pad(images, (0, 0, padding, padding, padding, padding))
-    index = torch.arange(count, device=device)[:, None, None]
+    index = torch.arange(len(images), device=images.device)[:, None, None]
     return padded[index, rows[:, :, None], columns[:, None, :]]
 
 
@@ -34,32 +48,70 @@ def to_pixels(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 255
 
 
-def sometimes_noisy(pixels: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    """Gaussian noise on each image with probability ½, clipped to [0, 1]; the generator lies on the pixels' device."""
-    chosen = torch.rand(len(pixels), 1, 1, 1, generator=generator, device=pixels.device) < 0.5
-    noise = torch.randn(pixels.shape, generator=generator, device=pixels.device)
-    return (pixels + std * chosen * noise).clamp_(0, 1)
+def draw_noise(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
+    """Gaussian noise for each image of a batch with probability ½, zero for the others; on the generator's device."""
+    chosen = torch.rand(shape[0], 1, 1, 1, generator=generator, device=generator.device) < 0.5
+    return std * chosen * torch.randn(shape, generator=generator, device=generator.device)
 
 
 def training_batches(
-    split: Split, batch_size: int, *, seed: int, epoch: int, padding: int = 4, flip: bool = True, noise: float = 0.0
+    split: Split | Photographs,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    padding: int = 4,
+    flip: bool = True,
+    noise: float = 0.0,
+    start: int = 0,
+    least: int = 2,
+    share: Share = everything,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of shuffled, augmented batches: pixels (n, 3, H, W) in [0, 1] and labels (n,).
 
-    ``noise`` is the standard deviation for :func:`sometimes_noisy`, 0 for none. Order and augmentation are a
-    function of (seed, epoch) alone, so an interrupted run goes on with the batches it would have seen. The last
-    batch may be smaller; it is dropped if it holds one image, on which batch normalisation is undefined.
+    Order and augmentation are a function of (seed, epoch) and of an image's place in the epoch alone, so an
+    interrupted run goes on with the batches it would have seen, on however many ranks. The last batch may be smaller.
+    (Of :class:`Photographs` crop and flip are torchvision's, and ``padding``, ``flip`` and ``noise`` do not apply.)
+
+    Args:
+        noise: standard deviation for :func:`draw_noise`, 0 for none.
+        start: batches at the beginning of the epoch to leave out.
+        least: a last batch of fewer images is dropped. Batch normalisation is undefined on one image, so this is two
+            for every piece into which a batch will be cut.
+        share: the part of every batch that is wanted.
     """
-    device, number = split.images.device, seed * 100_003 + epoch
-    generator, on_device = torch.Generator().manual_seed(number), torch.Generator(device).manual_seed(number)
-    order = torch.randperm(len(split), generator=generator).to(device)
-    for index in order.split(batch_size):
-        if len(index) > 1:
-            pixels = to_pixels(crop_and_flip(split.images[index], padding, flip, generator))
-            yield sometimes_noisy(pixels, noise, on_device) if noise else pixels, split.labels[index]
+    number = seed * 100_003 + epoch
+    generator = torch.Generator().manual_seed(number)
+    order = torch.randperm(len(split), generator=generator)
+    batches = [index for index in order.split(batch_size) if len(index) >= least]
+    if isinstance(split, Photographs):
+        yield from split.training_batches([index[share(len(index))] for index in batches[start:]], number)
+        return
+    device, size = split.images.device, (split.images.shape[1], split.images.shape[2])
+    on_device = torch.Generator(device).manual_seed(number)
+    for step, index in enumerate(batches):
+        # Drawn for the whole batch, and for batches left out too: an image's crop depends on its place alone.
+        rows, columns = draw_windows(len(index), size, padding, flip, generator)
+        grain = draw_noise((len(index), 3, *size), noise, on_device) if noise else None
+        if step < start:
+            continue
+        mine = share(len(index))
+        chosen = index[mine].to(device)
+        pixels = to_pixels(cut(split.images[chosen], padding, (rows[mine], columns[mine])))
+        yield pixels if grain is None else (pixels + grain[mine]).clamp_(0, 1), split.labels[chosen]
 
 
-def evaluation_batches(split: Split, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
-    """The split in order: pixels (n, 3, H, W) in [0, 1] and labels (n,)."""
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
-        yield to_pixels(images), labels
+def evaluation_batches(
+    split: Split | Photographs, batch_size: int = 500, share: Share = everything
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The split in order: pixels (n, 3, H, W) in [0, 1] and labels (n,).
+
+    ``share`` says which of the batches are wanted. Photographs that cannot be read are left out.
+    """
+    starts = range(0, len(split), batch_size)
+    parts = [slice(first, first + batch_size) for first in starts[share(len(starts))]]
+    if isinstance(split, Photographs):
+        yield from split.evaluation_batches([torch.arange(len(split))[part] for part in parts])
+        return
+    for part in parts:
+        yield to_pixels(split.images[part]), split.labels[part]

@@ -20,7 +20,7 @@ Decoded = tuple[Tensor, Tensor]
 
 def is_image_folder(root: Path) -> bool:
     """Whether ``root`` has a training and a test (or validation) folder."""
-    return (root / "train").is_dir() and _test_folder(root) is not None
+    return (root / "train").is_dir() and test_folder(root) is not None
 
 
 def load_image_folder(root: Path) -> tuple[tuple[str, ...], Decoded, Decoded]:
@@ -30,13 +30,13 @@ def load_image_folder(root: Path) -> tuple[tuple[str, ...], Decoded, Decoded]:
         ValueError: if a split or a class is missing or empty, an image is corrupt, or sizes differ. Everything
             that can be seen without decoding is checked before the first image is decoded.
     """
-    test_folder = _test_folder(root)
-    if test_folder is None or not (root / "train").is_dir():
+    held = test_folder(root)
+    if held is None or not (root / "train").is_dir():
         raise ValueError(f"{root} is not complete: it needs the folders train and test (or val); unpack it again.")
     classes = tuple(sorted(path.name for path in (root / "train").iterdir() if path.is_dir()))
     if not classes:
         raise ValueError(f"{root / 'train'} holds no class folders; it needs one folder of images per class.")
-    listings = [_list_images(folder, classes) for folder in (root / "train", test_folder)]
+    listings = [_list_images(folder, classes) for folder in (root / "train", held)]
     train, test = (_decode_cached(root, files) for files in listings)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ValueError(
@@ -46,7 +46,8 @@ def load_image_folder(root: Path) -> tuple[tuple[str, ...], Decoded, Decoded]:
     return classes, train, test
 
 
-def _test_folder(root: Path) -> Path | None:
+def test_folder(root: Path) -> Path | None:
+    """The folder of the test images, or None."""
     return next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sdnet.data import datasets
+from sdnet.data import datasets, photographs
 from sdnet.data.datasets import Dataset
 from sdnet.experiments import ledger, networks
 from sdnet.experiments.ledger import Record, Start
@@ -16,6 +16,9 @@ from sdnet.experiments.networks import Network
 from sdnet.memory import keep_freed_memory
 from sdnet.models.resnet import ResNet
 from sdnet.training import loop
+
+DECODED = (5000, 10_000)
+"""So many training and test photographs are taken into memory: what a run of the size ``paper`` needs."""
 
 
 @dataclass
@@ -43,8 +46,11 @@ class Evaluation:
 
     @cached_property
     def data(self) -> Dataset:
-        """The data set that the network was trained on; loaded when first asked for."""
-        return datasets.load(self.trained.training.dataset, self.data_root)
+        """The data set that the network was trained on, loaded when first asked for; of photographs :data:`DECODED`."""
+        training = self.trained.training
+        if training.photographs:
+            return photographs.load(training.dataset, self.data_root).decoded(*DECODED)
+        return datasets.load(training.dataset, self.data_root)
 
     def record(self, experiment: str, results: list[dict[str, Any]], **config: Any) -> tuple[Record, Path]:
         """Write the ledger row: the training's configuration, what is in ``config``, and the results."""

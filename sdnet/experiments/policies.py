@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sdnet.data.corruptions import NOISES
+from sdnet.data.corruptions import NOISES, SEVERITIES
 from sdnet.data.datasets import Split
 from sdnet.experiments.evaluation import prepare
 from sdnet.experiments.ledger import Record
@@ -208,7 +208,9 @@ def run(
     audited = subset(test, AS_RELEASED[preset])
     points, released = {}, {}
     for corruption in corruptions:
-        points[corruption] = calibrate(model, train, corruption, LAMS, precision=precision)
+        # Algorithm 1 leaves the noise levels open: of photographs they are the benchmark's own.
+        levels = SEVERITIES["imagenet"][corruption] if evaluation.trained.training.photographs else None
+        points[corruption] = calibrate(model, train, corruption, LAMS, levels=levels, precision=precision)
         if only is None or "authors_script" in only:
             released[corruption] = calibrate_as_released(model, audited, corruption, RELEASED_LAMS, precision=precision)
     policies = [one for one in fit_all(model, points, released) if only is None or one.policy.name in ("fixed", *only)]

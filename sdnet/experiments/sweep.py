@@ -16,7 +16,8 @@ from sdnet.data import benchmarks
 from sdnet.data.common_corruptions import COMMON, add_corruption
 from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
-from sdnet.experiments.evaluation import prepare
+from sdnet.data.photographs import Photographs
+from sdnet.experiments.evaluation import DECODED, prepare
 from sdnet.experiments.ledger import Record
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
@@ -72,21 +73,29 @@ def conditions(
 
     Args:
         split: a random :func:`subset` of the test images, made with ``seed``.
-        official: a folder with the published CIFAR-10-C, whose images of the same places are taken; by default the
-            noise is made here, by the same formulas and with the severity as its seed.
+        official: a folder with the published CIFAR-10-C, or for photographs ImageNet-C, whose images of the same
+            places are taken; by default the noise is made here, by the same formulas and with the severity as its seed.
     """
     yield Condition("clean", 0, split)
     benchmark = "imagenet" if split.images.shape[1] >= 128 else "cifar"
     for corruption in corruptions:
         for severity in SEVERITIES:
             if official is not None:
-                corrupted = subset(benchmarks.cifar_c(official, corruption, severity), len(split), seed)
+                corrupted = subset(_official(official, corruption, severity, benchmark), len(split), seed)
             elif corruption in COMMON:
                 corrupted = Split(add_corruption(split.images, corruption, severity, seed=severity), split.labels)
             else:
                 level = level_of(corruption, severity, benchmark)
                 corrupted = Split(add_noise(split.images, corruption, level, seed=severity), split.labels)
             yield Condition(corruption, severity, corrupted)
+
+
+def _official(folder: Path, corruption: str, severity: int, benchmark: str) -> Split:
+    """The images of a published benchmark, of which ImageNet-C's are as many and the same as of the clean split."""
+    if benchmark == "cifar":
+        return benchmarks.cifar_c(folder, corruption, severity)
+    files = benchmarks.imagenet_c(folder, corruption, severity).samples
+    return Photographs(tuple(files), workers=4, cropped=True).decoded(DECODED[1])
 
 
 def knob_of(model: ResNet, name: str) -> Knob:

@@ -155,7 +155,7 @@ def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Fi
             ax.plot(means.index.to_numpy(float), means, marker=MARKERS[index], color=colour, label=name)
         ax.set(title=label, xlabel=axis, ylim=(-3, None))
     panels[0].set_ylabel("accuracy (%)")
-    panels[1].legend(labelcolor=INK)
+    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, labelcolor=INK)
     return finished(fig)
 
 

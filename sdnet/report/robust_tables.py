@@ -4,6 +4,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from sdnet.data.common_corruptions import COMMON
+from sdnet.report import costs
 from sdnet.report.robustness import (
     NOISES,
     ROWS,
@@ -58,6 +59,28 @@ def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> HTML
             line["clean" if severity == 0 else f"severity {severity}"] = _cell(here, printed, strength=_turned(row))
         lines.append(line)
     return page(pd.DataFrame(lines), "", f"table2-{corruption}")
+
+
+def show_table3_imagenet(cells: pd.DataFrame) -> HTML:
+    """The ImageNet-C block of Table 3, with what a cell would take that nobody has run: see :mod:`sdnet.report.costs`.
+
+    Args:
+        cells: all of them, from :func:`sdnet.experiments.ledger.cells`.
+    """
+    paper, speeds = paper_table(3), costs.speeds(paper_table(1))
+    paper, cells = paper[paper["dataset"] == "imagenet-c"], cells[cells["dataset"] == "imagenet"]
+    lines = []
+    for row in ROWS:
+        if row.paper is None or not (paper["arch"] == row.paper[0]).any():
+            continue
+        values = over_severities(top1(cells, row))
+        line = {"network": f"<b>{row.label}</b>" if row.policy is None else _name(row)}
+        for corruption in dict.fromkeys(paper["corruption"]):
+            here = values[values["corruption"] == corruption]
+            text = _cell(here, _printed(paper, row, corruption=corruption))
+            line[LABELS[corruption]] = text + (costs.show(costs.of_imagenet_c(row, speeds[row.arch])) * here.empty)
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "table3-imagenet")
 
 
 def show_table3(cells: pd.DataFrame) -> HTML:

@@ -9,6 +9,7 @@ from IPython.display import HTML
 from scipy.stats import binomtest
 
 from sdnet.experiments.ledger import Record, name_of
+from sdnet.report import costs
 from sdnet.report.scorecard import STATUSES, comparison
 
 COLOURS = {"reproduced": "#009E73", "differs": "#D55E00", "scaled down": "#0072B2", "not run": "#8a9099"}
@@ -27,10 +28,19 @@ def chip(status: str) -> str:
 
 
 def show_scorecard(table: pd.DataFrame) -> HTML:
-    """Table 1 as a scorecard: in every cell the paper's number, the measured one, and the status."""
+    """Table 1 as a scorecard: in every cell the paper's number, the measured one, and the status.
+
+    Where ImageNet was not run, the time that the cell would take by the paper's speed, which opens to the command.
+    """
     counts = table["status"].value_counts()
     legend = " ".join(f"{chip(status)} {counts.get(status, 0)}" for status in STATUSES)
-    texts = [_cell(**{str(name): value for name, value in row.items()}) for row in table.to_dict("records")]
+    speeds = costs.speeds(table)
+    texts = []
+    for row in table.to_dict("records"):
+        text = _cell(**{str(name): value for name, value in row.items()})
+        if row["dataset"] == "imagenet" and row["status"] == "not run":
+            text += costs.show(costs.of_training(row["arch"], row["metric"], speeds[row["arch"]]))
+        texts.append(text)
     cells = table.assign(text=texts, dataset=table["dataset"].map(DATASETS))
     order = list(dict.fromkeys(table["column"]))
     wide = cells.pivot_table(index=["dataset", "row"], columns="column", values="text", aggfunc="first", sort=False)

@@ -1,42 +1,29 @@
-"""The training loop: projected SGD on the cross-entropy (Eq. 5), and evaluation."""
+"""The training loop: projected SGD on the cross-entropy (Eq. 5), and evaluation; on one rank or on many."""
 
 import copy
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sdnet.data.batches import evaluation_batches, to_pixels, training_batches
 from sdnet.data.datasets import Split
+from sdnet.data.photographs import Photographs
 from sdnet.projection import project_
-from sdnet.training.checkpoint import load_checkpoint, save_checkpoint
+from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, preemption, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
+from sdnet.training.run import Epoch, Run
 
 CHECK_EVERY = 100
 """Steps between two looks at the loss; each waits for the device."""
-
-
-class Diverged(RuntimeError):
-    """The loss is no longer finite."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave: mean loss and accuracy on the augmented training images, learning rate, wall time."""
-
-    epoch: int
-    loss: float
-    train_accuracy: float
-    lr: float
-    seconds: float
 
 
 def best_device() -> torch.device:
@@ -57,7 +44,7 @@ def best_precision(device: torch.device, model: nn.Module | None = None) -> str:
 @contextmanager
 def precision_of(device: torch.device, precision: str) -> Iterator[None]:
     """Run convolutions and products in the given precision (``"fp32"`` or ``"bf16"``)."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
         yield
 
 
@@ -85,7 +72,7 @@ def safe_kernels(model: nn.Module) -> Iterator[None]:
 
 def train(
     model: nn.Module,
-    split: Split,
+    split: Split | Photographs,
     recipe: Recipe,
     *,
     seed: int = 0,
@@ -93,120 +80,193 @@ def train(
     precision: str = "fp32",
     checkpoint: Path | None = None,
     key: str = "",
+    ranks: Ranks = ALONE,
+    execution: Execution = Execution(),  # noqa: B008  (immutable)
 ) -> list[Epoch]:
     """Train ``model`` in place, on the device where it lies, and return one row per epoch.
 
-    After each optimizer step the atoms of the CSC layers are projected onto the unit sphere.
+    After each optimizer step the atoms of the CSC layers are projected onto the unit sphere. Several ranks each take
+    their part of every batch; as their gradients are averaged, their weights stay equal bit by bit, which is checked at
+    every checkpoint.
 
     Args:
         split: the training images.
-        recipe: what to do.
+        recipe: what to do; its batch size is that of all ranks together.
         seed: of the order of the images and their augmentation.
         flip: whether mirrored images are used.
         precision: ``"fp32"`` or ``"bf16"``.
-        checkpoint: file to write after every epoch, and to go on from if it is there.
+        checkpoint: file to write after every epoch and every ``execution.save_every`` steps, and to go on from if it
+            is there, on however many ranks.
         key: identifies the run; a checkpoint with another key is refused.
+        ranks: from :func:`sdnet.training.distributed.joined`.
+        execution: how.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
-        ValueError: if the checkpoint belongs to another run.
+        Preempted: after SIGTERM to any rank, when the checkpoint is saved.
+        ValueError: if the checkpoint belongs to another run, or more images cannot be read than allowed.
     """
-    device = next(model.parameters()).device
-    split = split.to(device)
+    split = split.to(next(model.parameters()).device)
+    together = ranks.wrap(model, execution.sync_batchnorm)
     optimizer = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
+    settle(together, split)
+    run = Run(model, optimizer, ranks, checkpoint, key)
+    run.resume()
     steps = math.ceil(len(split) / recipe.batch_size)
-    history = _resume(checkpoint, key, model, optimizer) if checkpoint else []
-    progress = Progress(recipe.epochs, steps, len(history))
+    progress = Progress(recipe.epochs, steps, len(run.history), run.step, quiet=not ranks.leader)
     model.train()
-    for epoch in range(len(history), recipe.epochs):
-        start, totals = time.monotonic(), torch.zeros(3, device=device)
-        batches = training_batches(
-            split, recipe.batch_size, seed=seed, epoch=epoch, padding=recipe.padding, flip=flip, noise=recipe.noise
-        )
-        for step, (images, labels) in enumerate(batches):
-            lr = recipe.lr * recipe.lr_factor((epoch + step / steps) / recipe.epochs)
-            totals += training_step(model, optimizer, images, labels, lr, precision)
-            progress.step()
-            if step % CHECK_EVERY == CHECK_EVERY - 1:
-                _check_finite(totals, epoch, recipe)
-        _check_finite(totals, epoch, recipe)
-        loss, correct, count = totals.tolist()
-        row = Epoch(epoch + 1, loss / count, correct / count, lr, time.monotonic() - start)
-        history.append(row)
-        if checkpoint:
-            state = {"key": key, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            save_checkpoint(checkpoint, {**state, "history": [asdict(row) for row in history]})
-        progress.epoch(row.epoch, loss=row.loss, accuracy=row.train_accuracy)
+    with preemption() as told_to_stop:
+        for epoch in range(len(run.history), recipe.epochs):
+            before = time.monotonic() - run.seconds
+            batches = training_batches(
+                split, recipe.batch_size, seed=seed, epoch=epoch, padding=recipe.padding, flip=flip, noise=recipe.noise,
+                start=run.step, least=2 * ranks.size * execution.accumulate, share=ranks.share,
+            )  # fmt: skip
+            for images, labels in batches:
+                lr = recipe.lr * recipe.lr_factor((epoch + run.step / steps) / recipe.epochs)
+                # The mean over the whole batch is the mean over ranks of their means, if these are weighted.
+                whole = min(recipe.batch_size, len(split) - run.step * recipe.batch_size)
+                weight = len(labels) * ranks.size / whole
+                run.totals += training_step(
+                    together, optimizer, images, labels, lr, precision, weight, execution.accumulate
+                )
+                run.advance(time.monotonic() - before)
+                progress.step()
+                stop = _look_around(told_to_stop(), split, ranks, execution.max_corrupt)
+                save = stop or (execution.save_every and run.step % execution.save_every == 0)
+                if save or run.step % CHECK_EVERY == 0:
+                    run.check_finite(recipe)
+                if save:
+                    run.save()
+                if stop:
+                    raise Preempted(f"told to stop; saved after step {run.step} of epoch {epoch + 1}.")
+            run.check_finite(recipe)
+            row = run.finish_epoch(recipe.lr * recipe.lr_factor((epoch + (run.step - 1) / steps) / recipe.epochs))
+            run.save()
+            progress.epoch(row.epoch, loss=row.loss, accuracy=row.train_accuracy)
     progress.close()
-    return history
+    return run.history
 
 
 def training_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, lr: float, precision: str
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    lr: float,
+    precision: str,
+    weight: float = 1.0,
+    pieces: int = 1,
 ) -> Tensor:
-    """One projected SGD step; returns (summed loss, correct, count) without waiting for the device."""
+    """One projected SGD step; returns (summed loss, correct, count) without waiting for the device.
+
+    Args:
+        weight: of this rank's mean loss; the gradient is the mean over ranks of the weighted ones.
+        pieces: the batch is cut into so many, whose gradients add up.
+    """
     for group in optimizer.param_groups:
         group["lr"] = lr
-    with precision_of(images.device, precision):
-        scores = model(images).float()
-    loss = F.cross_entropy(scores, labels)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    totals = torch.zeros(3, device=images.device)
+    cut = list(zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True))
+    for number, (x, y) in enumerate(cut, start=1):
+        with unsynchronised(model, number < pieces):
+            with precision_of(x.device, precision):
+                scores = model(x).float()
+            loss = F.cross_entropy(scores, y)
+            (loss * (weight * len(y) / len(labels))).backward()
+        correct = (scores.detach().argmax(1) == y).sum()
+        totals += torch.stack((loss.detach() * len(y), correct, torch.full_like(correct, len(y))))
     optimizer.step()
     project_(model)
-    count = len(labels)
-    correct = (scores.detach().argmax(1) == labels).sum()
-    return torch.stack((loss.detach() * count, correct, torch.full_like(correct, count)))
+    return totals
 
 
-def _check_finite(totals: Tensor, epoch: int, recipe: Recipe) -> None:
-    if not math.isfinite(totals[0].item()):
-        raise Diverged(
-            f"the loss is no longer finite in epoch {epoch + 1}; lr={recipe.lr} is too large for this network and "
-            "batch size. Lower it (the paper's is 0.1 at batch size 128)."
+def settle(model: nn.Module, split: Split | Photographs) -> None:
+    """Let ranks find out in which order gradients come, by one backward pass whose gradients are thrown away.
+
+    PyTorch arranges the gradients that travel together anew after the first step, and with them the order in which
+    ranks' numbers are added. After this, the first step of a resumed run adds as the same step of an undisturbed one.
+    """
+    if isinstance(model, DistributedDataParallel):
+        model.eval()  # which leaves the statistics of batch normalisation alone
+        model(example(split, 2)[0]).sum().backward()
+        model.zero_grad(set_to_none=True)
+        model.train()
+
+
+def _look_around(stop: bool, split: Split | Photographs, ranks: Ranks, max_corrupt: int) -> bool:
+    """Whether any rank was told to stop. All ranks learn of images that cannot be read at the same step."""
+    corrupt = len(split.corrupt) if isinstance(split, Photographs) else 0
+    # On the CPU, over Gloo: to look does not wait for a GPU.
+    told, unreadable = ranks.total(torch.tensor([int(stop), corrupt])).tolist()
+    if unreadable > max_corrupt:
+        check_corrupt(split, ranks, max_corrupt)
+    return bool(told)
+
+
+def check_corrupt(split: Split | Photographs, ranks: Ranks, max_corrupt: int) -> int:
+    """How many images of the split no rank could read so far.
+
+    Raises:
+        ValueError: on all ranks, if they are more than ``max_corrupt``.
+    """
+    corrupt = split.corrupt if isinstance(split, Photographs) else set()
+    found = sorted(set().union(*ranks.gather(corrupt)))
+    if len(found) > max_corrupt:
+        raise ValueError(
+            f"{len(found)} images cannot be read, the first is {found[0]}, and max_corrupt allows {max_corrupt}; "
+            "replace them or allow more."
         )
-
-
-def _resume(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
-    if not path.exists():
-        return []
-    state = load_checkpoint(path)
-    if state["key"] != key:
-        raise ValueError(f"{path} belongs to another run; delete it or choose another output folder.")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    print(f"Going on after epoch {len(state['history'])} of {path}.")
-    return [Epoch(**row) for row in state["history"]]
+    return len(found)
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, split: Split, batch_size: int = 500) -> float:
-    """Fraction of the split's images that the network classifies correctly, in float32 and eval mode."""
+def accuracy(model: nn.Module, split: Split | Photographs, batch_size: int = 500, ranks: Ranks = ALONE) -> float:
+    """Fraction of the split's images that the network classifies correctly, in float32 and eval mode.
+
+    Ranks classify a part each, and all of them get the result. Photographs that cannot be read do not count.
+    """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    correct = torch.zeros((), dtype=torch.long, device=device)
-    for images, labels in evaluation_batches(split.to(device), batch_size):
-        correct += (model(images).argmax(1) == labels).sum()
+    counts = torch.zeros(2, dtype=torch.long, device=device)
+    for images, labels in evaluation_batches(split.to(device), batch_size, ranks.share):
+        counts[0] += (model(images).argmax(1) == labels).sum()
+        counts[1] += len(labels)
     model.train(was_training)
-    return correct.item() / len(split)
+    correct, count = ranks.total(counts).tolist()
+    return correct / count
 
 
-def estimated_seconds(model: nn.Module, split: Split, recipe: Recipe, precision: str, steps: int = 3) -> float:
-    """Wall time the training will take: a few steps on a copy of the network, extrapolated."""
+def example(split: Split | Photographs, count: int) -> tuple[Tensor, Tensor]:
+    """Images and labels in the form of a training batch, for trying things out: pixels in [0, 1] on the device."""
+    if isinstance(split, Photographs):
+        pixels = torch.rand(count, 3, split.size, split.size, device=split.device)
+        return pixels.contiguous(memory_format=torch.channels_last), torch.zeros(count, device=split.device).long()
+    return to_pixels(split.images[:count]), split.labels[:count]
+
+
+def estimated_seconds(
+    model: nn.Module, split: Split | Photographs, recipe: Recipe, precision: str, steps: int = 3, parts: int = 1
+) -> float:
+    """Wall time the training will take: a few steps on a copy of the network, extrapolated.
+
+    ``parts`` is the number of ranks times that of pieces: what one of them computes at a time is timed, and nothing is
+    added for what ranks say to each other.
+    """
     device = next(model.parameters()).device
     trial = copy.deepcopy(model).train()
     optimizer = torch.optim.SGD(trial.parameters(), lr=0.0)
-    size = min(recipe.batch_size, len(split))
-    images, labels = to_pixels(split.images[:size].to(device)), split.labels[:size].to(device)
+    images, labels = example(split.to(device), max(2, min(recipe.batch_size, len(split)) // parts))
     seconds: list[float] = []
     for _ in range(steps + 1):
         start = time.monotonic()
         training_step(trial, optimizer, images, labels, 0.0, precision).tolist()
         seconds.append(time.monotonic() - start)
-    return sorted(seconds[1:])[steps // 2] * recipe.epochs * len(split) / size
+    return sorted(seconds[1:])[steps // 2] * recipe.epochs * len(split) / len(labels)
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

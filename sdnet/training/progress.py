@@ -14,14 +14,19 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """A step-by-step bar if standard error is a terminal; in a notebook or a log, a line with a bar per epoch."""
+    """A step-by-step bar if standard error is a terminal; in a notebook or a log, a line with a bar per epoch.
 
-    def __init__(self, epochs: int, steps_per_epoch: int, first_epoch: int = 0) -> None:
-        self.epochs, self.first_epoch, self.start = epochs, first_epoch, time.monotonic()
-        self.live = sys.stderr.isatty()
-        self.bar = tqdm(
-            total=epochs * steps_per_epoch, initial=first_epoch * steps_per_epoch, unit="step", disable=not self.live
-        )
+    Starts at ``first_epoch`` and ``first_step`` of it; ``quiet``, for all ranks but one, shows nothing.
+    """
+
+    def __init__(
+        self, epochs: int, steps_per_epoch: int, first_epoch: int = 0, first_step: int = 0, *, quiet: bool = False
+    ) -> None:
+        self.epochs, self.start, self.quiet = epochs, time.monotonic(), quiet
+        self.first = first_epoch + first_step / steps_per_epoch
+        self.live = sys.stderr.isatty() and not quiet
+        initial = first_epoch * steps_per_epoch + first_step
+        self.bar = tqdm(total=epochs * steps_per_epoch, initial=initial, unit="step", disable=not self.live)
 
     def step(self) -> None:
         """One optimizer step was made."""
@@ -30,10 +35,12 @@ class Progress:
     def epoch(self, epoch: int, **numbers: float) -> None:
         """An epoch (counted from 1) has ended with these numbers."""
         values = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        if self.quiet:
+            return
         if self.live:
             self.bar.set_description(f"epoch {epoch}/{self.epochs}  {values}")
             return
-        left = (time.monotonic() - self.start) / (epoch - self.first_epoch) * (self.epochs - epoch)
+        left = (time.monotonic() - self.start) / max(epoch - self.first, 1e-9) * (self.epochs - epoch)
         filled = round(20 * epoch / self.epochs)
         bar = "█" * filled + "░" * (20 - filled)
         print(f"{bar} epoch {epoch:>3}/{self.epochs}  {values}  {duration(left)} left", flush=True)

@@ -1,0 +1,218 @@
+"""Photographs of any size, read from their files when a batch needs them: ImageNet, or a folder laid out like it.
+
+``<root>/{train,val}/<class>/*``, as torchvision's ``ImageFolder`` reads it. Training images are random crops
+(``RandomResizedCrop``) and flips, test images are resized and cropped in the middle, as for every ImageNet ResNet.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from sdnet.data.datasets import Dataset, Split, data_root
+from sdnet.data.folders import DECODE_ERRORS, is_image_folder, test_folder
+from sdnet.names import unknown_name
+
+SIZE = 224
+"""Pixels of a crop; the shorter side of a test image is resized to 8/7 of it, 256."""
+CLASSES = {"imagenet": 1000}
+"""Number of classes that a data set of this name must have."""
+IMAGES = {"imagenet": (1_281_167, 50_000)}
+"""Training and test images of a complete data set of this name (ILSVRC 2012)."""
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+"""Statistics of ImageNet's pixels per channel, as torchvision's recipes use them."""
+
+Item = tuple[Tensor, int, list[str]]
+
+
+class _Reader(TorchDataset[Item]):
+    """Item (number, place): the image at that place, its label, and the paths that could not be read on the way.
+
+    ``number`` seeds the crop, together with the place; None asks for the middle of the image.
+    """
+
+    def __init__(self, files: Sequence[tuple[str, int]], size: int, cropped: bool) -> None:
+        self.files, self.size = files, size
+        self.random = v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+        resize = [] if cropped else [v2.Resize(size * 8 // 7)]
+        self.middle = v2.Compose([*resize, v2.CenterCrop(size), v2.PILToTensor()])
+
+    def __getitem__(self, key: tuple[int | None, int]) -> Item:
+        number, place = key
+        unreadable: list[str] = []
+        for offset in range(len(self.files)):
+            path, label = self.files[(place + offset) % len(self.files)]
+            try:
+                with Image.open(path) as image:
+                    return self._cropped(image.convert("RGB"), number, place), label, unreadable
+            except DECODE_ERRORS:
+                unreadable.append(path)
+            if number is None:  # a test image is not replaced by another
+                break
+        return torch.zeros(3, self.size, self.size, dtype=torch.uint8), -1, unreadable
+
+    def _cropped(self, image: Image.Image, number: int | None, place: int) -> Tensor:
+        if number is None:
+            return self.middle(image)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed((number * 2**24 + place) % 2**63)
+            return self.random(image)
+
+
+def _together(items: Sequence[Item]) -> tuple[Tensor, Tensor, set[str]]:
+    unreadable = {path for _, _, paths in items for path in paths}
+    return torch.stack([image for image, _, _ in items]), torch.tensor([label for _, label, _ in items]), unreadable
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """A split of photographs.
+
+    Attributes:
+        files: paths and labels.
+        size: pixels of the crops.
+        workers: processes that read; at most as many as there are cores.
+        cropped: whether the files are middles already, as ImageNet-C's are.
+        device: where batches go.
+        corrupt: the paths that could not be read so far. In training the next photograph takes the place of such a
+            one; in a test it is left out.
+    """
+
+    files: tuple[tuple[str, int], ...]
+    size: int = SIZE
+    workers: int = 0
+    cropped: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    corrupt: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def to(self, device: torch.device | str) -> "Photographs":
+        """The same split with batches on another device."""
+        return replace(self, device=torch.device(device))
+
+    def training_batches(self, places: list[Tensor], number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Random crops of the photographs at these places, a batch per tensor; ``number`` seeds them.
+
+        Pixels (n, 3, size, size) in [0, 1] and labels (n,).
+        """
+        for pixels, labels in self._batches([[(number, place) for place in batch.tolist()] for batch in places]):
+            if (labels < 0).any():
+                raise ValueError(f"none of the {len(self)} training images can be read; replace them.")
+            yield pixels, labels
+
+    def evaluation_batches(self, places: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The middle of the photographs at these places that can be read, a batch per tensor."""
+        for pixels, labels in self._batches([[(None, place) for place in batch.tolist()] for batch in places]):
+            yield pixels[labels >= 0], labels[labels >= 0]
+
+    def _batches(self, keys: list[list[tuple[int | None, int]]]) -> Iterator[tuple[Tensor, Tensor]]:
+        loader: DataLoader[Any] = DataLoader(
+            _Reader(self.files, self.size, self.cropped),
+            batch_sampler=keys,
+            num_workers=min(self.workers, len(os.sched_getaffinity(0))),
+            collate_fn=_together,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else the global one loses a number to every epoch
+        )
+        for images, labels, unreadable in loader:
+            for path in sorted(unreadable - self.corrupt):
+                print(f"cannot be read: {path}", flush=True)
+            self.corrupt.update(unreadable)
+            pixels = images.to(self.device, non_blocking=True).float() / 255
+            yield pixels.contiguous(memory_format=torch.channels_last), labels.to(self.device, non_blocking=True)
+
+    def decoded(self, count: int, seed: int = 0) -> Split:
+        """The middle of ``count`` photographs in random order, or of all if there are fewer, in memory.
+
+        Raises:
+            ValueError: naming the first that cannot be read.
+        """
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        batches = list(self._batches([[(None, place) for place in part.tolist()] for part in order.split(100)]))
+        if self.corrupt:
+            raise ValueError(
+                f"{len(self.corrupt)} images cannot be read, the first is {min(self.corrupt)}; replace it."
+            )
+        images = torch.cat([(pixels * 255).round().to(torch.uint8).cpu() for pixels, _ in batches])
+        return Split(images.permute(0, 2, 3, 1).contiguous(), torch.cat([labels.cpu() for _, labels in batches]))
+
+
+@dataclass(frozen=True, eq=False)
+class PhotographSet:
+    """A data set of photographs; what :class:`sdnet.data.datasets.Dataset` is for images in memory.
+
+    ``data_hash`` is the SHA-256 of the names and labels of all files: reading a hundred gigabytes before a training
+    starts is too much, so a file that was exchanged for another of its name is not noticed.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Photographs
+    validation: Photographs
+    test: Photographs
+    data_hash: str
+    flip: bool = True
+
+    def hold_out(self, fraction: float, seed: int = 0) -> "PhotographSet":
+        """As :meth:`sdnet.data.datasets.Dataset.hold_out`."""
+        if not 0 <= fraction < 1:
+            raise ValueError(f"the held-out fraction must be in [0, 1); got {fraction}.")
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        held, kept = order.tensor_split([round(fraction * len(self.train))])
+        parts = [tuple(self.train.files[place] for place in part.tolist()) for part in (kept, held)]
+        return replace(self, train=replace(self.train, files=parts[0]), validation=replace(self.train, files=parts[1]))
+
+    def channel_statistics(self) -> tuple[list[float], list[float]]:
+        """ImageNet's mean and standard deviation per channel."""
+        return MEAN, STD
+
+    def decoded(self, train: int, test: int) -> Dataset:
+        """So many images of each split in memory, cropped in the middle: for experiments on a trained network."""
+        splits = (self.train.decoded(train), Split(torch.empty(0), torch.empty(0)), self.test.decoded(test))
+        return Dataset(self.name, self.classes, *splits, self.flip, self.data_hash)
+
+
+def load(name: str, root: str | os.PathLike[str] | None = None, *, workers: int = 4) -> PhotographSet:
+    """A data set of photographs by name below the data root, or by path.
+
+    Raises:
+        ValueError: if there is none, a split or a class is missing, or one called ``imagenet`` has not 1000 classes.
+    """
+    folder = Path(name).expanduser() if os.sep in name else data_root(root) / name
+    if not is_image_folder(folder):
+        known = [path.name for path in sorted(data_root(root).glob("*")) if is_image_folder(path)]
+        where = f" No folder {folder} with train and val either; say where it is with data_root or SDNET_DATA."
+        raise ValueError(unknown_name("dataset", name, known) + where)
+    listed = [_listed(folder / "train"), _listed(test_folder(folder) or folder)]
+    classes = tuple(listed[0].classes)
+    if tuple(listed[1].classes) != classes:
+        odd = sorted(set(classes) ^ set(listed[1].classes))
+        raise ValueError(f"{folder} has different classes in its two splits, for instance {odd[0]}; unpack it again.")
+    if len(classes) != CLASSES.get(folder.name, len(classes)):
+        raise ValueError(
+            f"{folder} has {len(classes)} classes; {folder.name} has {CLASSES[folder.name]}. Unpack it again."
+        )
+    train, test = (Photographs(tuple(images.samples), workers=workers) for images in listed)
+    digest = hashlib.sha256()
+    for path, label in (*train.files, *test.files):
+        digest.update(f"{Path(path).relative_to(folder)}\0{label}\n".encode())
+    return PhotographSet(folder.name, classes, train, replace(train, files=()), test, digest.hexdigest())
+
+
+def _listed(folder: Path) -> ImageFolder:
+    try:
+        return ImageFolder(str(folder))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} is not complete ({error}); unpack it again.") from error

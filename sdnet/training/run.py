@@ -1,0 +1,131 @@
+"""A training run in progress: how far it has come, and how it is saved and taken up again."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sdnet.training.checkpoint import load_checkpoint, save_checkpoint
+from sdnet.training.distributed import Ranks, fingerprint
+from sdnet.training.recipes import Recipe
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer finite."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave: mean loss and accuracy on the augmented training images, learning rate, wall time."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    lr: float
+    seconds: float
+
+
+class Run:
+    """Network, optimizer, and position: finished epochs, and of the current one the steps made, totals and seconds.
+
+    Args:
+        path: the checkpoint; None for a run that is not saved.
+        key: identifies the run; a checkpoint with another key is refused.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks, path: Path | None, key: str
+    ) -> None:
+        self.model, self.optimizer, self.ranks, self.path, self.key = model, optimizer, ranks, path, key
+        self.device = next(model.parameters()).device
+        self.history: list[Epoch] = []
+        self.step, self.seconds = 0, 0.0
+        self.totals = torch.zeros(3, device=self.device)  # loss, correct, count over this rank's images
+
+    def advance(self, seconds: float) -> None:
+        """One more step was made; ``seconds`` is the wall time of the epoch so far."""
+        self.step, self.seconds = self.step + 1, seconds
+
+    def check_finite(self, recipe: Recipe) -> None:
+        """Look at the loss of all ranks.
+
+        Raises:
+            Diverged: on all ranks, if it is not finite.
+        """
+        if not math.isfinite(self.ranks.total(self.totals)[0].item()):
+            raise Diverged(
+                f"the loss is no longer finite in epoch {len(self.history) + 1}; lr={recipe.lr} is too large for this "
+                "network and batch size. Lower it (the paper's is 0.1 at batch size 128)."
+            )
+
+    def finish_epoch(self, lr: float) -> Epoch:
+        """Close the epoch: its row, from all ranks' images."""
+        loss, correct, count = self.ranks.total(self.totals).tolist()
+        row = Epoch(len(self.history) + 1, loss / count, correct / count, lr, self.seconds)
+        self.history.append(row)
+        self.step, self.seconds = 0, 0.0
+        self.totals = torch.zeros_like(self.totals)
+        return row
+
+    def save(self) -> None:
+        """Write the checkpoint, at once or not at all; every rank calls this at the same step.
+
+        Raises:
+            ValueError: on all ranks, if their weights are no longer equal bit by bit.
+        """
+        if self.path is None:
+            return
+        if self.ranks.size > 1:
+            self.ranks.agree("the weights", fingerprint(self.model))
+        random = self.ranks.gather(_random_state(self.device))
+        totals = self.ranks.total(self.totals)
+        # From here on the leader carries the sums for all, as a run resumed from this checkpoint does.
+        self.totals = totals if self.ranks.leader else torch.zeros_like(totals)
+        if self.ranks.leader:
+            position = {"step": self.step, "seconds": self.seconds, "totals": totals.cpu(), "random": random}
+            history = [asdict(row) for row in self.history]
+            state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "history": history}
+            save_checkpoint(self.path, {"key": self.key, **state, **position})
+        self.ranks.gather(None)  # no rank goes on, or ends, before the file is there
+
+    def resume(self) -> None:
+        """Go on from the checkpoint if there is one: the leader reads it for all ranks.
+
+        Raises:
+            ValueError: if it belongs to another run, or cannot be read.
+        """
+        state: dict[str, Any] | None = self.ranks.from_leader(self._read)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = [Epoch(**row) for row in state["history"]]
+        self.step, self.seconds = state["step"], state["seconds"]
+        if self.ranks.leader:
+            self.totals = state["totals"].to(self.device)
+        if self.ranks.rank < len(state["random"]):
+            _set_random_state(state["random"][self.ranks.rank], self.device)
+
+    def _read(self) -> dict[str, Any] | None:
+        if self.path is None or not self.path.exists():
+            return None
+        state = load_checkpoint(self.path)
+        if state["key"] != self.key:
+            raise ValueError(f"{self.path} belongs to another run; delete it or choose another output folder.")
+        step = f", step {state['step']}" if state["step"] else ""
+        print(f"Going on after epoch {len(state['history'])}{step} of {self.path}.", flush=True)
+        return state
+
+
+def _random_state(device: torch.device) -> list[torch.Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
