@@ -6,9 +6,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from sdnet import models
 from sdnet.cli import main
 from sdnet.data.datasets import load
-from sdnet.experiments import benchmark, ledger, networks, scaling, sweep, sweep_speed, train
+from sdnet.experiments import benchmark, ledger, networks, scaling, speed, sweep, sweep_speed, train
 from sdnet.experiments.benchmark import Timing, format_ratios, interleaved
 from sdnet.experiments.precision import measure
 from sdnet.models import build
@@ -92,6 +93,18 @@ def test_the_network_benchmark_measures_side_by_side(tmp_path: Path, monkeypatch
     assert 0.5 < cells["train_memory", "sdnet18"] / cells["train_memory", "resnet18"] < 3
     assert cells["train_images_per_second", "data pipeline"] > 0
     assert cells["infer_images_per_second", "sdnet18"] > 0
+
+
+def test_rivals_take_turns_with_the_others() -> None:
+    archs = ("resnet18", "scn", "scn18")
+    cells = speed.measure(archs=archs, width=4, batch=2, precision="fp32", device=torch.device("cpu"), repeats=2)
+    values = {(cell["metric"], cell["arch"]): cell["value"] for cell in cells}
+    for arch in archs:
+        assert values["parameters", arch] == models.parameter_count(models.build(arch, width=4))
+        assert values["train_memory", arch] > 0
+        for mode in ("train", "infer"):
+            rate, base = (values[f"{mode}_images_per_second", name] for name in (arch, "resnet18"))
+            assert values[f"{mode}_speed_ratio", arch] == pytest.approx(rate / base)
 
 
 def test_the_reference_must_be_the_authors_repository(tmp_path: Path) -> None:

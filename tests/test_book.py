@@ -125,3 +125,15 @@ def test_papermill_trains_digits_to_95_percent(tmp_path: Path) -> None:
     top1 = json.loads(record.read_text())["results"][0]
     assert top1["metric"] == "top1"
     assert top1["value"] >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["scn", "scn18", "mdeq"])
+def test_papermill_trains_every_rival(arch: str, tmp_path: Path) -> None:
+    size = {"dataset": "digits", "preset": "smoke", "epochs": "1", "width": "4", "iterations": "3"}
+    done = papermill(
+        "-p", "arch", arch, *(word for name, value in size.items() for word in ("-p", name, value)), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "ledger").glob("*.json")
+    assert json.loads(record.read_text())["config"]["arch"] == arch

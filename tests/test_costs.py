@@ -19,7 +19,7 @@ def test_a_training_costs_what_the_papers_speed_says() -> None:
     cost = costs.of_training("sdnet18", "top1", 1800)
     assert cost.command == "papermill book/05_imagenet_ddp.ipynb out.ipynb -p arch sdnet18"
     assert cost.estimate == "100 epochs × 1,281,167 images at 1,800/s: 19.8 h"
-    assert costs.of_training("nobody", "top1", 51) == costs.Cost("", "this package does not have that network")
+    assert costs.of_training("scn", "top1", 51) == costs.Cost("", "this package has that network for small images only")
     memory = costs.of_training("resnet34", "train_memory", 1400)
     assert memory.command == "python -m sdnet bench networks --stem imagenet --batch 512 --arch resnet34"
     assert memory.estimate.endswith(": 4 s")
@@ -47,10 +47,13 @@ def test_the_scorecard_says_how_to_fill_what_imagenet_lacks() -> None:
 
 def test_a_benchmark_with_imagenets_stem_answers_speed_and_memory_on_another_machine() -> None:
     row = {"experiment": "benchmark", "metric": "train_memory", "stem": "imagenet", "width": 64, "value": 21.5}
-    measured = scorecard.find(cells({**row, "device": "a GPU", "batch": 512}), "imagenet", "sdnet18", "train_memory")
-    assert measured == scorecard.Measured(21.5, 1, "a GPU, batch 512", False)
+    row |= {"device": "a GPU", "device_type": "cuda", "batch": 512, "precision": "bf16", "compiled": False}
+    run = [row, {**row, "metric": "train_images_per_second", "value": 900.0}]
+    measured = scorecard.find(cells(*run), "imagenet", "sdnet18", "train_memory")
+    assert measured == scorecard.Measured(21.5, 1, "width 64, batches of 512, bf16, on a GPU", False)
     assert scorecard.status("train_memory", 37.6, measured) == "scaled down"
-    assert scorecard.find(cells({**row, "stem": "cifar"}), "imagenet", "sdnet18", "train_memory") is None
+    cifar = [{**cell, "stem": "cifar"} for cell in run]
+    assert scorecard.find(cells(*cifar), "imagenet", "sdnet18", "train_memory") is None
 
 
 def test_table_3_of_imagenet_c() -> None:

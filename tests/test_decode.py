@@ -295,13 +295,15 @@ def test_the_experiment_end_to_end(folders: Path, monkeypatch: pytest.MonkeyPatc
     kinds = {(cell["method"], cell["weights_are"], cell["metric"]) for cell in record.results}
     likeness = ("psnr", "ssim", "psnr_affine", "ssim_affine", "contrast")
     expected = {(method, w, m) for method in visual.METHODS for w in ("trained", "random") for m in likeness}
-    expected |= {("", weights_are, "density") for weights_are in ("trained", "random")}
+    layerwise = ("density", "residual", "lam")
+    expected |= {("", weights_are, metric) for weights_are in ("trained", "random") for metric in layerwise}
     expected |= {("inversion", weights_are, "mismatch") for weights_are in ("trained", "random")}
     assert kinds == expected | {("one colour", "none", metric) for metric in likeness}
     decoded = [cell for cell in record.results if cell["method"] == "decode" and cell["metric"] == "psnr"]
     assert [cell["layer"] for cell in decoded] == [*range(1, 18)] * 2
     assert decoded[0]["depth"] == "stem"
-    assert all(cell["n"] == 2 and np.isfinite(cell["value"]) for cell in record.results)
+    assert all(cell["n"] == (1 if cell["metric"] == "lam" else 2) for cell in record.results)
+    assert all(np.isfinite(cell["value"]) for cell in record.results)
 
     arguments = ["visual", str(files[1]), "--preset", "smoke", "--images", "2", "--steps", "1", "--device", "cpu"]
     refused = CliRunner().invoke(main, [*arguments, "--method", "decode"])

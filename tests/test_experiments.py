@@ -81,6 +81,15 @@ def test_networks_of_the_repository_are_found_by_name() -> None:
         networks.load("nobody")
 
 
+def test_a_network_without_a_stem_is_trained_and_refused_where_a_knob_is_needed(folders: Path) -> None:
+    run = train.training("scn", "digits", "smoke", iterations=3, epochs=1, width=4)
+    trained = train.run(run, device="cpu")
+    assert trained.record.config["precision"] == "fp32"  # its narrow layers are not for oneDNN
+    assert trained.record.config["network"] == {"iterations": 3}
+    with pytest.raises(ValueError, match="holds scn, which has no stem to turn a knob of"):
+        networks.load(trained.network_file)
+
+
 def test_hold_out_is_reported(folders: Path) -> None:
     trained = train.run(train.training("resnet18", "digits", "smoke", hold_out=0.5, **TINY), device="cpu")
     held = [result for result in trained.record.results if result.get("split") == "validation"]

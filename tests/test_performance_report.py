@@ -5,6 +5,7 @@ import pytest
 
 from sdnet.experiments import ledger
 from sdnet.report import performance, rules
+from sdnet.report.benchmarks import benchmark_of
 from sdnet.report.performance import Target, measured
 
 
@@ -102,7 +103,7 @@ def test_the_benchmark_of_several_networks_times_them_all_on_the_best_device() -
     assert rules.faster_than_scn(cells).numbers.startswith("20.0 times")
     fast = frame(*cells.to_dict("records"), *rates(300.0, 100.0, device_type="cuda", width=16, started="2020"))
     assert rules.faster_than_scn(fast).numbers.startswith("3.0 times")
-    assert performance.benchmark_of(ledger.cells([]), ("scn",)) is None
+    assert benchmark_of(ledger.cells([]), ("scn",)) is None
 
 
 def test_scaling_draws_every_axis_and_the_expected_slope() -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sdnet.experiments import ledger
-from sdnet.report import rules, scorecard, tables
+from sdnet.report import rules, scorecard, table1, tables
 from sdnet.report.training import learning_curves, longest
 from sdnet.training.recipes import PRESETS
 
@@ -26,6 +26,11 @@ def test_a_recipe_recorded_before_a_number_existed_is_still_the_papers() -> None
     row = scorecard.find(everything, "cifar10", "sdnet18", "parameters")
     assert row is not None
     assert row.full
+
+
+def frame(*rows: dict[str, object]) -> pd.DataFrame:
+    cells = pd.DataFrame(list(rows))
+    return cells.reindex(columns=list(dict.fromkeys([*ledger.CELL_COLUMNS, *cells.columns])))
 
 
 def test_the_papers_tables_are_complete() -> None:
@@ -76,7 +81,7 @@ def test_table2_averages_to_table3() -> None:
     ],
 )
 def test_statuses(changes: dict[str, object], status: str, measured: float | None) -> None:
-    cells = pd.DataFrame([cell(**changes)])
+    cells = frame(cell(**changes))
     table = scorecard.table1(cells)
     row = table[(table["dataset"] == "cifar10") & (table["arch"] == "sdnet18") & (table["metric"] == "top1")].iloc[0]
     assert row["status"] == status
@@ -144,12 +149,12 @@ def test_other_experiments_do_not_answer_for_training_runs() -> None:
 
 
 def test_the_speed_of_a_training_run_is_no_benchmark() -> None:
-    cells = pd.DataFrame([cell(metric="train_images_per_second", split=None, value=500.0)])
+    cells = frame(cell(metric="train_images_per_second", split=None, value=500.0))
     assert (scorecard.table1(cells)["status"] == "not run").all()
 
 
 def test_scorecard_html_is_the_same_every_time() -> None:
-    table = scorecard.table1(pd.DataFrame([cell()]))
+    table = scorecard.table1(frame(cell()))
     first, second = tables.show_scorecard(table).data, tables.show_scorecard(table).data
     assert first == second
     assert "<b>95.20%</b>" in first
@@ -219,3 +224,61 @@ def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
     assert judged(pair(1.0, epochs=1), pair(0.1), pair(1.0, epochs=2)) == ["supported", "not run"]
     assert judged(pair(1.0, epochs=300, width=16), pair(0.1, width=64)) == ["supported", "not run"]
     assert judged(pair(0.1, width=16), pair(1.0, dataset="cifar10-jpeg")) == ["supported", "not run"]
+
+
+def timed(started: str, width: int = 64, **rates: float) -> list[dict[str, object]]:
+    """A benchmark's cells: images per second, and a memory of 1 GB per network."""
+    base = {
+        "experiment": "benchmark", "device": "a CPU", "device_type": "cpu", "started": started, "width": width,
+        "stem": "cifar", "batch": 16, "precision": "fp32", "compiled": False,
+    }  # fmt: skip
+    return [
+        {**base, "arch": arch, "metric": metric, "value": value if metric != "train_memory" else 1.0}
+        for arch, value in rates.items()
+        for metric in ("train_images_per_second", "infer_images_per_second", "train_memory")
+    ]
+
+
+def test_speeds_of_table_1_come_from_one_run() -> None:
+    cells = frame(*timed("2026", resnet18=100, sdnet18=90, scn=10), *timed("2027", resnet18=50, sdnet18=45))
+    table = scorecard.table1(cells)
+    speeds = table[(table["metric"] == "train_images_per_second") & (table["dataset"] == "cifar10")]
+    speeds = speeds.set_index("arch")
+    assert speeds["measured"].dropna().to_dict() == {"resnet18": 100, "sdnet18": 90, "scn": 10}
+    assert speeds.loc["scn", "status"] == "scaled down"
+    assert speeds.loc["scn", "scale"] == "width 64, batches of 16, fp32, on a CPU"
+    assert speeds.loc["mdeq", "status"] == "not run"
+    assert (table.loc[table["dataset"] == "imagenet", "status"] == "not run").all()
+
+
+def test_table_1_in_full_puts_networks_trained_alike_into_one_column() -> None:
+    small = {"dataset": "cifar10-jpeg", "width": 16, "paper_scale": False}
+    cells = frame(
+        *(cell(arch=arch, epochs=15, value=value, seed=seed, **small)
+          for arch, value in (("resnet18", 0.84), ("sdnet18", 0.83)) for seed in (0, 1)),
+        *(cell(arch=arch, epochs=1, value=value, **small)
+          for arch, value in (("resnet18", 0.5), ("sdnet18", 0.45), ("scn", 0.3))),
+        cell(arch="mdeq", epochs=1, value=0.99, variant="iterations=3", **small),
+        cell(arch="scn18", epochs=7, value=0.98, **small),
+        *timed("2026", resnet18=100, sdnet18=90, scn=10),
+    )  # fmt: skip
+    table = table1.in_full(cells, "cifar10").set_index("network")
+    assert list(table.index) == ["ResNet-18", "ResNet-34", "MDEQ", "SCN", "SCN-18", "SDNet-18", "SDNet-34"]
+    one, fifteen = [column for column in table.columns if "epoch" in column]
+    assert "1 epoch," in one
+    assert "15 epochs" in fifteen
+    assert table.loc["ResNet-18", fifteen] == "84.00 % (2)"
+    assert table.loc["SCN", one] == "30.00 %"
+    assert "not run" in table.loc["SCN", fifteen]
+    assert "not run" in table.loc["MDEQ", one]
+    assert "98" not in "".join(table[one])  # alone at its scale
+    assert table.loc["SCN", "accuracy, paper"] == "94.36 %"
+    assert table.loc["SCN", "training, paper"] == "39 /s (0.024)"
+    assert table.loc["SCN", "training"] == "10.0 /s (0.100)"
+    assert table.loc["SCN", "inference"] == "10.0 /s (0.100)"
+    assert "not run" in table.loc["MDEQ", "training"]
+    spread = cells.assign(low=cells["value"] / 2, high=2 * cells["value"])
+    assert 'title="quartiles 5.0 to 20.0">10.0 /s' in table1.show_in_full(spread, "cifar10").data
+    html = table1.show_in_full(cells, "cifar10").data
+    assert "width 64, batches of 16, fp32, on a CPU" in html
+    assert "not run" in table1.show_in_full(ledger.cells([]), "imagenet").data

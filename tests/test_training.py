@@ -219,6 +219,8 @@ def test_narrow_networks_keep_away_from_onednn(width: int, atoms: int, safe: boo
     try:
         with loop.safe_kernels(model):
             assert torch.backends.mkldnn.enabled is safe
+        if not safe:
+            assert loop.best_precision(torch.device("cpu"), model) == "fp32"
         assert torch.backends.mkldnn.enabled is True
     finally:
         torch.backends.mkldnn.enabled = before

@@ -10,6 +10,7 @@ that fifty steps of FISTA on a whole batch are fifty products with one small mat
 """
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -75,7 +76,8 @@ class PatchCoding2d(Projected):
         self.lam.clamp_(min=0)
 
     def forward(self, signal: Tensor) -> Tensor:
-        with torch.autocast(signal.device.type, enabled=False):
+        kind = signal.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
             signal = signal.to(torch.promote_types(signal.dtype, torch.float32))
             correlation = F.conv2d(signal, self.weight, stride=self.stride, padding=self.padding)
             atoms = self.weight.flatten(1)

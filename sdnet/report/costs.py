@@ -31,8 +31,8 @@ class Cost:
 
 def of_training(arch: str, metric: str, speed: float) -> Cost:
     """For a cell of Table 1's ImageNet block; ``speed`` in images/s."""
-    if arch not in models.names():
-        return Cost("", "this package does not have that network")
+    if "imagenet" not in models.stems(arch):
+        return Cost("", "this package has that network for small images only")
     if metric == "parameters":
         return Cost("python -m sdnet sizes", "counted, not trained: seconds")
     recipe = PRESETS["paper_imagenet"]
@@ -49,8 +49,8 @@ def of_training(arch: str, metric: str, speed: float) -> Cost:
 
 def of_imagenet_c(row: Row, speed: float) -> Cost:
     """For a cell of Table 3's ImageNet-C block: one noise, five severities."""
-    if row.arch not in models.names():
-        return Cost("", "this package does not have that network")
+    if row.arch not in models.names() or "imagenet" not in models.stems(row.arch):
+        return Cost("", "this package does not have that network at this size")
     network = "outputs/RUN/network.safetensors --official ~/ImageNet-C"
     calibration, tested = DECODED
     images = 6 * tested

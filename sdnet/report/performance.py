@@ -122,33 +122,6 @@ def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
     return float(value), None, None, str(run["device"].iloc[0])
 
 
-DEVICES = ("cuda", "cpu")
-"""Kinds of devices, the fastest first."""
-
-
-def benchmark_of(cells: pd.DataFrame, archs: tuple[str, ...], stem: str = "cifar") -> pd.DataFrame | None:
-    """The cells of the one benchmark that answers for several networks; None if none times them all.
-
-    Speeds are comparable within a run only. Of several runs the fastest kind of device counts, then the largest width,
-    then the latest.
-    """
-    timed = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "train_images_per_second")]
-    timed = timed[(timed["stem"] == stem) & ~timed["compiled"].eq(True)]
-    for kind in DEVICES:
-        runs = timed[timed["device_type"] == kind]
-        runs = runs.groupby("started").filter(lambda run: set(archs) <= set(run["arch"]))
-        if not runs.empty:
-            started = runs.sort_values(["width", "started"]).iloc[-1]["started"]
-            return cells[(cells["experiment"] == "benchmark") & (cells["started"] == started)]
-    return None
-
-
-def scale_of(run: pd.DataFrame) -> str:
-    """Width, batch, precision and device of a benchmark, in words."""
-    rates = run[run["metric"] == "train_images_per_second"].iloc[0]
-    return f"width {rates['width']:g}, batches of {rates['batch']:g}, {rates['precision']}, on {rates['device']}"
-
-
 SLOPES = {"batch": 0, "image side": -2, "iterations": -1, "atoms": -1}
 """Exponent with which images per second should change where nothing but the work counts."""
 

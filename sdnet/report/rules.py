@@ -8,7 +8,8 @@ from scipy.stats import ttest_ind
 
 from sdnet.report import ablations, adversarial, visual
 from sdnet.report.adversarial import best, robust
-from sdnet.report.performance import Target, benchmark_of, measured, scale_of
+from sdnet.report.benchmarks import benchmark_of, scale_of
+from sdnet.report.performance import Target, measured
 from sdnet.report.robustness import (
     NOISES,
     ONE_STEP,

@@ -7,6 +7,7 @@ from scipy.stats import norm, ttest_ind
 
 from sdnet.experiments import ledger
 from sdnet.names import unknown_name
+from sdnet.report.benchmarks import benchmark_of, scale_of
 
 STAND_INS = {"cifar10": ("cifar10-jpeg",)}
 """Data that may stand in for a data set of the paper; what is measured on them counts as scaled down."""
@@ -26,6 +27,9 @@ ANSWERED_BY = {
 }
 """The experiment whose cells answer a metric of Table 1. A training run is no measurement of speed: nothing else
 ran beside it to compare with, and other things may have."""
+
+STEMS = {"cifar10": "cifar", "cifar100": "cifar", "imagenet": "imagenet"}
+"""The size of images that answers for a data set in a benchmark, which needs no data."""
 
 STATUSES = ("reproduced", "differs", "scaled down", "not run")
 
@@ -76,10 +80,11 @@ def table1(cells: pd.DataFrame) -> pd.DataFrame:
 def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured | None:
     """The measured value for one cell of the paper: the largest scale at which it was run, mean over seeds.
 
-    Of repeated runs with one configuration and seed the latest counts.
+    Of repeated runs with one configuration and seed the latest counts. Memory and speed of all networks come from one
+    run, in which they took turns.
     """
-    if dataset == "imagenet" and ANSWERED_BY[metric] == "benchmark":
-        return _benchmark(cells, arch, metric)
+    if ANSWERED_BY[metric] == "benchmark":
+        return _timed(cells, dataset, arch, metric)
     names = (dataset, *STAND_INS.get(dataset, ()))
     chosen = cells[cells["dataset"].isin(names) & (cells["arch"] == arch) & (cells["metric"] == metric)]
     chosen = chosen[(chosen["experiment"] == ANSWERED_BY[metric]) & (chosen["variant"] == "")]
@@ -97,14 +102,12 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
     return Measured(value, len(same), scale, bool(largest["full"]))
 
 
-def _benchmark(cells: pd.DataFrame, arch: str, metric: str) -> Measured | None:
-    """The latest benchmark of a network with ImageNet's stem; it needs no data, and no other machine is the paper's."""
-    chosen = cells[(cells["experiment"] == "benchmark") & (cells["arch"] == arch) & (cells["metric"] == metric)]
-    chosen = chosen[(chosen["stem"] == "imagenet") & (chosen["width"] == 64)].sort_values("started")
-    if chosen.empty:
+def _timed(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured | None:
+    run = benchmark_of(cells, (), STEMS[dataset])
+    if run is None:
         return None
-    last = chosen.iloc[-1]
-    return Measured(float(last["value"]), 1, f"{last['device']}, batch {last['batch']:.0f}", False)
+    values = run.loc[(run["arch"] == arch) & (run["metric"] == metric), "value"]
+    return None if values.empty else Measured(float(values.iloc[0]), 1, scale_of(run), False)
 
 
 def status(metric: str, printed: float, answer: Measured | None) -> str:

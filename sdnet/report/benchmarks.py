@@ -1,0 +1,32 @@
+"""Which benchmark of the ledger answers for several networks at once."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+DEVICES = ("cuda", "cpu")
+"""Kinds of devices, the fastest first."""
+
+
+def benchmark_of(cells: pd.DataFrame, archs: Iterable[str], stem: str = "cifar") -> pd.DataFrame | None:
+    """The cells of one benchmark that times all of ``archs``; None if there is none.
+
+    Speeds are comparable within a run only. Of several runs the fastest kind of device counts, then the run with the
+    most networks, then the largest width, then the latest.
+    """
+    timed = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "train_images_per_second")]
+    timed = timed[(timed["stem"] == stem) & ~timed["compiled"].eq(True)]
+    for kind in DEVICES:
+        runs = timed[timed["device_type"] == kind]
+        runs = runs.groupby("started").filter(lambda run: set(archs) <= set(run["arch"]))
+        if not runs.empty:
+            runs = runs.assign(networks=runs.groupby("started")["arch"].transform("nunique"))
+            started = runs.sort_values(["networks", "width", "started"]).iloc[-1]["started"]
+            return cells[(cells["experiment"] == "benchmark") & (cells["started"] == started)]
+    return None
+
+
+def scale_of(run: pd.DataFrame) -> str:
+    """Width, batch, precision and device of a benchmark, in words."""
+    rates = run[run["metric"] == "train_images_per_second"].iloc[0]
+    return f"width {rates['width']:g}, batches of {rates['batch']:g}, {rates['precision']}, on {rates['device']}"
