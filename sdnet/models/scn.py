@@ -32,8 +32,9 @@ class PatchCoding2d(Projected):
     the code and S its support, β = (D_S D_Sᵀ + εI)⁻¹ g_S gives those of all inputs. After finitely many steps the code
     is not the minimiser, and its support may have more atoms than can be independent. Along the eigenvectors of G below
     about L / iterations², L being the largest eigenvalue, FISTA has hardly moved then; ε has this value, so that the
-    gradient does not either. (The authors' ε is 1e-6. On patches of photographs with 64 random unit atoms of 27 values,
-    the gradient of fifty unrolled steps is matched with a cosine of 0.2 by theirs and of about 0.8 by this one.)
+    gradient does not either. (The authors' ε is 1e-6. On patches of photographs with 64 random unit atoms of 27 values
+    and λ = 0.1, the gradient of fifty unrolled steps is matched with a cosine of 0.1 for the atoms and 0.4 for the
+    patches by theirs, and of 0.7 and 0.8 by this one.)
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding: as in ``nn.Conv2d``.
