@@ -48,7 +48,7 @@ nbval: $(READY) ## re-run the notebooks and compare their outputs with the commi
 	$(NOTEBOOK_ENV) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	    --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS)
 
-test-slow: $(READY) ## run the slow tests only
+test-slow: $(READY) ## run the slow tests only: ranks that die, two nodes, rivals in notebook 04; about 7 minutes on two cores
 	$(BIN)/python -m pytest -m slow tests
 
 lint: $(READY) ## ruff and mypy

@@ -25,6 +25,10 @@ PREEMPTED = 75
 """Exit code of a run that was told to stop (SIGTERM) and has saved: start it again to go on (EX_TEMPFAIL)."""
 
 
+GLOO_LOST = ("gloo", "pair closure")
+"""What Gloo's plain RuntimeErrors say when another rank is gone, or silent."""
+
+
 class Preempted(RuntimeError):
     """The run was told to stop; its checkpoint is saved."""
 
@@ -237,7 +241,7 @@ def joined(device: torch.device, timeout: float) -> Iterator[Ranks]:
     try:
         yield ranks
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or "gloo" in str(error):
+        if isinstance(error, dist.DistError) or any(words in str(error) for words in GLOO_LOST):
             raise RankLost(
                 f"rank {ranks.rank} lost another rank, whose message says why; a rank that is silent for {timeout:g} s "
                 f"counts as lost ({_first_line(error)})."
