@@ -161,9 +161,7 @@ def measure_costs(
     base, cells = timings[0], []
     for variant, timing, step in zip(chosen, timings, steps.values(), strict=True):
         where = {"arch": variant.arch, "variant": variant.name, "width": width}
-        ratio = {"value": base.median / timing.median, "low": base.median / timing.high}
-        ratio |= {"high": base.median / timing.low, "n": repeats}
-        cells.append({"metric": "ablation_speed_ratio", **where, **ratio})
+        cells.append({"metric": "ablation_speed_ratio", **where, **timing.rate(base.median), "n": repeats})
         cells.append({"metric": "ablation_memory", **where, "value": speed.peak_memory(step, device), "n": 1})
     return cells
 

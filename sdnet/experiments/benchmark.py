@@ -24,6 +24,11 @@ class Timing:
     low: float
     high: float
 
+    def rate(self, amount: float) -> dict[str, float]:
+        """``amount`` per second as ``value``, ``low`` and ``high`` of a ledger cell; of another case's median time, the
+        speed as a ratio to that case."""
+        return {"value": amount / self.median, "low": amount / self.high, "high": amount / self.low}
+
 
 def interleaved(cases: Mapping[str, Callable[[], object]], device: torch.device, repeats: int = 20) -> list[Timing]:
     """Time every case ``repeats`` times, taking turns, so that whatever else happens happens to all of them.

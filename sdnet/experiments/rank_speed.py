@@ -75,12 +75,9 @@ def measure(
     alone, cells = timings[0].median, []
     for timing in timings:
         about = {"case": timing.name, "width": width, "batch": batch, "n": batch}
-        spread = {"value": batch / timing.median, "low": batch / timing.high, "high": batch / timing.low}
-        cells.append({"metric": "images_per_second", **about, **spread})
+        cells.append({"metric": "images_per_second", **about, **timing.rate(batch)})
         if timing.name != CASES[0]:
-            most = alone / ranks.size
-            spread = {"value": most / timing.median, "low": most / timing.high, "high": most / timing.low}
-            cells.append({"metric": "efficiency", **about, **spread})
+            cells.append({"metric": "efficiency", **about, **timing.rate(alone / ranks.size)})
     return cells
 
 

@@ -65,9 +65,8 @@ def measure(*, width: int, precision: str, device: torch.device, repeats: int) -
         timings = interleaved({f"{name}|{value}": case for (name, value), case in cases.items()}, device, repeats)
         for (name, value), timing in zip(cases, timings, strict=True):
             batch = value if axis == "batch" else 16 if whole else 64
-            rate = {"value": batch / timing.median, "low": batch / timing.high, "high": batch / timing.low}
             cell = {"metric": "images_per_second", "axis": axis, "at": value, "case": name}
-            cells.append({**cell, **rate, "n": repeats})
+            cells.append({**cell, **timing.rate(batch), "n": repeats})
     return cells + memory_cells()
 
 

@@ -168,13 +168,9 @@ def measure(
 
 
 def _cells(timing: Timing, base: Timing, batch: int, setting: dict[str, Any]) -> list[dict[str, Any]]:
-    speed = {"value": batch / timing.median, "low": batch / timing.high, "high": batch / timing.low}
-    ratio = {"value": base.median / timing.median, "low": base.median / timing.high, "high": base.median / timing.low}
     name = f"{setting['mode']}_images_per_second"
-    return [
-        {**setting, "metric": name, **speed, "n": batch},
-        {**setting, "metric": f"{setting['mode']}_speed_ratio", "baseline": base.name, **ratio, "n": batch},
-    ]
+    relative = {"metric": f"{setting['mode']}_speed_ratio", "baseline": base.name, **timing.rate(base.median)}
+    return [{**setting, "metric": name, **timing.rate(batch), "n": batch}, {**setting, **relative, "n": batch}]
 
 
 def peak_memory(step: Case, device: torch.device) -> float:
@@ -225,8 +221,7 @@ def measure_attacks(
         setting = {"mode": "attack", "width": width, "batch": batch, "arch": timing.name, "precision": "fp32"}
         work, base = batch * ATTACK_STEPS, timings[0]
         for metric, amount in (("attack_steps_per_second", work), ("attack_speed_ratio", base.median)):
-            spread = {"value": amount / timing.median, "low": amount / timing.high, "high": amount / timing.low}
-            cells.append({**setting, "metric": metric, "baseline": base.name, **spread, "n": batch})
+            cells.append({**setting, "metric": metric, "baseline": base.name, **timing.rate(amount), "n": batch})
     return cells
 
 

@@ -90,8 +90,8 @@ def _columns(cells: pd.DataFrame, variant: Variant) -> dict[str, str]:
             oracle = f"{100 * tuned['value'].mean():.1f}"
             text += f' <span style="opacity:0.7;font-size:0.85em" title="best λ by test labels">{oracle}</span>'
         columns[heading] = text
-    for metric, heading, digits in (("ablation_speed_ratio", "speed", 2), ("ablation_memory", "memory", 2)):
-        columns[heading] = _cost(cells, variant, metric, digits)
+    for metric, heading in (("ablation_speed_ratio", "speed"), ("ablation_memory", "memory")):
+        columns[heading] = _cost(cells, variant, metric)
     return columns
 
 
@@ -103,13 +103,13 @@ def _mean(found: pd.DataFrame) -> str:
     return f'<span title="{title}"><b>{values.mean():.1f}</b></span>'
 
 
-def _cost(cells: pd.DataFrame, variant: Variant, metric: str, digits: int) -> str:
+def _cost(cells: pd.DataFrame, variant: Variant, metric: str) -> str:
     """A cost as a ratio to ResNet-18 in the same run."""
     chosen = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == metric)]
     chosen = chosen[chosen["started"] == chosen["started"].max()]
     ours = chosen[(chosen["arch"] == variant.arch) & (chosen["variant"] == variant.name)]["value"]
     base = chosen[(chosen["arch"] == "resnet18") & (chosen["variant"] == "")]["value"]
-    return chip("not run") if ours.empty or base.empty else f"{ours.iloc[0] / base.iloc[0]:.{digits}f}"
+    return chip("not run") if ours.empty or base.empty else f"{ours.iloc[0] / base.iloc[0]:.2f}"
 
 
 def _caption(cells: pd.DataFrame, variants: tuple[Variant, ...]) -> str:

@@ -46,13 +46,7 @@ def start_ranks(
         Preempted: if the ranks were told to stop.
         ValueError: if the nodes do not meet, the port is busy, or a rank failed for good.
     """
-    for name, value, least in (("ranks_per_node", ranks_per_node, 1), ("nodes", nodes, 1), ("wait", wait, 1)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}; got {value}.")
-    if not 0 <= node < nodes:
-        raise ValueError(f"node must be from 0 to {nodes - 1}, one less than the number of nodes; got {node}.")
-    if nodes > 1 and endpoint == ANY_PORT:
-        raise ValueError(f"{nodes} nodes need an endpoint to meet at: host:port of node 0.")
+    _check(ranks_per_node, nodes, node, endpoint, wait)
     # Ranks that compute on the CPU share its cores; what is said already stays.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks_per_node)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "100")  # seconds to save after SIGTERM
@@ -87,6 +81,16 @@ def start_ranks(
         ) from error
     except RendezvousClosedError as error:
         raise ValueError(f"another node gave up, and node {node} with it; its message says why.") from error
+
+
+def _check(ranks_per_node: int, nodes: int, node: int, endpoint: str, wait: int) -> None:
+    for name, value, least in (("ranks_per_node", ranks_per_node, 1), ("nodes", nodes, 1), ("wait", wait, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}; got {value}.")
+    if not 0 <= node < nodes:
+        raise ValueError(f"node must be from 0 to {nodes - 1}, one less than the number of nodes; got {node}.")
+    if nodes > 1 and endpoint == ANY_PORT:
+        raise ValueError(f"{nodes} nodes need an endpoint to meet at: host:port of node 0.")
 
 
 def _verdict(error: ChildFailedError, max_restarts: int) -> Exception:
