@@ -1,6 +1,7 @@
 """SCN's layer against other solvers and other gradients, and the network."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from sklearn.linear_model import Lasso
 from torch.autograd import gradcheck
 
 from sdnet import models, project_
+from sdnet.data.batches import training_batches
+from sdnet.data.datasets import load
 from sdnet.models.scn import SCN, PatchCoding2d, nonnegative_lasso, solve_on_support
+from sdnet.training import loop
 
 
-def layer(iterations: int = 50, lam: float = 0.1, channels: int = 2, atoms: int = 6, **options: int) -> PatchCoding2d:
+def layer(iterations: int = 50, lam: float = 0.1, channels: int = 2, atoms: int = 6, **options: Any) -> PatchCoding2d:
     coding = PatchCoding2d(channels, atoms, 3, padding=1, lam=lam, iterations=iterations, **options).double()
     with torch.no_grad():
         coding.weight.copy_(torch.randn_like(coding.weight) / 3)
@@ -101,6 +105,31 @@ def test_lam_is_learned_and_projected() -> None:
     assert torch.equal(coding.weight, before)
 
 
+def test_the_rate_of_lam_scales_its_gradient_only() -> None:
+    signal = torch.randn(4, 2, 5, 5).double()
+    gradients = []
+    for rate in (1.0, 0.25):
+        torch.manual_seed(0)
+        coding = layer(lam=0.05, lam_rate=rate)
+        codes = coding(signal)
+        gradients.append((codes.detach(), *torch.autograd.grad(codes.square().sum(), (coding.weight, coding.lam))))
+    (codes, weight, lam), (same_codes, same_weight, less) = gradients
+    assert torch.equal(codes, same_codes)
+    assert torch.equal(weight, same_weight)
+    torch.testing.assert_close(less, lam / 4)
+
+
+def test_training_scn18_at_the_recipes_rate_leaves_codes_alive() -> None:
+    """With λ learned at the full rate they are all zero after these steps."""
+    torch.manual_seed(0)
+    digits, model = load("digits").train, models.build("scn18", 10, width=4, iterations=10)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True)
+    coding = model.stem[0]
+    for images, labels in training_batches(digits, 128, seed=0, epoch=0, flip=False):
+        loop.training_step(model, optimizer, images, labels, 0.1, "fp32")
+    assert (coding(model.normalize(images)) > 0).float().mean() > 0.05
+
+
 def test_codes_are_float32_under_autocast() -> None:
     coding = PatchCoding2d(2, 6, 3, padding=1)
     signal = torch.randn(2, 2, 5, 5)
@@ -114,6 +143,7 @@ def test_codes_are_float32_under_autocast() -> None:
     ("options", "message"),
     [
         ({"lam": -1.0}, "lam must be finite and >= 0; got -1.0"),
+        ({"lam_rate": 0.0}, "lam_rate must be finite and positive; got 0.0"),
         ({"iterations": 0}, "iterations must be an integer >= 1; got 0"),
         ({"bias": True}, "bias must be False"),
     ],

@@ -26,7 +26,8 @@ class Architecture:
             Sec. 4.4: every 3×3 convolution; the 1×1 convolutions of the shortcuts stay ordinary, as in the authors'
             code).
         patches: whether the stem codes patches, as SCN's layers do. The paper says no more of its SCN-18; here λ is
-            learned from 0.1 on (SDNet's), and what follows the stem is as in SDNet: batch normalisation, no ReLU.
+            learned from 0.1 on (SDNet's) at :data:`LAM_RATE`, and what follows the stem is as in SDNet: batch
+            normalisation, no ReLU.
         body: builds a network that is no residual network; it takes the number of classes, the width, and the options
             named in ``options``.
         options: beside the width, what :func:`build` accepts for it.
@@ -45,6 +46,9 @@ CSC_OPTIONS = (
 )
 RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu")
 CODING = ("lam", "iterations")
+LAM_RATE = 1 / 256
+"""Of SCN-18's λ: one over the square root of the number of entries (64 × 32 × 32) that share it, as Esser et al. (2020)
+scale the gradient of a learned step size. At the full rate all codes are zero after twenty steps of training."""
 D18, D34 = (2, 2, 2, 2), (3, 4, 6, 3)
 
 ARCHITECTURES = {
@@ -104,7 +108,7 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
     sparse = architecture.csc != "none" or architecture.patches
     first: Conv = partial(CSCConv2d, **options) if sparse else nn.Conv2d
     if architecture.patches:
-        first = partial(PatchCoding2d, **{"lam": 0.1, **options})
+        first = partial(PatchCoding2d, **{"lam": 0.1, "lam_rate": LAM_RATE, **options})
     return ResNet(
         architecture.depths,
         num_classes,

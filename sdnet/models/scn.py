@@ -40,6 +40,9 @@ class PatchCoding2d(Projected):
         in_channels, out_channels, kernel_size, stride, padding: as in ``nn.Conv2d``.
         bias: only False: a code has none.
         lam: λ >= 0 to begin with. It is a parameter, one for all atoms; :func:`sdnet.project_` keeps it >= 0.
+        lam_rate: λ's learning rate as a fraction of that of all else, > 0; the gradient is multiplied by it. One number
+            collects the gradients of all entries of a code. Where these do not cancel, λ can leap beyond every
+            correlation in a few steps, and no gradient leads back from a code of zeros.
         iterations: steps of FISTA, >= 1.
 
     Raises:
@@ -56,6 +59,7 @@ class PatchCoding2d(Projected):
         bias: bool = False,
         *,
         lam: float = 0.0,
+        lam_rate: float = 1.0,
         iterations: int = 50,
     ) -> None:
         super().__init__()
@@ -63,10 +67,12 @@ class PatchCoding2d(Projected):
             raise ValueError("bias must be False: the patches' codes have none.")
         if not (math.isfinite(lam) and lam >= 0):
             raise ValueError(f"lam must be finite and >= 0; got {lam}.")
+        if not (math.isfinite(lam_rate) and lam_rate > 0):
+            raise ValueError(f"lam_rate must be finite and positive; got {lam_rate}.")
         if not isinstance(iterations, int) or iterations < 1:
             raise ValueError(f"iterations must be an integer >= 1; got {iterations!r}.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.stride, self.padding, self.iterations = stride, padding, iterations
+        self.stride, self.padding, self.iterations, self.lam_rate = stride, padding, iterations, lam_rate
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         self.lam = nn.Parameter(torch.tensor(float(lam)))
         nn.init.normal_(self.weight, std=1 / (in_channels * kernel_size**2))  # as the authors do
@@ -83,7 +89,8 @@ class PatchCoding2d(Projected):
             correlation = F.conv2d(signal, self.weight, stride=self.stride, padding=self.padding)
             atoms = self.weight.flatten(1)
             last = correlation.permute(0, 2, 3, 1)
-            codes = nonnegative_lasso(last.reshape(-1, self.out_channels), atoms @ atoms.T, self.lam, self.iterations)
+            lam = torch.lerp(self.lam.detach(), self.lam, self.lam_rate)  # its value, and a fraction of its gradient
+            codes = nonnegative_lasso(last.reshape(-1, self.out_channels), atoms @ atoms.T, lam, self.iterations)
             return codes.view(last.shape).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
