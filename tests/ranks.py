@@ -123,6 +123,22 @@ def trained(
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}, [row.loss for row in history]
 
 
+def steps(ranks: Ranks, mode: str | None) -> dict[str, Tensor]:
+    """The network's state after three steps in float64, compiled by the backend that runs what was traced as it is."""
+    compiler, model = torch.compile, network().double()
+    torch.compile = lambda model, mode, dynamic: compiler(model, dynamic=dynamic, backend="aot_eager")
+    try:
+        together = ranks.wrap(model, Execution(compile=mode))
+    finally:
+        torch.compile = compiler
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, 0.9)
+    pixels, labels = loop.example(split(), 24)
+    for count in (24, 24, 16):  # an epoch's last batch is smaller
+        part = ranks.share(count)
+        loop.training_step(together, optimizer, pixels[part].double(), labels[part], 0.05, "fp32")
+    return model.state_dict()
+
+
 def told_to_stop(ranks: Ranks, step: int) -> None:
     """The last rank gets SIGTERM in the middle of the second epoch."""
     if step == 6 and ranks.rank == ranks.size - 1:
@@ -144,7 +160,7 @@ def fall_silent(ranks: Ranks, step: int) -> None:
 def dictionaries(ranks: Ranks) -> list[Tensor]:
     """The atoms of every CSC layer after each of several steps, as this rank holds them."""
     model, data = network(), split()
-    together = ranks.wrap(model)
+    together = ranks.wrap(model, Execution())
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
     seen = []
     for step in range(5):

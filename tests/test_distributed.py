@@ -16,16 +16,20 @@ from ranks import (
     on_ranks,
     own_value,
     own_weights,
+    steps,
     told_to_stop,
     trained,
     vanish,
 )
 from torch import nn
 
+from sdnet import models
 from sdnet.data.batches import training_batches
-from sdnet.data.datasets import Split
+from sdnet.data.datasets import Split, load
+from sdnet.training import loop
 from sdnet.training.checkpoint import load_checkpoint
 from sdnet.training.distributed import ALONE, Execution, Ranks, environment, joined, own_device
+from sdnet.training.recipes import Recipe
 
 CPU = torch.device("cpu")
 
@@ -189,7 +193,27 @@ def test_every_rank_needs_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_synchronised_batch_normalisation_needs_gpus() -> None:
     with pytest.raises(ValueError, match="sync_batchnorm needs GPUs"):
-        ALONE.wrap(nn.Linear(2, 2), sync_batchnorm=True)
+        ALONE.wrap(nn.Linear(2, 2), Execution(sync_batchnorm=True))
+
+
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_compiled_steps_are_the_plain_ones(size: int) -> None:
+    """Traced through forward and backward; what the default backend makes of it is a slow test."""
+    plain, compiled = on_ranks(size, steps, None)[0], on_ranks(size, steps, "default")[0]
+    for name, tensor in plain.items():
+        torch.testing.assert_close(compiled[name], tensor, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own, about the machine it finds
+def test_compiled_training_of_an_sdnet(tmp_path: Path) -> None:
+    found = {}
+    for mode in (None, "default"):
+        torch.manual_seed(0)
+        model, small = models.build("sdnet18", 10, width=16), Recipe(1, batch_size=32, lr=0.01)
+        history = loop.train(model, load("digits").train, small, flip=False, execution=Execution(compile=mode))
+        found[mode] = history[0].loss
+    assert found["default"] == pytest.approx(found[None], rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +222,7 @@ def test_synchronised_batch_normalisation_needs_gpus() -> None:
         ({"accumulate": 0}, "accumulate must be an integer >= 1; got 0"),
         ({"save_every": 0}, "save_every must be an integer >= 1; got 0"),
         ({"workers": -1}, "workers must be an integer >= 0"),
+        ({"compile": "fast"}, "compile 'fast' does not exist. Available: default, reduce-overhead, max-autotune"),
         ({"timeout": 0.0}, "timeout must be a number of seconds > 0"),
     ],
 )

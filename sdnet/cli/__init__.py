@@ -26,7 +26,7 @@ from sdnet.experiments.sweep import IMAGES, KNOBS
 from sdnet.experiments.sweep import run as run_sweep
 from sdnet.experiments.visual import METHODS
 from sdnet.experiments.visual import run as run_visual
-from sdnet.training.distributed import Execution
+from sdnet.training.distributed import COMPILE_MODES, Execution
 from sdnet.training.recipes import PRESETS
 
 
@@ -59,6 +59,7 @@ def main() -> None:
 @click.option("--workers", default=4, show_default=True, help="Processes per rank that read photographs.")
 @click.option("--max-corrupt", default=0, show_default=True, help="Photographs that may be unreadable.")
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds that ranks wait for each other.")
+@click.option("--compile", help=f"A mode of torch.compile: {', '.join(COMPILE_MODES)}; default none.")
 def train(
     arch: str,
     dataset: str,

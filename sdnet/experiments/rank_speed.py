@@ -15,7 +15,7 @@ from sdnet.experiments import ledger
 from sdnet.experiments.benchmark import interleaved
 from sdnet.memory import keep_freed_memory
 from sdnet.training import distributed, loop
-from sdnet.training.distributed import Ranks
+from sdnet.training.distributed import Execution, Ranks
 
 Case = Callable[[], None]
 CASES = ("one rank alone", "all ranks, each for itself", "all ranks together")
@@ -35,7 +35,7 @@ def cases(
         torch.manual_seed(0)
         model = models.build(arch, 10, width=width, stem=stem).to(place).to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-        network = ranks.wrap(model) if together else model
+        network = ranks.wrap(model, Execution()) if together else model
         x, y = images[part], labels[part]
 
         def run() -> None:

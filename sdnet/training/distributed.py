@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -21,10 +21,14 @@ from torch import Tensor, nn
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
+from sdnet.names import unknown_name
+
 PREEMPTED = 75
 """Exit code of a run that was told to stop (SIGTERM) and has saved: start it again to go on (EX_TEMPFAIL)."""
 
 
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
+"""Of ``torch.compile``."""
 GLOO_LOST = ("gloo", "pair closure")
 """What Gloo's plain RuntimeErrors say when another rank is gone, or silent."""
 
@@ -49,6 +53,9 @@ class Execution:
         workers: processes per rank that read photographs from files, where the data set is one of photographs.
         max_corrupt: photographs that cannot be read before the run stops.
         timeout: seconds that ranks wait for each other before they give up.
+        compile: None, or a mode of ``torch.compile``: the step as one program, made in the first minute or so.
+            ``"reduce-overhead"`` replays it as CUDA graphs, where small batches leave a GPU waiting for the next call.
+            Numbers change by rounding only.
     """
 
     accumulate: int = 1
@@ -57,6 +64,7 @@ class Execution:
     workers: int = 4
     max_corrupt: int = 0
     timeout: float = 300.0
+    compile: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("accumulate", 1), ("save_every", 1), ("workers", 0), ("max_corrupt", 0)):
@@ -65,6 +73,8 @@ class Execution:
                 raise ValueError(f"{name} must be an integer >= {least}; got {value!r}.")
         if not self.timeout > 0:
             raise ValueError(f"timeout must be a number of seconds > 0; got {self.timeout!r}.")
+        if self.compile not in (None, *COMPILE_MODES):
+            raise ValueError(unknown_name("compile", self.compile, COMPILE_MODES))
 
 
 @dataclass(frozen=True)
@@ -133,23 +143,27 @@ class Ranks:
                     "the same files and options."
                 )
 
-    def wrap(self, model: nn.Module, sync_batchnorm: bool = False) -> nn.Module:
-        """The network whose backward pass averages gradients over ranks; it shares the given one's weights.
+    def wrap(self, model: nn.Module, execution: Execution) -> nn.Module:
+        """The network as it is trained: its backward pass averages gradients over ranks. It shares the given weights.
 
         Before each forward pass the leader's buffers go to the other ranks: the running statistics of batch
         normalisation, and λ and the Lipschitz constants of CSC layers.
 
         Raises:
-            ValueError: for ``sync_batchnorm`` without GPUs.
+            ValueError: for ``execution.sync_batchnorm`` without GPUs.
         """
         device = next(model.parameters()).device
-        if sync_batchnorm and device.type != "cuda":
+        if execution.sync_batchnorm and device.type != "cuda":
             raise ValueError(f"sync_batchnorm needs GPUs, PyTorch has it for CUDA only; this run is on {device.type}.")
-        if self.size == 1:
-            return model
-        if sync_batchnorm:
+        if self.size > 1 and execution.sync_batchnorm:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+        trained: Any = model
+        if execution.compile is not None:
+            # One program for each shape: there are two, that of a batch and that of an epoch's last.
+            trained = torch.compile(model, mode=execution.compile, dynamic=False)
+        if self.size > 1:
+            trained = DistributedDataParallel(trained, device_ids=[device] if device.type == "cuda" else None)
+        return cast(nn.Module, trained)
 
 
 ALONE = Ranks()

@@ -107,7 +107,7 @@ def train(
         ValueError: if the checkpoint belongs to another run, or more images cannot be read than allowed.
     """
     split = split.to(next(model.parameters()).device)
-    together = ranks.wrap(model, execution.sync_batchnorm)
+    together = ranks.wrap(model, execution)
     optimizer = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
