@@ -8,7 +8,7 @@ import click
 import torch
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.experiments import ablations, rank_speed, scaling, speed, sweep_speed
+from sdnet.experiments import ablations, choices, rank_speed, scaling, speed, sweep_speed
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.speed import SIZES
 from sdnet.training.loop import best_device
@@ -108,6 +108,17 @@ def bench_attacks(device: str | None, **settings: Any) -> None:
 def bench_ablations(device: str | None, **settings: Any) -> None:
     """A training step of every variant of the ablation grid against ResNet-18; writes a ledger row."""
     _run(lambda place: ablations.record_costs(place, **settings), device, ["arch", "variant"])
+
+
+@bench.command("choices")
+@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", default=128, show_default=True, help="Images per step.")
+@click.option("--compiled/--eager", default=True, show_default=True, help="Whether torch.compile is among them.")
+@click.option("--repeats", default=7, show_default=True)
+@on_device
+def bench_choices(device: str | None, **settings: Any) -> None:
+    """What makes SDNet-18's training step fast, taken back one at a time; writes a ledger row."""
+    _run(lambda place: choices.record(place, **settings), device, ["case"])
 
 
 @bench.command("ranks")

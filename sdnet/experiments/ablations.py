@@ -10,9 +10,8 @@ import torch
 
 from sdnet import models
 from sdnet.experiments import ledger, speed, sweep, train
-from sdnet.experiments.benchmark import interleaved
+from sdnet.experiments.benchmark import interleaved, recorded
 from sdnet.experiments.train import Training
-from sdnet.memory import keep_freed_memory
 from sdnet.names import unknown_name
 from sdnet.training import loop
 
@@ -170,12 +169,10 @@ def record_costs(
     device: torch.device, *, width: int = 16, batch: int = 128, repeats: int = 7
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Run :func:`measure_costs` on ResNet-18 and the whole grid and write its cells to the ledger."""
-    keep_freed_memory()
-    start, precision = ledger.start(), loop.best_precision(device)
+    settings: dict[str, Any] = {"width": width, "batch": batch, "precision": loop.best_precision(device)}
     chosen = variants(("layers", *GRID))
-    results = measure_costs(chosen, width=width, batch=batch, precision=precision, device=device, repeats=repeats)
-    config = {"seed": 0, "what": "ablations", "width": width, "batch": batch, "precision": precision}
-    row = start.record(
-        experiment="benchmark", config=config, data_hash=None, device=loop.describe_device(device), results=results
+    return recorded(
+        lambda: measure_costs(chosen, device=device, repeats=repeats, **settings),
+        device,
+        {"what": "ablations", **settings},
     )
-    return ledger.write(row, ledger.ledger_folder()), results

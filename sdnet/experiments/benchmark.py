@@ -5,11 +5,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sdnet.experiments import ledger
 from sdnet.layers import CSCConv2d
+from sdnet.memory import keep_freed_memory
+from sdnet.training import loop
 
 STEMS = {"cifar": (3, 1, 128, 32), "imagenet": (7, 2, 8, 224)}
 """Kernel, stride, images per batch and image size of the two stems (3 → 64 channels)."""
@@ -54,6 +59,22 @@ def interleaved(cases: Mapping[str, Callable[[], object]], device: torch.device,
 def _wait(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+def recorded(
+    measure: Callable[[], list[dict[str, Any]]], device: torch.device, config: dict[str, Any]
+) -> tuple[Path, list[dict[str, Any]]]:
+    """Measure, and write the cells to the ledger as a benchmark of that configuration."""
+    keep_freed_memory()
+    start, results = ledger.start(), measure()
+    row = start.record(
+        experiment="benchmark",
+        config={"seed": 0, **config},
+        data_hash=None,
+        device=loop.describe_device(device),
+        results=results,
+    )
+    return ledger.write(row, ledger.ledger_folder()), results
 
 
 def _forward(layer: Callable[[Tensor], Tensor], images: Tensor) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from sdnet import models
-from sdnet.experiments import ledger, speed
-from sdnet.experiments.benchmark import interleaved
+from sdnet.experiments import speed
+from sdnet.experiments.benchmark import interleaved, recorded
 from sdnet.layers import CSCConv2d
-from sdnet.memory import keep_freed_memory, peak_bytes
+from sdnet.memory import peak_bytes
 from sdnet.training import loop
 
 AXES = {
@@ -28,7 +28,7 @@ def _network_cases(axis: str, value: int, width: int, precision: str, device: to
     batch, side = (value, 32) if axis == "batch" else (16, value)
     images = torch.rand(batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
     labels = torch.randint(10, (batch,), device=device)
-    cases = {}
+    cases: dict[str, speed.Case] = {}
     for arch in (speed.BASELINE, "sdnet18"):
         model = models.build(arch, 10, width=width).to(device).to(memory_format=torch.channels_last)
         cases[arch] = speed.training(model, images, labels, precision)
@@ -87,13 +87,7 @@ def record(
     *, width: int | None = None, precision: str | None = None, device: torch.device, repeats: int = 7
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Run :func:`measure` and write its cells to the ledger. The width is 64 on an accelerator, 16 on a CPU."""
-    keep_freed_memory()
-    start = ledger.start()
     width = width or (16 if device.type == "cpu" else 64)
     precision = precision or loop.best_precision(device)
-    results = measure(width=width, precision=precision, device=device, repeats=repeats)
-    config = {"seed": 0, "what": "scaling", "width": width, "precision": precision, "repeats": repeats}
-    row = start.record(
-        experiment="benchmark", config=config, data_hash=None, device=loop.describe_device(device), results=results
-    )
-    return ledger.write(row, ledger.ledger_folder()), results
+    config = {"what": "scaling", "width": width, "precision": precision, "repeats": repeats}
+    return recorded(lambda: measure(width=width, precision=precision, device=device, repeats=repeats), device, config)

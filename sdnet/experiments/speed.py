@@ -13,9 +13,8 @@ from sdnet import models
 from sdnet.attacks import EPSILONS, Attack, perturb
 from sdnet.data.batches import training_batches
 from sdnet.data.datasets import Split
-from sdnet.experiments import ledger
-from sdnet.experiments.benchmark import Timing, interleaved
-from sdnet.memory import keep_freed_memory, peak_bytes
+from sdnet.experiments.benchmark import Timing, interleaved, recorded
+from sdnet.memory import peak_bytes
 from sdnet.training import loop
 
 BASELINE = "resnet18"
@@ -29,7 +28,7 @@ def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True)
 
 
-def training(model: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Case:
+def training(model: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Callable[[], Tensor]:
     """One projected SGD step as :func:`sdnet.training.loop.train` makes it, on a batch that lies on the device."""
     model.train()
     return partial(loop.training_step, model, _optimizer(model), images, labels, 1e-3, precision)
@@ -184,16 +183,9 @@ def peak_memory(step: Case, device: torch.device) -> float:
 
 def record(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, Any]]]:
     """Run :func:`measure` and write its cells to the ledger."""
-    keep_freed_memory()
-    start = ledger.start()
     reference = settings.pop("reference", None)
-    results = measure(device=device, reference=reference, **settings)
-    settings["archs"] = list(settings["archs"])
-    config = {"seed": 0, **settings, "authors": reference is not None}
-    row = start.record(
-        experiment="benchmark", config=config, data_hash=None, device=loop.describe_device(device), results=results
-    )
-    return ledger.write(row, ledger.ledger_folder()), results
+    config = {**settings, "archs": list(settings["archs"]), "authors": reference is not None}
+    return recorded(lambda: measure(device=device, reference=reference, **settings), device, config)
 
 
 ATTACK_STEPS = 5
@@ -227,11 +219,5 @@ def measure_attacks(
 
 def record_attacks(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, Any]]]:
     """Run :func:`measure_attacks` and write its cells to the ledger."""
-    keep_freed_memory()
-    start = ledger.start()
-    results = measure_attacks(device=device, **settings)
-    config = {"seed": 0, "mode": "attack", **settings, "archs": list(settings["archs"])}
-    row = start.record(
-        experiment="benchmark", config=config, data_hash=None, device=loop.describe_device(device), results=results
-    )
-    return ledger.write(row, ledger.ledger_folder()), results
+    config = {"mode": "attack", **settings, "archs": list(settings["archs"])}
+    return recorded(lambda: measure_attacks(device=device, **settings), device, config)

@@ -9,6 +9,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from sdnet.experiments.choices import CHOICES
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
 from sdnet.report.tables import chip, page
 
@@ -120,6 +121,28 @@ def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
         by = run[run["case"] == target.arch].set_index("at")["value"]
         value = by.loc[128] / by.loc[2]
     return float(value), None, None, str(run["device"].iloc[0])
+
+
+def show_choices(cells: pd.DataFrame) -> HTML:
+    """What each choice is worth: speed and memory of a step without it, as ratios to the step as it is."""
+    chosen = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "choice_speed_ratio")]
+    lines = []
+    runs = {f"width {run['width'].iloc[0]:.0f}": run for _, run in chosen.groupby("started")}
+    for case, what in CHOICES.items():
+        line = {"": f"<b>{case}</b>", " ": what}
+        for scale, run in runs.items():
+            ratio, memory = run[run["case"] == case], cells[cells["started"] == run["started"].iloc[0]]
+            memory = memory[memory["metric"] == "choice_memory"].set_index("case")["value"]
+            if ratio.empty:
+                line[f"speed, {scale}"] = line[f"memory, {scale}"] = chip("not run")
+                continue
+            row = ratio.iloc[0]
+            spread = f' <span style="opacity:0.7">({row["low"]:.2f} – {row["high"]:.2f})</span>'
+            line[f"speed, {scale}"] = f"<b>{row['value']:.2f}</b>{spread}"
+            line[f"memory, {scale}"] = f"{memory[case] / memory['as it is']:.2f}" if case in memory else chip("not run")
+        lines.append(line)
+    caption = f"SDNet-18's training step, on {chosen['device'].iloc[-1]}" if not chosen.empty else ""
+    return page(pd.DataFrame(lines), caption, "choices", wrap=True)
 
 
 SLOPES = {"batch": 0, "image side": -2, "iterations": -1, "atoms": -1}

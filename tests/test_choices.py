@@ -1,0 +1,69 @@
+"""The choices that make training fast: each case is what it says, and the report shows their ratios."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from sdnet.cli import main
+from sdnet.experiments import choices, ledger
+from sdnet.report import performance
+
+CPU = torch.device("cpu")
+SMALL = {"width": 4, "batch": 2, "precision": "fp32", "device": CPU}
+
+
+def test_every_choice_is_timed_against_the_step_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path))
+    small = ["--width", "4", "--batch", "2", "--repeats", "2", "--device", "cpu", "--eager"]
+    result = CliRunner().invoke(main, ["bench", "choices", *small])
+    assert result.exit_code == 0, result.output
+    cells = ledger.cells(ledger.read(tmp_path))
+    speeds = cells[cells["metric"] == "choice_speed_ratio"].set_index("case")["value"]
+    assert list(speeds.index) == [name for name in choices.CHOICES if name != "compiled"]
+    assert speeds["as it is"] == 1
+    memory = cells[cells["metric"] == "choice_memory"].set_index("case")["value"]
+    assert 0 < memory["first code recomputed"] <= memory["as it is"]
+
+
+def test_all_start_from_the_same_arithmetic() -> None:
+    """What the choices change is the way, not the step: with equal weights they return the same loss."""
+    seen = []
+    found = choices.cases(compiled=False, **SMALL)
+    for name in ("as it is", "channels first", "threshold apart", "first code recomputed", "reconstruction"):
+        case = found[name]
+        model, optimizer, *rest = case.args  # type: ignore[attr-defined]
+        if not seen:
+            state = {key: value.clone() for key, value in model.state_dict().items() if not key.endswith("lam")}
+        model.load_state_dict(state, strict=False)
+        seen.append(case.func(model, optimizer, *rest)[0].item())  # type: ignore[attr-defined]
+    assert seen == pytest.approx(seen[:1] * len(seen), rel=1e-5)
+
+
+def test_the_report_shows_ratios_per_width() -> None:
+    common = {"experiment": "benchmark", "device": "a CPU", "batch": 128, "low": 0.4, "high": 0.6}
+    rows = [
+        {**common, "started": started, "width": width, "metric": metric, "case": case, "value": value}
+        for started, width in (("2026", 64), ("2027", 16))
+        for metric, case, value in (
+            ("choice_speed_ratio", "as it is", 1.0),
+            ("choice_speed_ratio", "float32", 0.5),
+            ("choice_memory", "as it is", 2.0),
+            ("choice_memory", "float32", 3.0),
+        )
+    ]
+    text = performance.show_choices(pd.DataFrame(rows)).data
+    assert "speed, width 64" in text
+    assert "speed, width 16" in text
+    assert "<b>0.50</b>" in text
+    assert "1.50" in text
+    assert "a CPU" in text
+
+
+def test_without_a_run_nothing_is_claimed() -> None:
+    nothing = pd.DataFrame(
+        columns=["experiment", "metric", "started", "width", "case", "value", "low", "high", "device"]
+    )
+    assert "float32" in performance.show_choices(nothing).data
