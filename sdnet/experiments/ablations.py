@@ -141,9 +141,15 @@ def run(
 
 def asked(training: Training) -> tuple[str, tuple[float, ...]]:
     """The knob that is turned on a network under noise, and its strengths, the training's own among them."""
+    own = trained_at(training.arch, training.network)
     if models.ARCHITECTURES[training.arch].csc == "none":
-        return "stem threshold", (0.0,)
-    return "lam", tuple(sorted({*LAMS, training.network.get("lam", 0.1)}))
+        return "stem threshold", (own,)
+    return "lam", tuple(sorted({*LAMS, own}))
+
+
+def trained_at(arch: str, network: dict[str, Any]) -> float:
+    """The λ that a network was trained with; without CSC layers 0, the shift of its stem's threshold."""
+    return 0.0 if models.ARCHITECTURES[arch].csc == "none" else float(network.get("lam", 0.1))
 
 
 def measure_costs(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import sem, t
 
-from sdnet.experiments.ablations import GRID, NOISES, Variant
+from sdnet.experiments.ablations import GRID, NOISES, Variant, trained_at
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
 from sdnet.report.scorecard import paper_table
 from sdnet.report.tables import chip, page
@@ -50,8 +50,7 @@ def accuracies(cells: pd.DataFrame, variant: Variant, best: bool = False) -> pd.
     noisy = noisy[noisy["corruption"].isin(NOISES)].sort_values(["n", "started"])
     noisy = noisy.drop_duplicates(["seed", "corruption", "severity", "strength"], keep="last")
     if not best:
-        own = 0.0 if variant.arch.startswith("resnet") else variant.network.get("lam", 0.1)
-        noisy = noisy[noisy["strength"] == own]
+        noisy = noisy[noisy["strength"] == trained_at(variant.arch, variant.network)]
     noisy = noisy.groupby(["seed", "corruption", "severity"], as_index=False)[["value", "n"]].max()
     noisy = noisy.groupby(["seed", "corruption"], as_index=False).agg(value=("value", "mean"), n=("n", "min"))
     trained = trained.sort_values("started").drop_duplicates("seed", keep="last")
@@ -212,7 +211,8 @@ def against_lam(cells: pd.DataFrame) -> Figure:
             if condition == NATURAL and best:
                 continue
             points = [
-                accuracies(cells, variant, best).assign(lam=variant.network.get("lam", 0.1)) for variant in GRID["lam"]
+                accuracies(cells, variant, best).assign(lam=trained_at(variant.arch, variant.network))
+                for variant in GRID["lam"]
             ]
             found = pd.concat(points)
             found = found[found["corruption"] == condition]

@@ -135,13 +135,7 @@ def train(
                 run.advance(time.monotonic() - before)
                 progress.step()
                 stop = _look_around(told_to_stop(), split, ranks, execution.max_corrupt)
-                save = stop or (execution.save_every and run.step % execution.save_every == 0)
-                if save or run.step % CHECK_EVERY == 0:
-                    run.check_finite(recipe)
-                if save:
-                    run.save()
-                if stop:
-                    raise Preempted(f"told to stop; saved after step {run.step} of epoch {epoch + 1}.")
+                _mind(run, recipe, execution.save_every, stop)
             run.check_finite(recipe)
             row = run.finish_epoch(recipe.lr * recipe.lr_factor((epoch + (run.step - 1) / steps) / recipe.epochs))
             run.save()
@@ -195,6 +189,17 @@ def settle(model: nn.Module, split: Split | Photographs) -> None:
         model(example(split, 2)[0]).sum().backward()
         model.zero_grad(set_to_none=True)
         model.train()
+
+
+def _mind(run: Run, recipe: Recipe, save_every: int | None, stop: bool) -> None:
+    """After a step: look at the loss now and then, save when it is time, and stop if told to."""
+    save = stop or (save_every and run.step % save_every == 0)
+    if save or run.step % CHECK_EVERY == 0:
+        run.check_finite(recipe)
+    if save:
+        run.save()
+    if stop:
+        raise Preempted(f"told to stop; saved after step {run.step} of epoch {len(run.history) + 1}.")
 
 
 def _look_around(stop: bool, split: Split | Photographs, ranks: Ranks, max_corrupt: int) -> bool:
