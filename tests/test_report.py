@@ -282,3 +282,14 @@ def test_table_1_in_full_puts_networks_trained_alike_into_one_column() -> None:
     html = table1.show_in_full(cells, "cifar10").data
     assert "width 64, batches of 16, fp32, on a CPU" in html
     assert "not run" in table1.show_in_full(ledger.cells([]), "imagenet").data
+
+
+def test_smaller_images_have_a_column_in_imagenets_block_and_answer_for_none_of_its_numbers() -> None:
+    small = {"dataset": "tiny-imagenet-32", "width": 16, "paper_scale": False, "epochs": 3}
+    cells = frame(cell(arch="resnet18", value=0.19, **small), cell(arch="sdnet18", value=0.2, **small))
+    table = table1.in_full(cells, "imagenet").set_index("network")
+    (column,) = [column for column in table.columns if column.startswith("tiny-imagenet-32")]
+    assert table.loc["SDNet-18", column] == "20.00 %"
+    assert not [column for column in table1.in_full(cells, "cifar10").columns if "tiny" in column]
+    score = scorecard.table1(cells)
+    assert (score["status"] == "not run").all()

@@ -10,6 +10,8 @@ from sdnet.report.tables import chip, page
 BASELINE = "resnet18"
 SETTING = ["dataset", "width", "epochs", "preset", "precision"]
 """What two training runs must share to stand in one column."""
+SMALLER = {"imagenet": ("tiny-imagenet-32",)}
+"""Data of fewer classes and pixels whose columns stand in a block, though they answer for none of its numbers."""
 NOT_RUN = chip("not run")
 
 
@@ -65,7 +67,8 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 def _accuracies(cells: pd.DataFrame, dataset: str, archs: list[str]) -> dict[str, list[str]]:
     chosen = cells[(cells["experiment"] == "train") & (cells["metric"] == "top1") & (cells["split"] == "test")]
-    chosen = chosen[chosen["dataset"].isin((dataset, *STAND_INS.get(dataset, ()))) & chosen["arch"].isin(archs)]
+    names = (dataset, *STAND_INS.get(dataset, ()), *SMALLER.get(dataset, ()))
+    chosen = chosen[chosen["dataset"].isin(names) & chosen["arch"].isin(archs)]
     chosen = chosen[chosen["variant"] == ""].sort_values("started")
     chosen = chosen.drop_duplicates([*SETTING, "arch", "seed"], keep="last")
     columns = {}
