@@ -162,6 +162,9 @@ def test_the_scale_with_most_of_the_grid_is_shown() -> None:
     many = cells_of({"sdnet18 ": 0.8, "sdnet18 iterations=4": 0.8})
     few = cells_of({"sdnet18 ": 0.9}, epochs=15)
     assert set(report.one_scale(pd.concat([few, many]))["epochs"]) == {3}
+    whole = cells_of({"sdnet18 ": 0.7}).assign(n=10_000, started="2027")
+    same = report.one_scale(pd.concat([many, whole[whole["experiment"] == "sweep"]]))
+    assert set(same.loc[same["experiment"] == "sweep", "n"]) == {100}  # of which there are two variants
     assert report.one_scale(ledger.cells([])).empty
 
 

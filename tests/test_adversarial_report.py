@@ -21,7 +21,7 @@ def cells_of(adaptive: float = 0.02, **changes: object) -> list[dict[str, object
         common = {**base, "seed": seed}
         rows += [{**common, "metric": "top1", "strength": lam, "value": 0.9 - 0.1 * lam} for lam in LAMS]
         for norm in ("linf", "l2"):
-            hit = {**common, "norm": norm, "metric": "robust_top1"}
+            hit = {**common, "norm": norm, "metric": "robust_top1", "epsilon": 8 / 255 if norm == "linf" else 0.5}
             for lam, value in zip(LAMS, (0.0, 0.3, 0.2), strict=True):
                 rows.append(
                     {**hit, "protocol": "oblivious", "crafted_at": 0.1, "strength": lam, "value": value + 0.01 * seed}
@@ -48,7 +48,10 @@ def frame(*parts: list[dict[str, object]]) -> pd.DataFrame:
 
 
 def test_the_best_strength_is_chosen_per_seed_and_protocol() -> None:
-    cells = frame(cells_of(), cells_of(n=5, started="2030"), cells_of(units="normalised"), cells_of(knob="other"))
+    easier = [{**line, "epsilon": 0.004, "value": 0.9, "started": "2031"} for line in cells_of()]
+    cells = frame(
+        cells_of(), cells_of(n=5, started="2030"), cells_of(units="normalised"), cells_of(knob="other"), easier
+    )
     found = robust(cells, SDNET, "linf", "oblivious")
     assert len(found) == 6
     assert set(found["n"]) == {100}
@@ -56,6 +59,15 @@ def test_the_best_strength_is_chosen_per_seed_and_protocol() -> None:
     assert best(found)["strength"].tolist() == [0.5, 0.5]
     assert at_start(found, SDNET)["value"].tolist() == pytest.approx([0.0, 0.01])
     assert best(robust(cells, SDNET, "l2", "adaptive"))["value"].tolist() == pytest.approx([0.02, 0.02])
+
+
+def test_attacks_on_networks_of_another_scale_stay_apart() -> None:
+    scale = {"dataset": "d", "width": 16, "epochs": 15, "paper_scale": False}
+    short, other = {**scale, "epochs": 4, "arch": "resnet18"}, {**scale, "width": 4, "n": 900}
+    cells = frame(cells_of(**scale), cells_of(**short), cells_of(**other))
+    assert set(adversarial.one_scale(cells)["epochs"]) == {15}
+    assert set(adversarial.one_scale(cells)["width"]) == {16}
+    assert adversarial.one_scale(ledger.cells([])).empty
 
 
 def test_table4_has_the_paper_and_every_protocol() -> None:
@@ -84,6 +96,12 @@ def test_the_verdict_on_c9(adaptive: float, verdict: str) -> None:
     assert found.verdict == verdict
     assert "L2, ε = 0.5: 30.5 % if crafted at λ = 0.1" in found.numbers
     assert "ResNet-18 (L∞, ε = 8/255) 30.5 % tuned (match)" in found.controls
+
+
+def test_where_nothing_is_robust_the_claim_is_not_supported() -> None:
+    cells = frame(cells_of(0.0))
+    cells.loc[cells["metric"] == "robust_top1", "value"] = 0.0
+    assert verdicts.judge(cells)["C9"].verdict != "supported"
 
 
 def test_figures_draw_the_means_over_seeds() -> None:

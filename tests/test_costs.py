@@ -21,7 +21,7 @@ def test_a_training_costs_what_the_papers_speed_says() -> None:
     assert cost.estimate == "100 epochs × 1,281,167 images at 1,800/s: 19.8 h"
     assert costs.of_training("scn", "top1", 51) == costs.Cost("", "this package has that network for small images only")
     memory = costs.of_training("resnet34", "train_memory", 1400)
-    assert memory.command == "python -m sdnet bench networks --stem imagenet --batch 512 --arch resnet34"
+    assert memory.command == "python -m sdnet bench networks --stem imagenet --batch 512 --arch resnet18 --arch resnet34"
     assert memory.estimate.endswith(": 4 s")
 
 
@@ -50,6 +50,8 @@ def test_a_benchmark_with_imagenets_stem_answers_speed_and_memory_on_another_mac
     row = {"experiment": "benchmark", "metric": "train_memory", "stem": "imagenet", "width": 64, "value": 21.5}
     row |= {"device": "a GPU", "device_type": "cuda", "batch": 512, "precision": "bf16", "compiled": False}
     run = [row, {**row, "metric": "train_images_per_second", "value": 900.0}]
+    assert scorecard.find(cells(*run), "imagenet", "sdnet18", "train_memory") is None  # alone: a ratio to nothing
+    run += [{**cell, "arch": "resnet18"} for cell in run]
     measured = scorecard.find(cells(*run), "imagenet", "sdnet18", "train_memory")
     assert measured == scorecard.Measured(21.5, 1, "width 64, batches of 512, bf16, on a GPU", False)
     assert scorecard.status("train_memory", 37.6, measured) == "scaled down"

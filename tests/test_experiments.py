@@ -174,6 +174,7 @@ def test_cells_keep_every_result() -> None:
 def test_the_committed_ledger_is_readable_and_clean() -> None:
     for record in ledger.read():
         assert record.code["commit"]
+        assert record.code["dirty"] is False, record.file_name
         assert record.results
 
 

@@ -13,6 +13,7 @@ def row(**changes: object) -> dict[str, object]:
     base = {
         "experiment": "benchmark", "device": "some CPU", "device_type": "cpu", "started": "2026", "width": 64,
         "compiled": False, "metric": "train_speed_ratio", "arch": "sdnet18", "value": 0.97, "low": 0.95, "high": 0.99,
+        "baseline": "resnet18",
     }  # fmt: skip
     return {**base, **changes}
 
@@ -32,6 +33,17 @@ def test_the_latest_run_of_the_right_kind_answers() -> None:
     )  # fmt: skip
     assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
     assert measured(frame(row(width=16)), SPEED) is None
+
+
+def test_a_network_alone_and_large_photographs_answer_for_no_target_of_cifar() -> None:
+    memory = row(metric="train_memory", value=9.0, batch=512, started="2030")
+    cells = frame(
+        row(), row(value=1.0, baseline="sdnet18", batch=512), row(value=0.3, stem="imagenet", batch=512), memory,
+        {**memory, "stem": "imagenet"}, {**memory, "stem": "imagenet", "arch": "resnet18"},
+    )  # fmt: skip
+    assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
+    assert measured(cells, Target("", "train_memory", "sdnet18", "cpu", 1.05, False)) is None
+    assert rules.as_fast_and_small(cells).verdict == "not run"
 
 
 def test_a_small_batch_does_not_replace_a_large_one() -> None:

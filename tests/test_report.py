@@ -189,6 +189,8 @@ def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
     config = training("sdnet18", "cifar10", "paper", lam=0.2, iterations=1).config
     assert ledger.name_of(config) == "sdnet18 (iterations=1, lam=0.2)"
     assert not scale(hold_out=0.1)
+    config = training("sdnet18", "cifar10", "paper", hold_out=0.1).config
+    assert ledger.name_of({**config, "ranks": 2}) == "sdnet18 (hold_out=0.1, ranks=2)"
     assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}
 
 
@@ -211,7 +213,11 @@ def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
 
     def pair(difference: float, **changes: object) -> list[dict[str, object]]:
         values = {"sdnet18": 0.9 + difference / 100, "resnet18": 0.9}
-        return [cell(arch=arch, value=value, n=10**7, **changes) for arch, value in values.items()]
+        return [
+            cell(arch=arch, value=value + 1e-9 * seed, n=10**7, **{"seed": seed, **changes})
+            for arch, value in values.items()
+            for seed in (0, 1)
+        ]
 
     def judged(*pairs: list[dict[str, object]]) -> list[str]:
         cells = pd.DataFrame([row for rows in pairs for row in rows])
@@ -220,6 +226,7 @@ def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
     assert judged(pair(0.1)) == ["supported", "not run"]
     assert judged(pair(1.0, dataset="cifar100")) == ["not run", "supported"]
     assert judged(pair(-1.0, dataset="cifar100")) == ["not run", "refuted"]
+    assert judged(pair(1.0, seed=0, dataset="cifar100")) == ["not run", "undecided"]  # an interval needs seeds
     assert judged(pair(1.0, dataset="tiny-imagenet-32")) == ["not run", "not run"]
     assert judged(pair(1.0, epochs=1), pair(0.1), pair(1.0, epochs=2)) == ["supported", "not run"]
     assert judged(pair(1.0, epochs=300, width=16), pair(0.1, width=64)) == ["supported", "not run"]

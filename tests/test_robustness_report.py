@@ -170,6 +170,14 @@ def test_the_largest_then_the_latest_run_counts() -> None:
     assert (chosen[chosen["seed"] == 0]["value"] < 1).all()
 
 
+def test_a_sweep_of_other_corruptions_does_not_push_the_noises_out() -> None:
+    fog = [{**line, "corruption": "fog"} for line in sweep_cells("2030", n=900) if line["corruption"] == NOISES[0]]
+    clean = [{**line, "value": 0.5} for line in sweep_cells("2030", n=900) if line["corruption"] == "clean"]
+    found = top1(frame(sweep_cells(), fog, clean), Row("", "sdnet18", knob="lam"))
+    assert set(found["corruption"]) == {"clean", "fog", *NOISES}
+    assert found[found["corruption"] == "clean"]["n"].tolist() == [900, 900]
+
+
 def test_only_one_scale_is_compared() -> None:
     cells = frame(sweep_cells(), sweep_cells(width=64, n=10), sweep_cells(arch="resnet18", width=16, knob="median"))
     chosen = one_scale(cells.assign(paper_scale=False))

@@ -174,8 +174,8 @@ CELL_COLUMNS = (
     *("experiment", "arch", "dataset", "preset", "width", "epochs", "precision", "seed", "paper_scale", "variant"),
     *("started", "metric", "split", "value", "n"),
     *("knob", "strength", "corruption", "severity", "policy", "fitted_on", "power", "lam", "images", "low", "high"),
-    *("protocol", "attack", "norm", "epsilon", "units", "steps", "crafted_at"),
-    *("device", "device_type", "case", "axis", "at", "compiled", "stem", "batch"),
+    *("protocol", "attack", "norm", "epsilon", "units", "steps", "restarts", "crafted_at"),
+    *("device", "device_type", "case", "axis", "at", "compiled", "stem", "batch", "baseline"),
     *("method", "weights_are", "depth", "layer"),
 )
 """Columns that :func:`cells` has even if no record fills them."""
@@ -209,6 +209,10 @@ def cells(records: Iterable[Record]) -> pd.DataFrame:
     return frame.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *frame.columns])))
 
 
+OTHERWISE = {"hold_out": 0.0, "ranks": 1, "accumulate": 1, "sync_batchnorm": False}
+"""What a training may differ in beside recipe and network: its images, and those that normalise each other."""
+
+
 def variant(config: dict[str, Any]) -> str:
     """How a run differs from its architecture's and its preset's defaults, for instance ``"iterations=1"``.
 
@@ -217,6 +221,7 @@ def variant(config: dict[str, Any]) -> str:
     usual = _numbers(PRESETS[config["preset"]]) if config.get("preset") in PRESETS else {}
     recipe = {name: value for name, value in config.get("recipe", {}).items() if value != usual.get(name, value)}
     changes = {name: value for name, value in recipe.items() if name not in ("width", "epochs")}
+    changes |= {name: config[name] for name, value in OTHERWISE.items() if config.get(name, value) != value}
     return ", ".join(f"{name}={value}" for name, value in sorted({**changes, **config.get("network", {})}.items()))
 
 

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
+from sdnet.attacks import EPSILONS
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
 from sdnet.report.robustness import ONE_STEP
 from sdnet.report.scorecard import paper_table
@@ -41,17 +43,35 @@ ROWS = (
 )
 
 
+def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
+    """The attacks that may be compared with the largest one on an SDNet-18: same data, width and number of epochs."""
+    attacks = cells[cells["experiment"] == "attack"]
+    ours = attacks[attacks["arch"] == "sdnet18"]
+    if ours.empty:
+        return attacks
+    scale = ["dataset", "width", "epochs"]
+    largest = ours.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
+    return attacks[(attacks[scale] == largest[scale]).all(axis=1)]
+
+
 def robust(
     cells: pd.DataFrame, row: Attacked, norm: str, protocol: str, attack: str = "pgd", units: str = "pixels"
 ) -> pd.DataFrame:
-    """Robust accuracy per (seed, strength) under one protocol, from the run with the most images, then the latest."""
+    """Robust accuracy per (seed, strength) under one protocol, at Table 4's ε.
+
+    Of several answers at one strength the one about the most images counts, then that after the most steps and
+    restarts, then the latest.
+    """
     chosen = cells[(cells["experiment"] == "attack") & (cells["metric"] == "robust_top1")]
     for column, value in (
         ("arch", row.arch), ("variant", row.variant), ("knob", row.knob), ("norm", norm), ("protocol", protocol),
         ("attack", attack), ("units", units),
     ):  # fmt: skip
         chosen = chosen[chosen[column] == value]
-    chosen = chosen.sort_values(["n", "started"]).drop_duplicates(["seed", "strength", "crafted_at"], keep="last")
+    chosen = chosen[np.isclose(chosen["epsilon"].astype(float), EPSILONS[norm])]
+    chosen = chosen.sort_values(["n", "steps", "restarts", "started"]).drop_duplicates(
+        ["seed", "strength", "crafted_at"], keep="last"
+    )
     return chosen[["seed", "strength", "crafted_at", "value", "n"]].sort_values(["seed", "strength"])
 
 

@@ -43,8 +43,13 @@ def of_training(arch: str, metric: str, speed: float) -> Cost:
         )
         return Cost(f"papermill book/05_imagenet_ddp.ipynb out.ipynb -p arch {arch}", time)
     images = STEPS * recipe.batch_size
-    command = f"python -m sdnet bench networks --stem imagenet --batch {recipe.batch_size} --arch {arch}"
+    command = f"python -m sdnet bench networks --stem imagenet --batch {recipe.batch_size} {_compared(arch)}"
     return Cost(command, f"{STEPS} steps of {recipe.batch_size} images at {speed:,.0f}/s: {duration(images / speed)}")
+
+
+def _compared(arch: str) -> str:
+    """A network beside ResNet-18, whose speed its own is a ratio to."""
+    return " ".join(f"--arch {name}" for name in dict.fromkeys(("resnet18", arch)))
 
 
 def of_imagenet_c(row: Row, speed: float) -> Cost:

@@ -82,6 +82,7 @@ def measured(cells: pd.DataFrame, target: Target) -> Found | None:
     Of several runs that with the largest batch counts, then the latest: small batches are for slow rivals.
     """
     chosen = cells[(cells["experiment"] == "benchmark") & (cells["device_type"] == target.device)]
+    chosen = chosen[chosen["stem"].isna() | (chosen["stem"] == "cifar")]
     for column, value in target.where:
         chosen = chosen[chosen[column] == value] if column in chosen else chosen[:0]
     if target.metric == "over authors":
@@ -90,6 +91,8 @@ def measured(cells: pd.DataFrame, target: Target) -> Found | None:
         return _memory(chosen[chosen["metric"] == target.metric], target)
     column = "case" if target.metric == "time_ratio" else "arch"
     chosen = chosen[(chosen["metric"] == target.metric) & (chosen.get(column) == target.arch)]
+    if target.metric == SPEED:  # a network alone is as fast as itself
+        chosen = chosen[chosen["baseline"] == "resnet18"]
     if chosen.empty:
         return None
     row = _largest(chosen).iloc[-1]
@@ -113,6 +116,10 @@ def _over_authors(rates: pd.DataFrame, arch: str) -> Found | None:
 def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
     if chosen.empty:
         return None
+    if target.metric == "train_memory":
+        chosen = chosen.groupby("started").filter(lambda run: {"resnet18", target.arch} <= set(run["arch"]))
+        if chosen.empty:
+            return None
     run = chosen[chosen["started"] == _largest(chosen)["started"].iloc[-1]]
     if target.metric == "train_memory":
         by = run.set_index("arch")["value"]
@@ -127,7 +134,7 @@ def show_choices(cells: pd.DataFrame) -> HTML:
     """What each choice is worth: speed and memory of a step without it, as ratios to the step as it is."""
     chosen = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "choice_speed_ratio")]
     lines = []
-    runs = {f"width {run['width'].iloc[0]:.0f}": run for _, run in chosen.groupby("started")}
+    runs = {_scale(run): run for _, run in chosen.groupby("started")}
     for case, what in CHOICES.items():
         line = {"": f"<b>{case}</b>", " ": what}
         for scale, run in runs.items():
@@ -141,8 +148,12 @@ def show_choices(cells: pd.DataFrame) -> HTML:
             line[f"speed, {scale}"] = f"<b>{row['value']:.2f}</b>{spread}"
             line[f"memory, {scale}"] = f"{memory[case] / memory['as it is']:.2f}" if case in memory else chip("not run")
         lines.append(line)
-    caption = f"SDNet-18's training step, on {chosen['device'].iloc[-1]}" if not chosen.empty else ""
-    return page(pd.DataFrame(lines), caption, "choices", wrap=True)
+    return page(pd.DataFrame(lines), "SDNet-18's training step" if runs else "", "choices", wrap=True)
+
+
+def _scale(run: pd.DataFrame) -> str:
+    first = run.iloc[0]
+    return f"width {first['width']:.0f}, batches of {first['batch']:.0f}, {first['precision']}, {first['device']}"
 
 
 SLOPES = {"batch": 0, "image side": -2, "iterations": -1, "atoms": -1}

@@ -102,17 +102,17 @@ def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.Dat
 def latest(chosen: pd.DataFrame, best: bool = False, count_strengths: bool = True) -> pd.DataFrame:
     """One line per (seed, corruption, severity) and strength, or with its best strength only if ``best``.
 
-    Of several runs the one with the most strengths counts (unless told not to), then the one with the most images,
-    then the latest.
+    Of several runs about a corruption the one with the most strengths counts (unless told not to), then the one with
+    the most images, then the latest.
     """
     keys = ["seed", "corruption", "severity"]
     if chosen.empty:
         return pd.DataFrame(columns=[*keys, "strength", "value", "n"])
-    runs = chosen.groupby(["seed", "started"]).agg(strengths=("strength", "nunique"), n=("n", "max")).reset_index()
-    runs = runs.sort_values([*(["strengths"] if count_strengths else []), "n", "started"]).drop_duplicates(
-        "seed", keep="last"
-    )
-    chosen = chosen.merge(runs[["seed", "started"]]).sort_values([*keys, "strength"])
+    about = ["seed", "corruption"]
+    runs = chosen.groupby([*about, "started"]).agg(strengths=("strength", "nunique"), n=("n", "max")).reset_index()
+    runs = runs.sort_values([*(["strengths"] if count_strengths else []), "n", "started"])
+    runs = runs.drop_duplicates(about, keep="last")
+    chosen = chosen.merge(runs[[*about, "started"]]).sort_values([*keys, "strength"])
     if best:
         chosen = chosen.loc[chosen.groupby(keys)["value"].idxmax()]
     return chosen[[*keys, "strength", "value", "n"]].astype({"severity": int, "seed": int, "n": int})

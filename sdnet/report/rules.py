@@ -50,21 +50,12 @@ class Verdict:
 
 def on_par(cells: pd.DataFrame) -> Verdict:
     """C1."""
-    found = _difference(cells, "cifar10")
-    if found is None:
-        return Verdict(NOT_RUN)
-    low, high, numbers = found
-    within, outside = low >= -0.3 and high <= 0.3, low > 0.3 or high < -0.3
-    return Verdict(SUPPORTED if within else REFUTED if outside else UNDECIDED, numbers)
+    return _decided(cells, "cifar10", lambda low, high: (low >= -0.3 and high <= 0.3, low > 0.3 or high < -0.3))
 
 
 def better_on_cifar100(cells: pd.DataFrame) -> Verdict:
     """C2."""
-    found = _difference(cells, "cifar100")
-    if found is None:
-        return Verdict(NOT_RUN)
-    low, high, numbers = found
-    return Verdict(SUPPORTED if low > 0 else REFUTED if high < 0 else UNDECIDED, numbers)
+    return _decided(cells, "cifar100", lambda low, high: (low > 0, high < 0))
 
 
 def as_fast_and_small(cells: pd.DataFrame) -> Verdict:
@@ -164,15 +155,16 @@ def withstands_attacks(cells: pd.DataFrame) -> Verdict:
         if tuned.empty or deployed.empty:
             return Verdict(NOT_RUN)
         a, b = 100 * tuned["value"].mean(), 100 * deployed["value"].mean()
-        ratios.append((a - b, b / max(a, 1e-9)))
+        usual = adversarial.at_start(robust(cells, adversarial.SDNET, norm, "oblivious"), adversarial.SDNET)
+        ratios.append((a - b, b / max(a, 1e-9), a - 100 * usual["value"].mean()))
         parts.append(f"{label}: {a:.1f} % if crafted at λ = 0.1, {b:.1f} % if crafted where deployed")
         for row in adversarial.ROWS[:-1]:
             other = best(robust(cells, row, norm, "oblivious"))
             if not other.empty:
                 value = 100 * other["value"].mean()
                 controls.append(f"{row.label} ({label}) {value:.1f} % tuned ({_match(value >= a - 5)})")
-    held = all(gap <= 5 for gap, _ in ratios)
-    fell = any(share < 0.5 for _, share in ratios)
+    held = all(gap <= 5 and gain >= 5 for gap, _, gain in ratios)
+    fell = any(share < 0.5 for _, share, _ in ratios)
     return Verdict(SUPPORTED if held else REFUTED if fell else UNDECIDED, "; ".join(parts), "; ".join(controls))
 
 
@@ -239,18 +231,22 @@ def guarantee_applies(cells: pd.DataFrame) -> Verdict:
     return Verdict(verdict, numbers)
 
 
-def _difference(cells: pd.DataFrame, dataset: str) -> tuple[float, float, str] | None:
-    """SDNet-18 minus ResNet-18 in points, its interval and its wording, from the largest pair trained alike."""
+def _decided(cells: pd.DataFrame, dataset: str, rule: Callable[[float, float], tuple[bool, bool]]) -> Verdict:
+    """SDNet-18 minus ResNet-18 in points, from the largest pair trained alike.
+
+    Args:
+        rule: whether an interval supports the claim, and whether it refutes it.
+    """
     table = comparison(cells, "sdnet18", "resnet18")
+    table = table if table.empty else table[table["dataset"].isin((dataset, *STAND_INS.get(dataset, ())))]
     if table.empty:
-        return None
-    table = table[table["dataset"].isin((dataset, *STAND_INS.get(dataset, ())))]
-    if table.empty:
-        return None
+        return Verdict(NOT_RUN)
     row = table.assign(own=table["dataset"] == dataset).sort_values(["own", "width", "epochs", "seeds"]).iloc[-1]
-    low, high = row["difference"] - row["interval"], row["difference"] + row["interval"]
     numbers = f"difference {row['difference']:+.2f} ± {row['interval']:.2f} points, {row['seeds']} seeds each"
-    return low, high, numbers
+    if row["seeds"] < 2:
+        return Verdict(UNDECIDED, f"{numbers}; one seed has no interval over seeds")
+    supports, refutes = rule(row["difference"] - row["interval"], row["difference"] + row["interval"])
+    return Verdict(SUPPORTED if supports else REFUTED if refutes else UNDECIDED, numbers)
 
 
 def _match(holds: bool) -> str:

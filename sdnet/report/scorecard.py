@@ -94,7 +94,8 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
     chosen = chosen.assign(full=(chosen["dataset"] == dataset) & chosen["paper_scale"])
     largest = chosen.sort_values(["full", "width", "epochs", "started"]).iloc[-1]
     same = chosen[(chosen["width"] == largest["width"]) & (chosen["epochs"] == largest["epochs"])]
-    same = same[same["dataset"] == largest["dataset"]].drop_duplicates("seed", keep="last")
+    same = same[(same["dataset"] == largest["dataset"]) & (same["full"] == largest["full"])]
+    same = same.sort_values("started").drop_duplicates("seed", keep="last")
     scale = (
         "" if largest["full"] else f"{largest['dataset']}, width {largest['width']:.0f}, {largest['epochs']:.0f} epochs"
     )
@@ -103,7 +104,7 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
 
 
 def _timed(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured | None:
-    run = benchmark_of(cells, (), STEMS[dataset])
+    run = benchmark_of(cells, ("resnet18",), STEMS[dataset])
     if run is None:
         return None
     values = run.loc[(run["arch"] == arch) & (run["metric"] == metric), "value"]

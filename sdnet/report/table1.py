@@ -17,7 +17,7 @@ NOT_RUN = chip("not run")
 
 def show_in_full(cells: pd.DataFrame, dataset: str) -> HTML:
     """:func:`in_full` as HTML, with the scale at which memory and speed were measured."""
-    run = benchmark_of(cells, (), STEMS[dataset])
+    run = benchmark_of(cells, (BASELINE,), STEMS[dataset])
     timed = "" if run is None else f" Memory and speed were measured at {scale_of(run)}."
     caption = f"In brackets behind a speed or a memory: as a multiple of ResNet-18's in the same column.{timed}"
     caption += "" if run is None else " A speed is a median; rest the pointer on it to read the quartiles."
@@ -45,7 +45,7 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
     table["accuracy, paper"] = printed["top1"].map("{:.2f} %".format)
     for name, column in _accuracies(cells, dataset, archs).items():
         table[name] = column
-    run = benchmark_of(cells, (), STEMS[dataset])
+    run = benchmark_of(cells, (BASELINE,), STEMS[dataset])
     for name, metric, unit in (
         ("memory", "train_memory", "GB"),
         ("training", "train_images_per_second", "/s"),
