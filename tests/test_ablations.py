@@ -1,5 +1,6 @@
 """The ablation grid: its options, its runner, its tables and the verdicts on C10 and C11."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -101,7 +102,13 @@ def test_the_runner_goes_on_where_it_stopped(
     after = ledger.read(tmp_path / "ledger")
     assert after[:2] == before
     assert [(row.experiment, row.config["arch"]) for row in after[2:]] == [("train", "resnet18"), ("sweep", "resnet18")]
-    asked = ledger.cells(after[1:2])
+    (row,) = after[1:2]
+    assert ablations.answers(row, plan[0])
+    fog = replace(row, results=[{**cell, "corruption": "fog"} for cell in row.results])
+    assert not ablations.answers(fog, plan[0])
+    with pytest.raises(ValueError, match="images must be at least 1; got 0"):
+        ablations.run(plan, images=0)
+    asked = ledger.cells([row])
     assert set(asked.loc[asked["metric"] == "top1", "strength"]) == set(ablations.LAMS)
     assert set(asked["corruption"]) == {"clean", *ablations.NOISES}
     found = report.accuracies(ledger.cells(after), some[0])

@@ -21,7 +21,9 @@ def test_a_training_costs_what_the_papers_speed_says() -> None:
     assert cost.estimate == "100 epochs × 1,281,167 images at 1,800/s: 19.8 h"
     assert costs.of_training("scn", "top1", 51) == costs.Cost("", "this package has that network for small images only")
     memory = costs.of_training("resnet34", "train_memory", 1400)
-    assert memory.command == "python -m sdnet bench networks --stem imagenet --batch 512 --arch resnet18 --arch resnet34"
+    assert (
+        memory.command == "python -m sdnet bench networks --stem imagenet --batch 512 --arch resnet18 --arch resnet34"
+    )
     assert memory.estimate.endswith(": 4 s")
 
 

@@ -11,6 +11,7 @@ import torch
 from sdnet import models
 from sdnet.experiments import ledger, speed, sweep, train
 from sdnet.experiments.benchmark import interleaved, recorded
+from sdnet.experiments.ledger import Record
 from sdnet.experiments.train import Training
 from sdnet.names import unknown_name
 from sdnet.training import loop
@@ -123,10 +124,16 @@ def run(
     Args:
         plan: from :func:`trainings`.
         images: test images under noise; by default those of a sweep of the preset's size.
+
+    Raises:
+        ValueError: for a number of images that cannot be, before anything is trained.
     """
+    sizes = {training.preset: training.preset.removesuffix("_imagenet") for training in plan}
+    for size in sizes.values():
+        sweep.images_of(size, images)
     rows = ledger.ledger_folder()
-    done = {row.config["weights"] for row in ledger.read(rows) if row.experiment == "sweep"} if rows.is_dir() else set()
-    left = [training for training in plan if training.name not in done]
+    known = ledger.read(rows) if rows.is_dir() else []
+    left = [training for training in plan if not any(answers(row, training) for row in known)]
     print(f"{len(plan)} networks, {len(plan) - len(left)} of them done", flush=True)
     for training in left:
         file = Path(output or train.default_output()) / training.name / "network.safetensors"
@@ -134,9 +141,18 @@ def run(
             train.run(training, data_root=data_root, output=output, device=device)
         knob, strengths = asked(training)
         sweep.run(
-            file, knob, strengths=strengths, preset=training.preset, images=images, corruptions=NOISES,
+            file, knob, strengths=strengths, preset=sizes[training.preset], images=images, corruptions=NOISES,
             data_root=data_root, device=device,
         )  # fmt: skip
+
+
+def answers(row: Record, training: Training) -> bool:
+    """Whether a row of the ledger is the sweep that :func:`run` would make of that training."""
+    knob, strengths = asked(training)
+    if (row.experiment, row.config.get("weights"), row.config.get("knob")) != ("sweep", training.name, knob):
+        return False
+    found = {(cell["corruption"], cell["strength"]) for cell in row.results if cell["metric"] == "top1"}
+    return {(noise, strength) for noise in NOISES for strength in strengths} <= found
 
 
 def asked(training: Training) -> tuple[str, tuple[float, ...]]:
