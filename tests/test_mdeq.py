@@ -33,6 +33,31 @@ def test_anderson_converges_to_rounding_and_stays() -> None:
     torch.testing.assert_close(found, fixed)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_anderson_converges_under_autocast(dtype: torch.dtype) -> None:
+    """To bfloat16's rounding; residuals are parallel there, and their Gram matrix must not become singular."""
+    matrix, offset, fixed = contraction(3, 12, 0.9)
+    matrix, offset = matrix.float(), offset.to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = anderson(lambda z: (z @ matrix.T + offset).to(dtype), torch.zeros_like(offset), 40)
+    assert found.dtype == dtype
+    assert ((found - fixed).norm(dim=1) < 0.05 * fixed.norm(dim=1)).all()
+
+
+def test_what_is_not_finite_stays_so_without_an_error() -> None:
+    offset = torch.full((2, 4), torch.nan)
+    assert anderson(lambda z: 0.5 * z + offset, torch.zeros(2, 4), 4).isnan().all()
+
+
+def test_the_network_has_finite_gradients_under_autocast() -> None:
+    network = MDEQ(10, width=4, iterations=18)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = network(torch.rand(4, 3, 16, 16))
+    scores.float().square().sum().backward()
+    assert scores.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
 def test_a_row_does_not_depend_on_the_others() -> None:
     matrix, offset, _ = contraction(4, 6, 0.9)
     together = anderson(lambda z: z @ matrix.T + offset, torch.zeros_like(offset), 7)

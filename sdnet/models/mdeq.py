@@ -14,6 +14,7 @@ to here, except for what all networks are trained with: this project's weight de
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 
 import torch
@@ -46,17 +47,31 @@ def anderson(cell: Callable[[Tensor], Tensor], start: Tensor, evaluations: int, 
     least = residuals[0].norm(dim=1, keepdim=True)
     for _ in range(evaluations - 1):
         mapped, remaining = torch.stack(images, 1), torch.stack(residuals, 1)
-        products = remaining @ remaining.mT
-        scale = products.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(start.dtype).tiny)
-        # A little of the identity: near the fixed point the residuals become parallel.
-        products = products / scale[:, None, None] + 1e-6 * torch.eye(len(images)).to(products)
-        weights = torch.linalg.solve(products, torch.ones_like(products[..., :1]))
-        point = ((weights / weights.sum(1, keepdim=True)).mT @ mapped).squeeze(1)
+        point = _mixture(mapped, remaining)
         image = cell(point)
         images, residuals = [*images, image][-history:], [*residuals, image - point][-history:]
         left = residuals[-1].norm(dim=1, keepdim=True)
         best, least = torch.where(left < least, image, best), torch.minimum(left, least)
     return best
+
+
+def _mixture(images: Tensor, residuals: Tensor) -> Tensor:
+    """That affine mixture (N, D) of images (N, H, D) for which the mixture of their residuals is smallest.
+
+    In float32 at least, whatever the autocast: in bfloat16 the little of the identity vanishes beside 1.
+    """
+    kind, exact = images.device.type, torch.promote_types(images.dtype, torch.float32)
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        residuals = residuals.to(exact)
+        products = residuals @ residuals.mT
+        scale = products.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(exact).tiny)
+        # A little of the identity: near the fixed point the residuals become parallel.
+        identity = torch.eye(products.shape[1], dtype=exact, device=products.device)
+        products = products / scale[:, None, None] + 1e-6 * identity
+        # To be told of an error would be to wait for the device.
+        weights, _ = torch.linalg.solve_ex(products, torch.ones_like(products[..., :1]))
+        mixed = (weights / weights.sum(1, keepdim=True)).mT @ images.to(exact)
+    return mixed.squeeze(1).to(images.dtype)
 
 
 def phantom(cell: Callable[[Tensor], Tensor], fixed_point: Tensor) -> Tensor:
