@@ -95,6 +95,28 @@ def test_the_network_benchmark_measures_side_by_side(tmp_path: Path, monkeypatch
     assert cells["infer_images_per_second", "sdnet18"] > 0
 
 
+def test_memory_on_cuda_is_what_a_step_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the 5 GB of the networks that are there already, and whatever was the peak before."""
+    used = {"now": 5e9, "peak": 9e9}
+
+    def step() -> None:
+        used["peak"] = max(used["peak"], used["now"] + 2e9)
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: used.update(peak=used["now"]))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: used["now"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: used["peak"])
+    assert speed.peak_memory(step, torch.device("cuda")) == 2
+
+
+def test_memory_of_a_training_step_is_that_of_any_other() -> None:
+    model, images = models.build("resnet18", 10, width=4), torch.rand(2, 3, 8, 8)
+    step = speed.training(model, images, torch.zeros(2).long(), "fp32")
+    step()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    first, second = (speed.peak_memory(step, torch.device("cpu")) for _ in range(2))
+    assert first == second > 4e-9 * models.parameter_count(model)
+
+
 def test_rivals_take_turns_with_the_others() -> None:
     archs = ("resnet18", "scn", "scn18")
     cells = speed.measure(archs=archs, width=4, batch=2, precision="fp32", device=torch.device("cpu"), repeats=2)

@@ -29,9 +29,18 @@ def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def training(model: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Callable[[], Tensor]:
-    """One projected SGD step as :func:`sdnet.training.loop.train` makes it, on a batch that lies on the device."""
-    model.train()
-    return partial(loop.training_step, model, _optimizer(model), images, labels, 1e-3, precision)
+    """One projected SGD step as :func:`sdnet.training.loop.train` makes it, on a batch that lies on the device.
+
+    Its gradients are let go at its end, not when the next step begins: they are part of what every step allocates.
+    """
+    optimizer = _optimizer(model.train())
+
+    def run() -> Tensor:
+        totals = loop.training_step(model, optimizer, images, labels, 1e-3, precision)
+        optimizer.zero_grad(set_to_none=True)
+        return totals
+
+    return run
 
 
 def inference(model: nn.Module, images: Tensor, precision: str) -> Case:
@@ -173,12 +182,18 @@ def _cells(timing: Timing, base: Timing, batch: int, setting: dict[str, Any]) ->
 
 
 def peak_memory(step: Case, device: torch.device) -> float:
-    """Peak memory of one step in GB: the allocator's own count on CUDA, else a count of tensors."""
+    """Peak memory in GB of what a step allocates beyond what there was before it.
+
+    Of a step of :func:`training` that was made before, these are activations, gradients and what is computed with
+    them, but not weights, momentum or the batch, nor anything of other networks. On CUDA it is the allocator's own
+    count, which rounds tensors up to 512 bytes and knows the workspace of the kernels; elsewhere a count of tensors.
+    """
     if device.type != "cuda":
         return peak_bytes(step) / 1e9
     torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
     step()
-    return torch.cuda.max_memory_allocated(device) / 1e9
+    return (torch.cuda.max_memory_allocated(device) - before) / 1e9
 
 
 def record(device: torch.device, **settings: Any) -> tuple[Path, list[dict[str, Any]]]:
