@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from sdnet import csc_layers, models
+from sdnet.attacks import Attack
 from sdnet.data.datasets import Split
+from sdnet.experiments import protocols
 from sdnet.training import loop
 from sdnet.training.checkpoint import load_checkpoint, read_network, save_checkpoint, save_network
 from sdnet.training.progress import duration
@@ -175,6 +177,48 @@ def test_bf16_is_close_to_fp32(split: Split) -> None:
     with torch.no_grad(), loop.precision_of(torch.device("cpu"), "bf16"):
         half = model(images).float()
     torch.testing.assert_close(half, model(images), atol=0.05, rtol=0.05)
+
+
+class Watched(nn.Module):
+    """Scores as a linear function of the brightness, which note whether TF32 is allowed, forwards and backwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.seen: list[bool] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.note()
+        scores = images.mean((1, 2, 3))[:, None] * self.weight
+        if scores.requires_grad:
+            scores.register_hook(self.note)
+        return scores
+
+    def note(self, gradient: torch.Tensor | None = None) -> None:
+        self.seen.append(bool(torch.backends.cudnn.allow_tf32))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_float32_is_not_tf32(precision: str) -> None:
+    assert torch.backends.cudnn.allow_tf32  # PyTorch's default
+    with loop.precision_of(torch.device("cpu"), precision):
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    with pytest.raises(ValueError, match="iterations"), loop.precision_of(torch.device("cpu"), precision):
+        models.build("scn18", iterations=0)
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_training_evaluation_and_attacks_are_exact_forwards_and_backwards(split: Split) -> None:
+    optimizer = torch.optim.SGD((model := Watched()).parameters())
+    loop.training_step(model, optimizer, torch.rand(4, 3, 8, 8), split.labels[:4], 0.1, "fp32")
+    assert model.seen == [False, False]
+    loop.accuracy(model, split)
+    assert model.seen == [False] * 3
+    protocols.craft(model.eval(), Split(split.images[:2], split.labels[:2]), Attack("pgd", "linf", 0.01, 2))
+    assert len(model.seen) > 6
+    assert not any(model.seen)
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_accuracy_counts_in_eval_mode_and_restores_the_mode(split: Split) -> None:

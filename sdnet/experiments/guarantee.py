@@ -13,11 +13,13 @@ from sdnet.experiments.ledger import Record
 from sdnet.experiments.sweep import mean_interval, subset
 from sdnet.layers import csc_layers
 from sdnet.theory import local_sparsity, mutual_coherence, sparsity_limit, welch_bound
+from sdnet.training.loop import exact_float32
 
 TOLERANCE = 1e-4
 """Relative duality gap of the minimisers."""
 
 
+@exact_float32()
 @torch.no_grad()
 def run(
     network: str | os.PathLike[str],

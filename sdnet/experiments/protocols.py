@@ -18,7 +18,7 @@ from sdnet.data.datasets import Split
 from sdnet.robust.knobs import Denoiser, Lam, StemThreshold
 from sdnet.robust.policies import RobustClassifier
 from sdnet.robust.sweep import together
-from sdnet.training.loop import precision_of
+from sdnet.training.loop import exact_float32, precision_of
 
 Turned = Lam | StemThreshold | Denoiser
 """Knobs through which gradients pass."""
@@ -93,6 +93,7 @@ def at_all(knob: Turned, strengths: Sequence[float], precision: str = "fp32") ->
     return Target(knob.model, scores, precision)
 
 
+@exact_float32()
 def craft(target: nn.Module, split: Split, attack: Attack, seed: int = 0, batch: int | None = None) -> Tensor:
     """Perturbed pixels (N, 3, H, W) of a split; batch b draws its random numbers from ``seed`` + b."""
     size = batch or BATCH.get(split.images.device.type, 1000)
@@ -243,6 +244,7 @@ def _who(classifier: RobustClassifier) -> Cell:
     return {"policy": classifier.policy.name, "per_image": classifier.policy.per_image}
 
 
+@exact_float32()
 @torch.no_grad()
 def _mean_lam(classifier: RobustClassifier, pixels: Tensor, batch: int = 250) -> float:
     return torch.cat([classifier.lam(some).reshape(-1) for some in pixels.split(batch)]).mean().item()

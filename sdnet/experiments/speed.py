@@ -89,6 +89,7 @@ def authors_step(model: Any, images: Tensor, labels: Tensor) -> Case:
     """One training step as the authors' script makes it, in float32, its waits for the loss included."""
     optimizer = _optimizer(model)
 
+    @loop.exact_float32()
     def run() -> None:
         model.train()
         model.update_stepsize()
@@ -207,6 +208,7 @@ ATTACK_STEPS = 5
 """Steps of PGD in one timed call, so that the random start and the check of the result count little."""
 
 
+@loop.exact_float32()
 def measure_attacks(
     *,
     archs: tuple[str, ...] = (BASELINE, "sdnet18"),

@@ -42,9 +42,19 @@ def best_precision(device: torch.device, model: nn.Module | None = None) -> str:
 
 
 @contextmanager
+def exact_float32() -> Iterator[None]:
+    """Convolve float32 as such on CUDA, and not in TF32 (10 bits of 23) as by default; backwards too, if inside."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
 def precision_of(device: torch.device, precision: str) -> Iterator[None]:
-    """Run convolutions and products in the given precision (``"fp32"`` or ``"bf16"``)."""
-    with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
+    """Run convolutions and products in the given precision: ``"fp32"``, which is not TF32, or ``"bf16"``."""
+    with exact_float32(), torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
         yield
 
 
@@ -144,6 +154,7 @@ def train(
     return run.history
 
 
+@exact_float32()
 def training_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -228,6 +239,7 @@ def check_corrupt(split: Split | Photographs, ranks: Ranks, max_corrupt: int) ->
     return len(found)
 
 
+@exact_float32()
 @torch.no_grad()
 def accuracy(model: nn.Module, split: Split | Photographs, batch_size: int = 500, ranks: Ranks = ALONE) -> float:
     """Fraction of the split's images that the network classifies correctly, in float32 and eval mode.
