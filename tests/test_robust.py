@@ -1,6 +1,7 @@
 """Knobs and sweeps: many strengths at once give what one at a time gives."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from toys import images, network
 
 import sdnet
 from sdnet.data.datasets import Split
+from sdnet.experiments import sweep as experiment
 from sdnet.robust import denoisers
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold, many_codes
 from sdnet.robust.sweep import race, sweep
@@ -170,3 +172,12 @@ def test_what_cannot_be_turned_is_refused() -> None:
         sweep(Lam(network()), images(0), STRENGTHS)
     with pytest.raises(ValueError, match="ascending"):
         race(Lam(network()), images(), STRENGTHS)
+
+
+def test_published_images_go_where_the_clean_ones_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Files are read on the CPU; sweeps and policies run where the network is."""
+    split = Split(torch.zeros(3, 8, 8, 3, dtype=torch.uint8), torch.arange(3))
+    monkeypatch.setattr(experiment, "_official", lambda *where: split)
+    asked = list(experiment.conditions(split.to("meta"), ("shot_noise",), tmp_path))
+    assert len(asked) == 6
+    assert {tensor.device.type for one in asked for tensor in (one.split.images, one.split.labels)} == {"meta"}

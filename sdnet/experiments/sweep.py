@@ -81,7 +81,8 @@ def conditions(
     for corruption in corruptions:
         for severity in SEVERITIES:
             if official is not None:
-                corrupted = subset(_official(official, corruption, severity, benchmark), len(split), seed)
+                published = _official(official, corruption, severity, benchmark)
+                corrupted = subset(published, len(split), seed).to(split.images.device)
             elif corruption in COMMON:
                 corrupted = Split(add_corruption(split.images, corruption, severity, seed=severity), split.labels)
             else:
