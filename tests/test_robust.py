@@ -14,9 +14,11 @@ from toys import images, network
 import sdnet
 from sdnet.data.datasets import Split
 from sdnet.experiments import sweep as experiment
+from sdnet.experiments.protocols import at_a_time
 from sdnet.robust import denoisers
+from sdnet.robust import sweep as sweeps
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold, many_codes
-from sdnet.robust.sweep import race, sweep
+from sdnet.robust.sweep import race, sweep, together
 
 STRENGTHS = torch.tensor([0.1, 0.5, 1.0, 0.3])
 
@@ -181,3 +183,31 @@ def test_published_images_go_where_the_clean_ones_are(monkeypatch: pytest.Monkey
     asked = list(experiment.conditions(split.to("meta"), ("shot_noise",), tmp_path))
     assert len(asked) == 6
     assert {tensor.device.type for one in asked for tensor in (one.split.images, one.split.labels)} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("place", "side", "strengths", "swept", "perturbed"),
+    [
+        ("cpu", 32, 8, 32, 250),
+        ("cpu", 224, 8, 32, 250),
+        ("meta", 32, 8, 1024, 1000),
+        ("meta", 224, 8, 20, 20),
+        ("meta", 224, 1000, 1, 20),
+        ("meta", 5000, 1, 1, 1),
+    ],
+)
+def test_fewer_large_images_go_together_on_an_accelerator(
+    place: str, side: int, strengths: int, swept: int, perturbed: int
+) -> None:
+    knob = Lam(network("sdnet18"))
+    assert together(knob, strengths, torch.device(place), side) == swept
+    split = Split(torch.empty(1, side, side, 3, dtype=torch.uint8, device=place), torch.empty(1, device=place))
+    assert at_a_time(split) == perturbed
+
+
+def test_a_sweep_asks_for_the_size_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int] = []
+    monkeypatch.setattr(sweeps, "together", lambda knob, count, device, side: sides.append(side) or 2)
+    split = Split(torch.zeros(3, 8, 9, 3, dtype=torch.uint8), torch.zeros(3).long())
+    assert sweep(Lam(network("sdnet18")), split, torch.tensor([0.1])).shape == (1, 3)
+    assert sides == [9]

@@ -17,13 +17,13 @@ from sdnet.data.batches import evaluation_batches, to_pixels
 from sdnet.data.datasets import Split
 from sdnet.robust.knobs import Denoiser, Lam, StemThreshold
 from sdnet.robust.policies import RobustClassifier
-from sdnet.robust.sweep import together
+from sdnet.robust.sweep import fitting, together
 from sdnet.training.loop import exact_float32, precision_of
 
 Turned = Lam | StemThreshold | Denoiser
 """Knobs through which gradients pass."""
 BATCH = {"cpu": 250}
-"""Images that are perturbed at a time; more on an accelerator."""
+"""Images that are perturbed at a time; on an accelerator 1000 of 32 × 32 pixels."""
 Cell = dict[str, Any]
 
 
@@ -93,10 +93,15 @@ def at_all(knob: Turned, strengths: Sequence[float], precision: str = "fp32") ->
     return Target(knob.model, scores, precision)
 
 
+def at_a_time(split: Split) -> int:
+    """How many images of a split to perturb at a time."""
+    return BATCH.get(split.images.device.type, fitting(1000, split.images.shape[2]))
+
+
 @exact_float32()
 def craft(target: nn.Module, split: Split, attack: Attack, seed: int = 0, batch: int | None = None) -> Tensor:
     """Perturbed pixels (N, 3, H, W) of a split; batch b draws its random numbers from ``seed`` + b."""
-    size = batch or BATCH.get(split.images.device.type, 1000)
+    size = batch or at_a_time(split)
     batches = list(zip(split.images.split(size), split.labels.split(size), strict=True))
     parts = []
     for index, (images, labels) in enumerate(tqdm(batches, f"{attack.name} {attack.norm}", unit="batch", disable=None)):
@@ -110,7 +115,7 @@ def correct_at(
 ) -> Tensor:
     """Which images are classified correctly at which strength: bool, (K, N)."""
     turned = torch.tensor(strengths, device=pixels.device)
-    size = together(knob, len(strengths), pixels.device)
+    size = together(knob, len(strengths), pixels.device, pixels.shape[2])
     rows = []
     for some, truth in zip(pixels.split(size), labels.split(size), strict=True):
         with precision_of(pixels.device, precision):
@@ -203,7 +208,7 @@ def on_grid(plan: Plan, attack: Attack, clean: Tensor, protocols: Sequence[str])
 def simultaneous(plan: Plan, attack: Attack, clean: Tensor) -> list[Cell]:
     """Cells of one perturbation crafted against all strengths of the grid, scored at every strength."""
     target = at_all(plan.knob, plan.grid, plan.precision)
-    size = max(1, BATCH.get(plan.split.images.device.type, 1000) // len(plan.grid))
+    size = max(1, at_a_time(plan.split) // len(plan.grid))
     right = plan.score(craft(target, plan.split, attack, plan.seed, size))
     cells: list[Cell] = []
     for strength, row, usual in zip(plan.strengths, right, clean, strict=True):

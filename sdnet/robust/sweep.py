@@ -15,15 +15,20 @@ from sdnet.robust.knobs import Knob
 from sdnet.training.loop import precision_of
 
 AT_ONCE = {"cpu": 256}
-"""Images times strengths that are in flight at a time; more on an accelerator."""
+"""Images times strengths that are in flight at a time; on an accelerator 8192 of 32 × 32 pixels."""
 HEATS = ((8, 2), (4, 1), (1, 0))
 """A race's heats: which part of all images they run on (an eighth, ...), and how many steps to either side of their
 winner stay in the race."""
 
 
-def together(knob: Knob, strengths: int, device: torch.device) -> int:
-    """How many images to classify at a time."""
-    return knob.batch or max(1, AT_ONCE.get(device.type, 8192) // strengths)
+def together(knob: Knob, strengths: int, device: torch.device, side: int = 32) -> int:
+    """How many images of that side to classify at a time."""
+    return knob.batch or max(1, AT_ONCE.get(device.type, fitting(8192, side)) // strengths)
+
+
+def fitting(count: int, side: int) -> int:
+    """How many images of ``side`` × ``side`` pixels take the memory of ``count`` images of 32 × 32; at least 1."""
+    return max(1, count * 32**2 // side**2)
 
 
 @torch.no_grad()
@@ -41,7 +46,7 @@ def sweep(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") 
         raise ValueError(f"a sweep needs images and strengths; got {len(split)} images, {strengths.numel()} strengths.")
     device = split.images.device
     correct = []
-    for images, labels in evaluation_batches(split, together(knob, len(strengths), device)):
+    for images, labels in evaluation_batches(split, together(knob, len(strengths), device, split.images.shape[2])):
         with precision_of(device, precision):
             correct.append(knob.scores(images, strengths).argmax(2) == labels)
     return torch.cat(correct, 1)
