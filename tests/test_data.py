@@ -217,6 +217,28 @@ def test_batches_keep_images_and_labels_together() -> None:
         assert torch.equal((images[:, 0, 0, 0] * 255).round().long(), labels)
 
 
+class Pageable:
+    """A tensor that notes how it travels."""
+
+    def __init__(self) -> None:
+        self.way: list[object] = []
+
+    def pin_memory(self) -> "Pageable":
+        self.way.append("pinned")
+        return self
+
+    def to(self, device: torch.device, non_blocking: bool) -> "Pageable":
+        self.way += [device.type, non_blocking]
+        return self
+
+
+@pytest.mark.parametrize(("device", "way"), [("cuda", ["pinned", "cuda", True]), ("cpu", ["cpu", True])])
+def test_what_goes_to_cuda_comes_from_pinned_memory(device: str, way: list[object]) -> None:
+    tensor = Pageable()
+    batches.sent(tensor, torch.device(device))  # type: ignore[arg-type]
+    assert tensor.way == way
+
+
 def test_a_last_batch_of_one_image_is_dropped() -> None:
     split = Split(torch.zeros(17, 2, 2, 3, dtype=torch.uint8), torch.zeros(17, dtype=torch.long))
     assert [len(y) for _, y in batches.training_batches(split, 16, seed=0, epoch=0)] == [16]

@@ -109,6 +109,18 @@ def test_the_next_photograph_takes_the_place_of_one_that_cannot_be_read(
         data.test.decoded(100)
 
 
+def test_no_batch_waits_for_its_device(tmp_path: Path) -> None:
+    """Of a tensor on the meta device nothing can be read, so whoever looks at one there would fail."""
+    root = make_photographs(tmp_path / "pets")
+    spoil(root / "val" / "n02" / "0.JPEG")
+    data = photographs.load(str(root), workers=0)
+    trained = list(training_batches(data.train.to("meta"), 4, seed=0, epoch=0))
+    tested = list(evaluation_batches(data.test.to("meta"), 4))
+    assert [len(pixels) for pixels, _ in trained] == [4, 4, 4]
+    assert sum(len(labels) for _, labels in tested) == 11
+    assert {tensor.device.type for batch in (*trained, *tested) for tensor in batch} == {"meta"}
+
+
 def train_on(ranks: Ranks, root: Path, max_corrupt: int) -> list[float]:
     data = photographs.load(str(root), workers=0)
     small = photographs.Photographs(data.train.files, size=32)

@@ -35,9 +35,15 @@ def draw_windows(count: int, size: tuple[int, int], padding: int, flip: bool, ge
     return rows, columns
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what the device is doing."""
+    # Only out of pinned memory a copy to CUDA never waits.
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def cut(images: Tensor, padding: int, windows: Windows) -> Tensor:
     """The windows of the zero-padded images (N, H, W, 3), of the same shape: the paper's crops and flips."""
-    rows, columns = (window.to(images.device, non_blocking=True) for window in windows)
+    rows, columns = (sent(window, images.device) for window in windows)
     padded = F.pad(images, (0, 0, padding, padding, padding, padding))
     index = torch.arange(len(images), device=images.device)[:, None, None]
     return padded[index, rows[:, :, None], columns[:, None, :]]
@@ -96,7 +102,7 @@ def training_batches(
         if step < start:
             continue
         mine = share(len(index))
-        chosen = index[mine].to(device)
+        chosen = sent(index[mine], device)
         pixels = to_pixels(cut(split.images[chosen], padding, (rows[mine], columns[mine])))
         yield pixels if grain is None else (pixels + grain[mine]).clamp_(0, 1), split.labels[chosen]
 

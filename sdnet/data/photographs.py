@@ -107,17 +107,23 @@ class Photographs:
 
         Pixels (n, 3, size, size) in [0, 1] and labels (n,).
         """
-        for pixels, labels in self._batches([[(number, place) for place in batch.tolist()] for batch in places]):
+        for images, labels in self._batches([[(number, place) for place in batch.tolist()] for batch in places]):
             if (labels < 0).any():
                 raise ValueError(f"none of the {len(self)} training images can be read; replace them.")
-            yield pixels, labels
+            yield self._placed(images, labels)
 
     def evaluation_batches(self, places: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """The middle of the photographs at these places that can be read, a batch per tensor."""
-        for pixels, labels in self._batches([[(None, place) for place in batch.tolist()] for batch in places]):
-            yield pixels[labels >= 0], labels[labels >= 0]
+        for images, labels in self._batches([[(None, place) for place in batch.tolist()] for batch in places]):
+            read = labels >= 0
+            yield self._placed(images, labels) if read.all() else self._placed(images[read], labels[read])
+
+    def _placed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = images.to(self.device, non_blocking=True).float() / 255
+        return pixels.contiguous(memory_format=torch.channels_last), labels.to(self.device, non_blocking=True)
 
     def _batches(self, keys: list[list[tuple[int | None, int]]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """uint8 images (n, 3, size, size) and labels, still on the CPU: there to look at them waits for no device."""
         loader: DataLoader[Any] = DataLoader(
             _Reader(self.files, self.size, self.cropped),
             batch_sampler=keys,
@@ -130,8 +136,7 @@ class Photographs:
             for path in sorted(unreadable - self.corrupt):
                 print(f"cannot be read: {path}", flush=True)
             self.corrupt.update(unreadable)
-            pixels = images.to(self.device, non_blocking=True).float() / 255
-            yield pixels.contiguous(memory_format=torch.channels_last), labels.to(self.device, non_blocking=True)
+            yield images, labels
 
     def decoded(self, count: int, seed: int = 0) -> Split:
         """The middle of ``count`` photographs in random order, or of all if there are fewer, in memory.
@@ -145,8 +150,8 @@ class Photographs:
             raise ValueError(
                 f"{len(self.corrupt)} images cannot be read, the first is {min(self.corrupt)}; replace it."
             )
-        images = torch.cat([(pixels * 255).round().to(torch.uint8).cpu() for pixels, _ in batches])
-        return Split(images.permute(0, 2, 3, 1).contiguous(), torch.cat([labels.cpu() for _, labels in batches]))
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return Split(images.permute(0, 2, 3, 1).contiguous(), labels)
 
 
 @dataclass(frozen=True, eq=False)
