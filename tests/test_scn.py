@@ -12,9 +12,11 @@ from torch.autograd import gradcheck
 
 from sdnet import models, project_
 from sdnet.data.batches import training_batches
-from sdnet.data.datasets import load
-from sdnet.models.scn import SCN, PatchCoding2d, nonnegative_lasso, solve_on_support
+from sdnet.data.datasets import Split, load
+from sdnet.models.scn import SCN, PatchCoding2d, largest_eigenvalue, nonnegative_lasso, solve_on_support
 from sdnet.training import loop
+from sdnet.training.recipes import Recipe
+from sdnet.training.run import Diverged
 
 
 def layer(iterations: int = 50, lam: float = 0.1, channels: int = 2, atoms: int = 6, **options: Any) -> PatchCoding2d:
@@ -68,6 +70,40 @@ def test_fifty_steps_have_nearly_the_gradient_of_the_unrolled_steps() -> None:
     torch.testing.assert_close(codes, code)
     (unrolled,) = torch.autograd.grad((code * seed).sum(), atoms)
     torch.testing.assert_close(implicit, unrolled, rtol=0.01, atol=0.01 * unrolled.abs().max().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-10, 1.0, 1e10])
+@pytest.mark.parametrize("shape", [(6, 18), (256, 576), (64, 27)])
+def test_the_largest_eigenvalue_is_met_from_above(dtype: torch.dtype, scale: float, shape: tuple[int, int]) -> None:
+    atoms = torch.randn(shape, dtype=dtype)
+    gram = scale * atoms @ atoms.T
+    exact, rounding = torch.linalg.eigvalsh(gram.double())[-1].item(), 16 * torch.finfo(dtype).eps
+    assert 1 - rounding < largest_eigenvalue(gram).item() / exact < 1 + 4e-5
+
+
+def test_the_largest_eigenvalue_of_special_matrices() -> None:
+    eye, tiny = torch.eye(256), torch.finfo(torch.float32).tiny
+    assert 1 - 1e-6 < largest_eigenvalue(eye) < 1 + 5e-5  # all eigenvalues are equal: the worst case
+    assert largest_eigenvalue(0 * eye) == tiny
+    assert largest_eigenvalue(torch.nan * eye).isnan()
+
+
+def test_codes_of_what_is_not_finite_are_not_either() -> None:
+    gram = torch.full((3, 3), torch.nan, requires_grad=True)
+    codes = nonnegative_lasso(torch.rand(5, 3), gram, torch.tensor(0.1), 4)
+    assert codes.isnan().all()
+    codes.sum().backward()
+    coding = PatchCoding2d(2, 6, 3, padding=1)
+    torch.nn.init.constant_(coding.weight, torch.inf)
+    assert coding(torch.rand(1, 2, 5, 5)).isnan().all()
+
+
+def test_a_training_that_diverges_says_so() -> None:
+    digits = load("digits").train
+    few, model = Split(digits.images[:64], digits.labels[:64]), models.build("scn18", 10, width=4, iterations=3)
+    with pytest.raises(Diverged, match="the loss is no longer finite in epoch 1"):
+        loop.train(model, few, Recipe(epochs=1, batch_size=16, lr=1e30, width=4))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-3)])

@@ -115,10 +115,26 @@ def nonnegative_lasso(correlation: Tensor, gram: Tensor, lam: Tensor, iterations
     return codes
 
 
+def largest_eigenvalue(gram: Tensor, squarings: int = 16) -> Tensor:
+    """L of a positive semi-definite matrix (C, C), from above: ‖G^m‖ ≥ Lᵐ in the Frobenius norm, with m = 2^squarings.
+
+    Too large at most by √C to the power 1/m, 4 parts in 100,000 for C = 256, and that where all eigenvalues are equal;
+    never below the type's smallest normal number. A solver of eigenvalues would wait for the device, and raises an
+    error where G is not finite: here L is not finite either, and the training that diverged says so.
+    """
+    tiny, power, norms = torch.finfo(gram.dtype).tiny, gram, []
+    for _ in range(squarings + 1):
+        norms.append(torch.linalg.matrix_norm(power).clamp_min(tiny))
+        power = power / norms[-1]
+        power = power @ power
+    exponents = 0.5 ** torch.arange(len(norms), dtype=gram.dtype, device=gram.device)
+    return torch.stack(norms).pow(exponents).prod().clamp_min(tiny)
+
+
 class _NonnegativeLasso(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, correlation: Tensor, gram: Tensor, lam: Tensor, iterations: int) -> Tensor:
-        largest = torch.linalg.eigvalsh(gram)[-1].clamp_min(torch.finfo(gram.dtype).tiny)
+        largest = largest_eigenvalue(gram)
         step = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) - gram / largest
         offset = (correlation - lam) / largest
         codes = torch.cat([_fista(rows, step, iterations) for rows in _in_cache(offset)])
