@@ -111,7 +111,9 @@ def test_memory_on_cuda_is_what_a_step_allocates(monkeypatch: pytest.MonkeyPatch
 def test_memory_of_a_training_step_is_that_of_any_other() -> None:
     model, images = models.build("resnet18", 10, width=4), torch.rand(2, 3, 8, 8)
     step = speed.training(model, images, torch.zeros(2).long(), "fp32")
+    speed.inference(model, images, "fp32")()
     step()
+    assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     first, second = (speed.peak_memory(step, torch.device("cpu")) for _ in range(2))
     assert first == second > 4e-9 * models.parameter_count(model)

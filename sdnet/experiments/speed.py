@@ -33,9 +33,10 @@ def training(model: nn.Module, images: Tensor, labels: Tensor, precision: str) -
 
     Its gradients are let go at its end, not when the next step begins: they are part of what every step allocates.
     """
-    optimizer = _optimizer(model.train())
+    optimizer = _optimizer(model)
 
     def run() -> Tensor:
+        model.train()  # the same network may have been asked in another case
         totals = loop.training_step(model, optimizer, images, labels, 1e-3, precision)
         optimizer.zero_grad(set_to_none=True)
         return totals
@@ -47,8 +48,7 @@ def inference(model: nn.Module, images: Tensor, precision: str) -> Case:
     """Class scores of one batch in eval mode."""
 
     def run() -> None:
-        # Every call sets the mode: the same network may be training in another case.
-        model.eval()
+        model.eval()  # the same network may be training in another case
         with torch.no_grad(), loop.precision_of(images.device, precision):
             model(images)
 
