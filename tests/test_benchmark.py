@@ -1,10 +1,14 @@
 """Benchmarks run and report; nothing here looks at how long anything took."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from torch._dynamo.exc import FailOnRecompileLimitHit
+from torch._dynamo.utils import counters
 
 from sdnet import models
 from sdnet.cli import main
@@ -36,6 +40,45 @@ def test_the_layer_benchmark_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     modes = benchmark.benchmark_layer("tiny", torch.device("cpu"), iterations=(1, 2), repeats=2)
     assert list(modes) == ["forward", "forward + backward"]
     assert [timing.name for timing in modes["forward"]] == ["nn.Conv2d", "CSC, n = 1", "CSC, n = 2"]
+
+
+@pytest.fixture
+def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """``torch.compile`` traces, and runs what it has traced as it is."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: compiler(model, backend="eager", **options))
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("quick_compiler")
+def test_the_layer_is_compiled_for_one_stem_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "STEMS", {"tiny": (3, 1, 2, 8), "other": (5, 2, 2, 9)})
+    for stem in benchmark.STEMS:
+        benchmark.benchmark_layer(stem, torch.device("cpu"), compiled=True, repeats=2)
+    assert counters["stats"]["unique_graphs"] == 2 * 2 * 5  # stems, with and without gradient, layers
+
+
+@pytest.mark.usefixtures("quick_compiler")
+def test_every_network_that_is_called_compiled_is() -> None:
+    """More of them than PyTorch compiles a function for by default, each in training and in evaluation."""
+    cpu, cases = torch.device("cpu"), {}
+    for width in range(1, 6):
+        for mode, by_arch in speed.cases(("resnet18",), width, 2, "cifar", "fp32", cpu, compiled=True).items():
+            cases[f"{mode} {width}"] = by_arch["resnet18"]
+    interleaved(cases, cpu, 2)
+    assert counters["frames"] == {"total": 10, "ok": 10}
+
+
+@pytest.mark.usefixtures("quick_compiler")
+def test_what_is_not_compiled_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "PROGRAMS", 2)
+    layers = [torch.compile(torch.nn.Softshrink(value), dynamic=False) for value in (0.1, 0.2, 0.3)]
+    cases = {str(index): partial(layer, torch.rand(3)) for index, layer in enumerate(layers)}
+    with pytest.raises(FailOnRecompileLimitHit):
+        interleaved(cases, torch.device("cpu"), 2)
 
 
 def test_the_command_prints_ratios() -> None:

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,10 @@ from sdnet.training import loop
 
 STEMS = {"cifar": (3, 1, 128, 32), "imagenet": (7, 2, 8, 224)}
 """Kernel, stride, images per batch and image size of the two stems (3 → 64 channels)."""
+
+
+PROGRAMS = 256
+"""The most that one function may be compiled to in a benchmark, a program per network, mode and shape."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +43,35 @@ class Timing:
 def interleaved(cases: Mapping[str, Callable[[], object]], device: torch.device, repeats: int = 20) -> list[Timing]:
     """Time every case ``repeats`` times, taking turns, so that whatever else happens happens to all of them.
 
-    Each case runs twice before it counts, which leaves compilation out.
+    Each case runs twice before it counts, which leaves compilation out. However many of them are compiled, none is
+    timed that is not.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for turn in range(repeats + 2):
-        for name, case in cases.items():
-            _wait(device)
-            start = time.perf_counter()
-            case()
-            _wait(device)
-            if turn >= 2:
-                seconds[name].append(time.perf_counter() - start)
+    with _compiling(PROGRAMS):
+        for turn in range(repeats + 2):
+            for name, case in cases.items():
+                _wait(device)
+                start = time.perf_counter()
+                case()
+                _wait(device)
+                if turn >= 2:
+                    seconds[name].append(time.perf_counter() - start)
     timings = []
     for name, values in seconds.items():
         low, median, high = statistics.quantiles(values, n=4)
         timings.append(Timing(name, median, low, high))
     return timings
+
+
+def _compiling(programs: int) -> AbstractContextManager[object]:
+    """Let every function be compiled so often, and raise an error instead of running it as it is from then on.
+
+    By default that is eight times, and then silence: four networks of one class, in training and in evaluation.
+    """
+    patch: AbstractContextManager[object] = torch._dynamo.config.patch(
+        recompile_limit=programs, accumulated_recompile_limit=programs, fail_on_recompile_limit_hit=True
+    )
+    return patch
 
 
 def _wait(device: torch.device) -> None:
@@ -105,7 +123,7 @@ def benchmark_layer(
         layers[f"CSC, n = {count}"] = CSCConv2d(3, 64, kernel, stride, kernel // 2, iterations=count)
     calls: dict[str, Callable[[Tensor], Tensor]] = {name: layer.to(device) for name, layer in layers.items()}
     if compiled:
-        calls = {name: torch.compile(call, fullgraph=True) for name, call in calls.items()}
+        calls = {name: torch.compile(call, fullgraph=True, dynamic=False) for name, call in calls.items()}
     modes: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], None]] = {
         "forward": _forward,
         "forward + backward": _forward_backward,

@@ -120,7 +120,7 @@ def cases(
         model: nn.Module = models.build(arch, 10, width=width, stem=stem).to(device)
         model = model.to(memory_format=torch.channels_last)
         if compiled:
-            model.compile()
+            model.compile(dynamic=False)  # as in training
         found["train"][arch] = partial(_safely, model, training(model, images, labels, precision))
         found["infer"][arch] = partial(_safely, model, inference(model, images, precision))
     return found
