@@ -52,6 +52,11 @@ def test_the_memory_of_a_plan_is_that_of_a_real_step() -> None:
     assert planned.memory() == pytest.approx(counted + weights, rel=0.1)
 
 
+@pytest.mark.parametrize("arch", ["scn", "scn18", "mdeq"])
+def test_the_memory_of_every_rival_can_be_planned(arch: str) -> None:
+    assert plan(arch, "digits", "smoke", epochs=1, width=4, ranks_per_node=1).memory() > 0
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

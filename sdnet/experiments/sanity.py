@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from sdnet.attacks import Attack, zero_gradients
 from sdnet.data.batches import evaluation_batches
 from sdnet.data.datasets import Split
-from sdnet.experiments.protocols import BATCH, Cell, Plan, Target, at, correct_by, craft
+from sdnet.experiments.protocols import Cell, Plan, Target, at, at_a_time, correct_by, craft
 
 STEPS = (0, 1, 2, 5, 10, 20, 40)
 """Numbers of steps after which loss and accuracy are looked at; 0 is the random start."""
@@ -46,7 +46,7 @@ class Watched(nn.Module):
 def over_steps(target: Target, plan: Plan, attack: Attack) -> list[Cell]:
     """Mean loss and accuracy after each number of :data:`STEPS`, all on one run with one step size."""
     longest = replace(attack, steps=max(STEPS), step_size=attack.effective_step_size, restarts=1)
-    size = BATCH.get(plan.split.images.device.type, 1000)
+    size = at_a_time(plan.split)
     losses, right = torch.zeros(len(STEPS)), torch.zeros(len(STEPS))
     for index, (images, labels) in enumerate(zip(*_parts(plan.split, size), strict=True)):
         watched = Watched(target)

@@ -27,8 +27,9 @@ def plain_loop(model: nn.Module, clean: Split, precision: str) -> list[float]:
     for lam in LAMS:
         noisy = Split(add_noise(clean.images, NOISE, level_of(NOISE, SEVERITY)), clean.labels)
         set_lam(model, lam)
+        size = together(Lam(model), 1, clean.images.device, clean.images.shape[2])
         with loop.precision_of(clean.images.device, precision):
-            accuracies.append(loop.accuracy(model, noisy, batch_size=together(Lam(model), 1, clean.images.device)))
+            accuracies.append(loop.accuracy(model, noisy, batch_size=size))
     return accuracies
 
 

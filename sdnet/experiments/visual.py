@@ -33,6 +33,7 @@ from sdnet.layers import CSCConv2d
 from sdnet.likeness import colour_corrected, contrast, psnr, ssim
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
+from sdnet.training.loop import exact_float32
 
 METHODS = ("decode", "decode_centred", "inversion")
 """Decoding, decoding without what is the same for every image, and feature inversion."""
@@ -179,6 +180,7 @@ def _mismatch(model: ResNet, depth: str, shown: Tensor, pixels: Tensor) -> NDArr
     return torch.cat([mismatch(part(ours), part(theirs)) for ours, theirs in pairs]).cpu().double().numpy()
 
 
+@exact_float32()
 def run(
     network: str | os.PathLike[str],
     *,
