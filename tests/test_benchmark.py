@@ -66,7 +66,7 @@ def test_every_network_that_is_called_compiled_is() -> None:
     """More of them than PyTorch compiles a function for by default, each in training and in evaluation."""
     cpu, cases = torch.device("cpu"), {}
     for width in range(1, 6):
-        for mode, by_arch in speed.cases(("resnet18",), width, 2, "cifar", "fp32", cpu, compiled=True).items():
+        for mode, by_arch in speed.cases(("resnet18",), width, 2, "cifar", "fp32", cpu, compiled="default").items():
             cases[f"{mode} {width}"] = by_arch["resnet18"]
     interleaved(cases, cpu, 2)
     assert counters["frames"] == {"total": 10, "ok": 10}

@@ -110,7 +110,7 @@ def test_c4_is_a_hundred_times_within_one_run() -> None:
 def test_the_benchmark_of_several_networks_times_them_all_on_the_best_device() -> None:
     cells = frame(
         *rates(100.0, 5.0), *rates(100.0, 1.0, width=16, started="2028"), *rates(100.0, None, started="2027"),
-        *rates(100.0, 2.0, stem="imagenet", started="2029"), *rates(100.0, 2.0, compiled=True, started="2030"),
+        *rates(100.0, 2.0, stem="imagenet", started="2029"), *rates(100.0, 2.0, compiled="default", started="2030"),
     )  # fmt: skip
     assert rules.faster_than_scn(cells).numbers.startswith("20.0 times")
     fast = frame(*cells.to_dict("records"), *rates(300.0, 100.0, device_type="cuda", width=16, started="2020"))

@@ -11,6 +11,7 @@ from sdnet.cli.errors import in_one_sentence
 from sdnet.experiments import ablations, choices, rank_speed, scaling, speed, sweep_speed
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.speed import SIZES
+from sdnet.training.distributed import COMPILE_MODES
 from sdnet.training.loop import best_device
 
 Measured = tuple[Path | None, list[dict[str, Any]]]
@@ -59,7 +60,7 @@ def csc(stem: tuple[str, ...], compiled: bool, repeats: int, device: str | None)
 @click.option("--batch", default=128, show_default=True, help="Images per step.")
 @click.option("--stem", type=click.Choice(list(SIZES)), default="cifar", show_default=True)
 @click.option("--arch", "archs", multiple=True, default=("resnet18", "sdnet18"), show_default=True)
-@click.option("--compiled/--eager", default=False, show_default=True)
+@click.option("--compile", "compiled", type=click.Choice(COMPILE_MODES), help="A mode of torch.compile; default none.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: bf16 where the hardware has it.")
 @click.option("--reference", type=click.Path(path_type=Path), help="Folder with the authors' source, to time beside.")
 @click.option("--repeats", default=10, show_default=True)

@@ -109,7 +109,13 @@ def _safely(model: nn.Module, case: Case) -> None:
 
 
 def cases(
-    archs: tuple[str, ...], width: int, batch: int, stem: str, precision: str, device: torch.device, compiled: bool
+    archs: tuple[str, ...],
+    width: int,
+    batch: int,
+    stem: str,
+    precision: str,
+    device: torch.device,
+    compiled: str | None,
 ) -> dict[str, dict[str, Case]]:
     """Mode → architecture → what to time."""
     size = SIZES[stem]
@@ -119,8 +125,8 @@ def cases(
     for arch in archs:
         model: nn.Module = models.build(arch, 10, width=width, stem=stem).to(device)
         model = model.to(memory_format=torch.channels_last)
-        if compiled:
-            model.compile(dynamic=False)  # as in training
+        if compiled is not None:
+            model.compile(mode=compiled, dynamic=False)  # as in training
         found["train"][arch] = partial(_safely, model, training(model, images, labels, precision))
         found["infer"][arch] = partial(_safely, model, inference(model, images, precision))
     return found
@@ -134,7 +140,7 @@ def measure(
     stem: str = "cifar",
     precision: str | None = None,
     device: torch.device,
-    compiled: bool = False,
+    compiled: str | None = None,
     reference: Path | None = None,
     repeats: int = 10,
 ) -> list[dict[str, Any]]:
@@ -143,6 +149,7 @@ def measure(
     ``archs`` may hold every architecture of Table 1: all take turns in this one process.
 
     Args:
+        compiled: None, or a mode of ``torch.compile`` for all networks.
         reference: a folder with the authors' source; their SDNet-18 (width 64, float32) then joins as
             ``sdnet18_authors``, beside ours in float32 as ``sdnet18_fp32``.
 
@@ -162,7 +169,7 @@ def measure(
     cells = []
     for mode, by_arch in found.items():
         timings = interleaved(by_arch, device, repeats)
-        setting = {"mode": mode, "width": width, "batch": batch, "stem": stem, "compiled": compiled}
+        setting = {"mode": mode, "width": width, "batch": batch, "stem": stem, "compiled": compiled or False}
         for timing in timings:
             ran_in = "fp32" if timing.name in FP32_ONLY else precision
             cells += _cells(timing, timings[0], batch, {**setting, "arch": timing.name, "precision": ran_in})

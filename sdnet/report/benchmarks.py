@@ -15,7 +15,7 @@ def benchmark_of(cells: pd.DataFrame, archs: Iterable[str], stem: str = "cifar")
     most networks, then the largest width, then the latest.
     """
     timed = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "train_images_per_second")]
-    timed = timed[(timed["stem"] == stem) & ~timed["compiled"].eq(True)]
+    timed = timed[(timed["stem"] == stem) & (timed["compiled"].isin([False]) | timed["compiled"].isna())]
     for kind in DEVICES:
         runs = timed[timed["device_type"] == kind]
         runs = runs.groupby("started").filter(lambda run: set(archs) <= set(run["arch"]))
