@@ -1,6 +1,6 @@
 """What a network is made of, found by running it without numbers: its layers in order, their sizes, its arithmetic."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,8 @@ def anatomy(arch: str, *, num_classes: int = 10, width: int = 64, size: int = 32
 
     FLOPs are those of one forward pass over one image in matrix products and convolutions, two for a multiplication
     with an addition. What PyTorch's counter leaves out: all that works entry by entry (normalisation, ReLU, FISTA's
-    momentum), eigenvalues, and the 5×5 systems of Anderson's method.
+    momentum), and the 5×5 systems of Anderson's method. What a batch needs once, the largest eigenvalues of SCN's Gram
+    matrices, is left out too: one image is counted as what a second one adds.
 
     Args:
         arch, num_classes, width, **options: as for :func:`sdnet.models.build`.
@@ -61,9 +62,16 @@ def anatomy(arch: str, *, num_classes: int = 10, width: int = 64, size: int = 32
             continue
         inside = f"{name}." if isinstance(module, Cell) else inside
         module.register_forward_hook(partial(_note, parts, name, kind))
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(image)
-    return Anatomy(tuple(parts.values()), parameter_count(model), counter.get_total_flops())
+    one = _flops(model, image)
+    found = tuple(replace(part) for part in parts.values())  # as the first pass left them
+    return Anatomy(found, parameter_count(model), _flops(model, torch.cat([image, image])) - one)
+
+
+@torch.no_grad()
+def _flops(model: nn.Module, images: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter:
+        model(images)
+    return int(counter.get_total_flops())
 
 
 def _note(parts: dict[str, Part], name: str, kind: str, module: nn.Module, given: object, out: Any) -> None:
