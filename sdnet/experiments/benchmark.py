@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from sdnet.experiments import ledger
 from sdnet.layers import CSCConv2d
 from sdnet.memory import keep_freed_memory
-from sdnet.training import loop
 
 STEMS = {"cifar": (3, 1, 128, 32), "imagenet": (7, 2, 8, 224)}
 """Kernel, stride, images per batch and image size of the two stems (3 → 64 channels)."""
@@ -89,7 +88,7 @@ def recorded(
         experiment="benchmark",
         config={"seed": 0, **config},
         data_hash=None,
-        device=loop.describe_device(device),
+        device=ledger.describe_device(device),
         results=results,
     )
     return ledger.write(row, ledger.ledger_folder()), results

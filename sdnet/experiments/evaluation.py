@@ -58,7 +58,7 @@ class Evaluation:
             experiment=experiment,
             config={**self.trained.training.config, "precision": self.precision, "weights": self.name, **config},
             data_hash=self.data.data_hash,
-            device=loop.describe_device(self.device),
+            device=ledger.describe_device(self.device),
             results=results,
         )
         return record, ledger.write(record, ledger.ledger_folder())

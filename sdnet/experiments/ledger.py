@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 import sdnet
 from sdnet.training.recipes import PRESETS, Recipe
@@ -33,7 +34,7 @@ class Record:
         experiment: what kind of run: ``"train"``, ...
         config: everything that was asked for, the seed included.
         data_hash: of :class:`sdnet.data.datasets.Dataset`; None if no data took part.
-        device: from :func:`sdnet.training.loop.describe_device`.
+        device: from :func:`describe_device`.
         seconds: wall time of the run.
         results: cells, each with at least ``metric``, ``value`` and ``n`` (how many items it was measured on).
         history: one row per epoch, where there are epochs.
@@ -244,3 +245,15 @@ def _numbers(recipe: Recipe) -> dict[str, Any]:
     """A recipe as it stands in a record."""
     numbers: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
     return numbers
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """Type, name and number of CPU threads of a device, for the ledger."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")

@@ -99,7 +99,7 @@ def record(device: torch.device, **settings: Any) -> tuple[Path | None, list[dic
             experiment="ranks",
             config={"seed": 0, **settings, "ranks": ranks.size},
             data_hash=None,
-            device=loop.describe_device(place),
+            device=ledger.describe_device(place),
             results=[*results, {"metric": "load_before", "value": round(load, 2), "n": 1}],
         )
         return ledger.write(row, ledger.ledger_folder()), results

@@ -190,7 +190,7 @@ def _run(
         experiment="train",
         config={**training.config, "precision": precision, **_ranks_config(ranks, execution)},
         data_hash=data.data_hash,
-        device=loop.describe_device(place),
+        device=ledger.describe_device(place),
         results=results,
         history=[asdict(row) for row in history],
     )

@@ -14,7 +14,6 @@ to here, except for what all networks are trained with: this project's weight de
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from itertools import pairwise
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
+from sdnet.models.autocast import no_autocast
 from sdnet.models.classifier import Classifier
 
 States = list[Tensor]
@@ -60,8 +60,8 @@ def _mixture(images: Tensor, residuals: Tensor) -> Tensor:
 
     In float32 at least, whatever the autocast: in bfloat16 the little of the identity vanishes beside 1.
     """
-    kind, exact = images.device.type, torch.promote_types(images.dtype, torch.float32)
-    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+    exact = torch.promote_types(images.dtype, torch.float32)
+    with no_autocast(images.device):
         residuals = residuals.to(exact)
         products = residuals @ residuals.mT
         scale = products.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(exact).tiny)

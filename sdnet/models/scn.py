@@ -10,7 +10,6 @@ that fifty steps of FISTA on a whole batch are fifty products with one small mat
 """
 
 import math
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sdnet.models.autocast import no_autocast
 from sdnet.models.classifier import Classifier
 from sdnet.projection import Projected
 
@@ -83,8 +83,7 @@ class PatchCoding2d(Projected):
         self.lam.clamp_(min=0)
 
     def forward(self, signal: Tensor) -> Tensor:
-        kind = signal.device.type
-        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        with no_autocast(signal.device):
             signal = signal.to(torch.promote_types(signal.dtype, torch.float32))
             correlation = F.conv2d(signal, self.weight, stride=self.stride, padding=self.padding)
             atoms = self.weight.flatten(1)

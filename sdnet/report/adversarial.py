@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from sdnet.attacks import EPSILONS
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
-from sdnet.report.robustness import ONE_STEP
+from sdnet.report.robustness import ONE_STEP, same_scale
 from sdnet.report.scorecard import paper_table
 from sdnet.report.tables import chip, page
 
@@ -47,11 +47,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     """The attacks that may be compared with the largest one on an SDNet-18: same data, width and number of epochs."""
     attacks = cells[cells["experiment"] == "attack"]
     ours = attacks[attacks["arch"] == "sdnet18"]
-    if ours.empty:
-        return attacks
-    scale = ["dataset", "width", "epochs"]
-    largest = ours.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
-    return attacks[(attacks[scale] == largest[scale]).all(axis=1)]
+    return attacks if ours.empty else attacks[same_scale(attacks, ours)]
 
 
 def robust(

@@ -114,12 +114,10 @@ def _over_authors(rates: pd.DataFrame, arch: str) -> Found | None:
 
 
 def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
-    if chosen.empty:
-        return None
     if target.metric == "train_memory":
         chosen = chosen.groupby("started").filter(lambda run: {"resnet18", target.arch} <= set(run["arch"]))
-        if chosen.empty:
-            return None
+    if chosen.empty:
+        return None
     run = chosen[chosen["started"] == _largest(chosen)["started"].iloc[-1]]
     if target.metric == "train_memory":
         by = run.set_index("arch")["value"]

@@ -72,11 +72,16 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     """
     sweeps = cells[(cells["experiment"] == "sweep") & (cells["arch"] == "sdnet18") & (cells["knob"] == "lam")]
     benchmark = cells["experiment"] == "benchmark"
-    if sweeps.empty:
-        return cells[benchmark]
-    largest = sweeps.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
-    same = (cells[["dataset", "width", "epochs"]] == largest[["dataset", "width", "epochs"]]).all(axis=1)
-    return cells[same | benchmark]
+    return cells[same_scale(cells, sweeps) | benchmark]
+
+
+def same_scale(cells: pd.DataFrame, among: pd.DataFrame) -> "pd.Series[bool]":
+    """Which cells have the data set, width and number of epochs of the largest run ``among`` some."""
+    if among.empty:
+        return pd.Series(False, cells.index)
+    scale = ["dataset", "width", "epochs"]
+    largest = among.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
+    return (cells[scale] == largest[scale]).all(axis=1)
 
 
 def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.DataFrame:

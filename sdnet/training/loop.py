@@ -3,10 +3,9 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -129,29 +128,43 @@ def train(
     model.train()
     with preemption() as told_to_stop:
         for epoch in range(len(run.history), recipe.epochs):
-            before = time.monotonic() - run.seconds
             batches = training_batches(
                 split, recipe.batch_size, seed=seed, epoch=epoch, padding=recipe.padding, flip=flip, noise=recipe.noise,
                 start=run.step, least=2 * ranks.size * execution.accumulate, share=ranks.share,
             )  # fmt: skip
-            for images, labels in batches:
-                lr = recipe.lr * recipe.lr_factor((epoch + run.step / steps) / recipe.epochs)
-                # The mean over the whole batch is the mean over ranks of their means, if these are weighted.
-                whole = min(recipe.batch_size, len(split) - run.step * recipe.batch_size)
-                weight = len(labels) * ranks.size / whole
-                run.totals += training_step(
-                    together, optimizer, images, labels, lr, precision, weight, execution.accumulate
-                )
-                run.advance(time.monotonic() - before)
-                progress.step()
-                stop = _look_around(told_to_stop(), split, ranks, execution.max_corrupt)
-                _mind(run, recipe, execution.save_every, stop)
-            run.check_finite(recipe)
-            row = run.finish_epoch(recipe.lr * recipe.lr_factor((epoch + (run.step - 1) / steps) / recipe.epochs))
-            run.save()
-            progress.epoch(row.epoch, loss=row.loss, accuracy=row.train_accuracy)
+            _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
     progress.close()
     return run.history
+
+
+def _train_epoch(
+    model: nn.Module,
+    run: Run,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    split: Split | Photographs,
+    recipe: Recipe,
+    precision: str,
+    execution: Execution,
+    progress: Progress,
+    told_to_stop: Callable[[], bool],
+) -> None:
+    """What is left of the run's current epoch, saved at its end."""
+    ranks, epoch, steps = run.ranks, len(run.history), math.ceil(len(split) / recipe.batch_size)
+    before = time.monotonic() - run.seconds
+    for images, labels in batches:
+        lr = recipe.lr * recipe.lr_factor((epoch + run.step / steps) / recipe.epochs)
+        # The mean over the whole batch is the mean over ranks of their means, if these are weighted.
+        whole = min(recipe.batch_size, len(split) - run.step * recipe.batch_size)
+        weight = len(labels) * ranks.size / whole
+        run.totals += training_step(model, run.optimizer, images, labels, lr, precision, weight, execution.accumulate)
+        run.advance(time.monotonic() - before)
+        progress.step()
+        stop = _look_around(told_to_stop(), split, ranks, execution.max_corrupt)
+        _mind(run, recipe, execution.save_every, stop)
+    run.check_finite(recipe)
+    row = run.finish_epoch(recipe.lr * recipe.lr_factor((epoch + (run.step - 1) / steps) / recipe.epochs))
+    run.save()
+    progress.epoch(row.epoch, loss=row.loss, accuracy=row.train_accuracy)
 
 
 @exact_float32()
@@ -284,15 +297,3 @@ def estimated_seconds(
         training_step(trial, optimizer, images, labels, 0.0, precision).tolist()
         seconds.append(time.monotonic() - start)
     return sorted(seconds[1:])[steps // 2] * recipe.epochs * len(split) / len(labels)
-
-
-def describe_device(device: torch.device) -> dict[str, Any]:
-    """Type, name and number of CPU threads of a device, for the ledger."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
