@@ -19,10 +19,12 @@ from sdnet.experiments.precision import measure
 from sdnet.models import build
 
 
-def test_cases_take_turns() -> None:
+def test_cases_take_turns_and_none_is_always_the_first() -> None:
     calls: list[str] = []
-    timings = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, torch.device("cpu"), 3)
-    assert calls == ["a", "b"] * 5
+    timings = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, torch.device("cpu"), 8)
+    turns = [tuple(calls[i : i + 2]) for i in range(0, len(calls), 2)]
+    assert len(turns) == 10
+    assert set(turns) == {("a", "b"), ("b", "a")}
     assert [timing.name for timing in timings] == ["a", "b"]
     assert all(0 <= timing.low <= timing.median <= timing.high for timing in timings)
 

@@ -1,5 +1,6 @@
 """Benchmarks: ratios of times measured side by side, interleaved in one process."""
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -42,16 +43,19 @@ class Timing:
 def interleaved(cases: Mapping[str, Callable[[], object]], device: torch.device, repeats: int = 20) -> list[Timing]:
     """Time every case ``repeats`` times, taking turns, so that whatever else happens happens to all of them.
 
-    Each case runs twice before it counts, which leaves compilation out. However many of them are compiled, none is
-    timed that is not.
+    Each turn has an order of its own: what ran before leaves caches and memory as it needed them, which is worth some
+    percent to who runs next. Each case runs twice before it counts, which leaves compilation out. However many of them
+    are compiled, none is timed that is not.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
+    orders, names = random.Random(0), list(cases)
     with _compiling(PROGRAMS):
         for turn in range(repeats + 2):
-            for name, case in cases.items():
+            orders.shuffle(names)
+            for name in names:
                 _wait(device)
                 start = time.perf_counter()
-                case()
+                cases[name]()
                 _wait(device)
                 if turn >= 2:
                     seconds[name].append(time.perf_counter() - start)
