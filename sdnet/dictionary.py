@@ -113,14 +113,17 @@ class Dictionary:
         the result.
         """
         atoms, channels, height, width = self.weight.shape
+        last = self.weight.is_contiguous(memory_format=torch.channels_last)
+        # A weight of another memory format than the images' makes a convolution copy them.
+        order = torch.channels_last if last else torch.contiguous_format
         rows = self.weight.transpose(1, 2).reshape(atoms, height * channels, 1, width)
         stack = torch.eye(height * channels, dtype=rows.dtype, device=rows.device)
         stack = stack.view(-1, height, channels).transpose(1, 2).unsqueeze(3)
         return (
-            replace(self, weight=rows, stride=(1, self.stride[1]), padding=((0, 0), self.padding[1]),
-                    dilation=(1, self.dilation[1])),
-            replace(self, weight=stack, stride=(self.stride[0], 1), padding=(self.padding[0], (0, 0)),
-                    dilation=(self.dilation[0], 1)),
+            replace(self, weight=rows.contiguous(memory_format=order), stride=(1, self.stride[1]),
+                    padding=((0, 0), self.padding[1]), dilation=(1, self.dilation[1])),
+            replace(self, weight=stack.contiguous(memory_format=order), stride=(self.stride[0], 1),
+                    padding=(self.padding[0], (0, 0)), dilation=(self.dilation[0], 1)),
         )  # fmt: skip
 
     def _pays_to_split(self, operand: Tensor) -> bool:

@@ -123,6 +123,12 @@ def test_a_layer_that_splits_its_dictionary_computes_what_one_that_does_not_woul
     torch.testing.assert_close(quick, plain, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_a_split_keeps_the_memory_format(order: torch.memory_format) -> None:
+    whole = Dictionary(torch.rand(32, 3, 3, 3).contiguous(memory_format=order), (1, 1), ((1, 1),) * 2, (1, 1))
+    assert all(part.weight.is_contiguous(memory_format=order) for part in whole.split())
+
+
 @torch.no_grad()
 def test_split_in_bfloat16_rounds_little_more_than_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
