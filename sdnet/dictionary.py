@@ -130,7 +130,7 @@ class Dictionary:
         atoms, channels, *kernel = self.weight.shape
         return (
             operand.device.type == "cpu"
-            and not torch.compiler.is_compiling()
+            and not torch.compiler.is_compiling()  # what is traced may run elsewhere
             and (self.dims, self.groups) == (2, 1)
             and min(kernel) > 1
             and channels <= THIN
