@@ -1,6 +1,7 @@
-"""What every test starts from."""
+"""What every test starts from, and the folders that several write to."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,14 @@ def _seed() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ledger and outputs below a folder of the test's own."""
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("SDNET_OUTPUT", str(tmp_path / "outputs"))
+    return tmp_path
 
 
 def pytest_configure() -> None:

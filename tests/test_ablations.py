@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
-from toys import images, network
+from toys import TINY, images, network
 
 from sdnet import models
 from sdnet.cli import main
@@ -19,8 +19,6 @@ from sdnet.report import ablations as report
 from sdnet.report import verdicts
 from sdnet.robust.knobs import Iterations
 from sdnet.robust.sweep import sweep
-
-TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
 
 
 def test_atoms_that_are_not_projected_keep_their_length_and_get_a_valid_step() -> None:

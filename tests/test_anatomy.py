@@ -1,7 +1,11 @@
 """What networks are made of: layers, sizes, arithmetic, and the page that shows them."""
 
+from pathlib import Path
+
 import pytest
 
+from sdnet.experiments import ledger
+from sdnet.experiments.sizes import record_sizes
 from sdnet.models import ARCHITECTURES
 from sdnet.models.anatomy import anatomy
 from sdnet.report import architectures
@@ -58,3 +62,11 @@ def test_the_table_sets_the_papers_size_beside_ours(networks: dict) -> None:
     assert "19 convolutions, 1 equilibrium cell" in table
     assert "× ResNet-18" in table
     assert ">1.00<" in table
+
+
+def test_sizes_are_recorded(folders: Path) -> None:
+    path = record_sizes()
+    (record,) = ledger.read(path.parent)
+    sizes = {(cell["dataset"], cell["arch"]): cell["value"] for cell in record.results}
+    assert sizes["cifar10", "sdnet18"] == 11_173_962
+    assert ledger.cells([record])["paper_scale"].all()

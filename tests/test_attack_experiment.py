@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from toys import TINY
 
 from sdnet.cli import main
 from sdnet.data.datasets import load
@@ -13,15 +14,7 @@ from sdnet.experiments.sanity import STEPS
 from sdnet.robust.policies import fixed
 from sdnet.training.loop import accuracy
 
-TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
 QUICK = {"preset": "smoke", "images": 12, "steps": 2, "device": "cpu"}
-
-
-@pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path / "ledger"))
-    monkeypatch.setenv("SDNET_OUTPUT", str(tmp_path / "outputs"))
-    return tmp_path
 
 
 def tiny(arch: str, folder: Path) -> Path:

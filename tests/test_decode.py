@@ -270,12 +270,6 @@ def test_random_weights_know_the_statistics_but_nothing_else() -> None:
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in twin.state_dict().items())
 
 
-@pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path / "ledger"))
-    return tmp_path
-
-
 def stored(folder: Path, arch: str, **options: object) -> Path:
     """A tiny untrained network as a training run on digits would have left it."""
     run = train.training(arch, "digits", "smoke", width=2, atoms=4, **options)

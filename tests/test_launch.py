@@ -16,14 +16,6 @@ from sdnet.training.distributed import Preempted
 IMAGENET = {"nodes": 2, "ranks_per_node": 4, "execution": {"workers": 6, "accumulate": 2}}
 
 
-@pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ledger and outputs below a folder of the test's own."""
-    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path / "ledger"))
-    monkeypatch.setenv("SDNET_OUTPUT", str(tmp_path / "outputs"))
-    return tmp_path
-
-
 def small(**changes: object) -> Plan:
     return plan("sdnet18", "digits", "smoke", epochs=1, width=16, **changes)  # type: ignore[arg-type]
 

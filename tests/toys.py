@@ -1,10 +1,12 @@
-"""Networks and images small enough for a test."""
+"""Networks, images and trainings small enough for a test."""
 
 import torch
 
 from sdnet import models
 from sdnet.data.datasets import Split
 from sdnet.models.resnet import ResNet
+
+TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
 
 
 def network(arch: str = "sdnet18", **options: object) -> ResNet:
