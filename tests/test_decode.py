@@ -1,24 +1,13 @@
-"""Decoding, feature inversion, the measures of likeness, and the experiment that compares them."""
+"""Decoding: every depth by its name, what its code explains of an image, and what cannot be decoded."""
 
 import copy
-import json
-import re
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
-from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from sklearn.datasets import load_sample_image
 from torch import nn
-from toys import network
+from toys import all_csc, network
 
 from sdnet import csc_layers, models
-from sdnet.cli import main
-from sdnet.data.pictures import load_picture, photo_crops
 from sdnet.decode import (
     background,
     codes,
@@ -32,16 +21,7 @@ from sdnet.decode import (
     relative_residual,
     undo_batch_norm,
 )
-from sdnet.experiments import ledger, train, visual
-from sdnet.inversion import Search, invert, mismatch, total_variation
-from sdnet.likeness import colour_corrected, contrast, psnr, ssim
-from sdnet.models.resnet import ResNet
-from sdnet.report import visual as report
-from sdnet.training.checkpoint import save_network
-
-
-def all_csc(**options: object) -> ResNet:
-    return network("sdnet18_all", shortcut=False, **options)
+from sdnet.experiments import visual
 
 
 def test_depths_by_name() -> None:
@@ -183,205 +163,6 @@ def test_density_and_the_most_used_atoms() -> None:
         most_used_atoms(made, 5)
     resnet = network("resnet18")
     assert 0.1 < density(layer_at(resnet, "stem"), pixels).mean() < 0.9
-
-
-def test_inversion_lowers_its_objective_and_leaves_the_network_alone() -> None:
-    model, pixels = network("resnet18"), torch.rand(2, 3, 16, 16)
-    before = copy.deepcopy(model.state_dict())
-    part = layer_at(model, "stage1.block1.conv2").to_output
-    with torch.no_grad():
-        target = part(pixels)
-    search = Search(steps=30)
-    found = invert(part, target, (16, 16), search)
-    assert found.objective.shape == (31, 2)
-    assert (found.objective[-1] < 0.3 * found.objective[0]).all()
-    assert found.images.min() >= 0
-    assert found.images.max() <= 1
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
-    with torch.no_grad():  # as seeded, whatever the batch and the caller's mode
-        alone = invert(part, target[1:], (16, 16), search)
-    torch.testing.assert_close(alone.images, found.images[1:], atol=1e-3, rtol=0)
-    missed = (part(found.images) - target).square().flatten(1).sum(1) / target.square().flatten(1).sum(1)
-    torch.testing.assert_close(mismatch(part(found.images), target), missed)
-    expected = missed + search.total_variation * total_variation(found.images)
-    torch.testing.assert_close(found.objective[-1], expected)
-
-
-def test_inversion_of_a_wide_first_layer_finds_the_image() -> None:
-    model = network("resnet18", stem_relu=False)
-    pixels = torch.nn.functional.interpolate(torch.rand(2, 3, 4, 4), size=(16, 16), mode="bilinear")
-    part = layer_at(model, "stem").to_output
-    found = invert(part, part(pixels).detach(), (16, 16), Search(steps=150, total_variation=0.0))
-    assert psnr(found.images, pixels).min() > 30
-
-
-def test_inversion_refuses() -> None:
-    part = layer_at(network("resnet18"), "stem").to_output
-    with pytest.raises(ValueError, match=r"have shape \(1, 8, 16, 16\); got a target of shape \(1, 8, 9, 9\)"):
-        invert(part, torch.rand(1, 8, 9, 9), (16, 16))
-    with pytest.raises(ValueError, match="train mode"):
-        invert(layer_at(network().train(), "stem").to_output, torch.rand(1, 8, 16, 16), (16, 16))
-    for name, value in (("steps", 0), ("lr", 0.0), ("total_variation", -1.0)):
-        with pytest.raises(ValueError, match=f"{name} must be"):
-            Search(**{name: value})
-
-
-def test_likeness_against_scikit_image() -> None:
-    photo = torch.from_numpy(load_sample_image("flower.jpg")[100:148, 100:164].copy()).permute(2, 0, 1)[None] / 255
-    shown = photo + 0.2 * torch.randn_like(photo)
-    clipped = shown.clamp(0, 1)[0].double().numpy()
-    expected = peak_signal_noise_ratio(photo[0].double().numpy(), clipped, data_range=1)
-    assert psnr(shown, photo) == pytest.approx([expected])
-    options = {
-        "channel_axis": 0,
-        "data_range": 1,
-        "gaussian_weights": True,
-        "sigma": 1.5,
-        "use_sample_covariance": False,
-    }
-    assert ssim(shown, photo) == pytest.approx([structural_similarity(photo[0].double().numpy(), clipped, **options)])
-    faded = photo * torch.tensor([0.01, -0.2, 0.1]).view(3, 1, 1) + 0.3
-    torch.testing.assert_close(colour_corrected(faded, photo).float(), photo, atol=1e-4, rtol=0)
-    best = np.polyfit(shown[0, 1].flatten().double().numpy(), photo[0, 1].flatten().double().numpy(), 1)
-    fitted = best[0] * shown[0, 1].double() + best[1]
-    torch.testing.assert_close(colour_corrected(shown, photo)[0, 1], fitted)
-    grey = colour_corrected(torch.full_like(photo, 0.7), photo)
-    torch.testing.assert_close(grey[0, :, 0, 0].float(), photo[0].mean((1, 2)))
-    two = torch.rand(2, 3, 12, 12)
-    assert contrast(0.25 * two + two[:1], two) == pytest.approx(0.25)
-    with pytest.raises(ValueError, match="images of one shape"):
-        psnr(photo, two)
-
-
-def test_random_weights_know_the_statistics_but_nothing_else() -> None:
-    model, pixels = all_csc(), torch.rand(100, 3, 16, 16)
-    before = copy.deepcopy(model.state_dict())
-    twin = visual.random_twin(model, pixels, seed=3)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert not twin.training
-    assert [norm.momentum for norm in twin.modules() if isinstance(norm, nn.BatchNorm2d)] == [0.1] * 17
-    assert torch.equal(twin.normalize.mean, model.normalize.mean)
-    assert (twin.stem[0].weight - model.stem[0].weight).abs().max() > 0.1
-    torch.testing.assert_close(twin.stem[0].weight.flatten(1).norm(dim=1), torch.ones(8))
-    deepest = layers(twin)[-1].to_output(pixels)
-    assert 0.5 < deepest.std() < 2
-    again = visual.random_twin(model, pixels, seed=3)
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in twin.state_dict().items())
-
-
-def stored(folder: Path, arch: str, **options: object) -> Path:
-    """A tiny untrained network as a training run on digits would have left it."""
-    run = train.training(arch, "digits", "smoke", width=2, atoms=4, **options)
-    model = visual.random_twin(run.build(10), torch.rand(32, 3, 32, 32))
-    (folder / arch).mkdir()
-    save_network(folder / arch / "network.safetensors", model, {"training": run.config, "classes": list("0123456789")})
-    return folder / arch / "network.safetensors"
-
-
-def test_the_experiment_end_to_end(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdnet.experiments.sweep.RESAMPLES", 20)
-    files = [stored(folders, "sdnet18_all", shortcut=False), stored(folders, "resnet18")]
-    record, path = visual.run(files[0], preset="smoke", images=2, steps=1, device="cpu")
-    assert json.loads(path.read_text())["experiment"] == "visual"
-    assert record.config["images"] == 2
-    assert record.config["inversion_steps"] == 1
-    kinds = {(cell["method"], cell["weights_are"], cell["metric"]) for cell in record.results}
-    likeness = ("psnr", "ssim", "psnr_affine", "ssim_affine", "contrast")
-    expected = {(method, w, m) for method in visual.METHODS for w in ("trained", "random") for m in likeness}
-    layerwise = ("density", "residual", "lam")
-    expected |= {("", weights_are, metric) for weights_are in ("trained", "random") for metric in layerwise}
-    expected |= {("inversion", weights_are, "mismatch") for weights_are in ("trained", "random")}
-    assert kinds == expected | {("one colour", "none", metric) for metric in likeness}
-    decoded = [cell for cell in record.results if cell["method"] == "decode" and cell["metric"] == "psnr"]
-    assert [cell["layer"] for cell in decoded] == [*range(1, 18)] * 2
-    assert decoded[0]["depth"] == "stem"
-    assert all(cell["n"] == (1 if cell["metric"] == "lam" else 2) for cell in record.results)
-    assert all(np.isfinite(cell["value"]) for cell in record.results)
-
-    arguments = ["visual", str(files[1]), "--preset", "smoke", "--images", "2", "--steps", "1", "--device", "cpu"]
-    refused = CliRunner().invoke(main, [*arguments, "--method", "decode"])
-    assert refused.exit_code == 1
-    assert "Error: this network has shortcuts" in refused.output
-    done = CliRunner().invoke(main, [*arguments, "--depth", "stem", "--depth", "stage4.block2.conv2"])
-    assert "Ledger row:" in done.output, done.output
-    records = ledger.read(folders / "ledger")
-    assert records[-1].config["methods"] == ["inversion"]
-
-    cells = report.one_scale(ledger.cells(records))
-    found = report.lines(cells, "psnr_affine")
-    name, resnet = "SDNet-18-All", "ResNet-18, inverted"
-    labels = [*(f"{name}, {how}" for how in ("decoded", "decoded and centred", "inverted")), resnet]
-    assert [line.label for line in found] == [text for label in labels for text in (label, f"{label}, random weights")]
-    assert len(report.against_depth(cells, ("psnr", "ssim_affine", "contrast")).axes) == 3
-    table = report.show_depths(cells).data
-    assert "stage3.block1.conv2" in table
-    assert "the best single colour" in table
-    controls = report.show_controls(cells).data
-    assert all(label in controls for label in labels[1:])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"preset": "tiny"}, "preset 'tiny' does not exist"),
-        ({"images": 1}, "images must be at least 2, since an interval needs two; got 1"),
-        ({"methods": ["decod"]}, "method 'decod' does not exist. Did you mean 'decode'"),
-        ({"steps": 0}, "steps must be a positive integer"),
-        ({"depths": ["stage9"]}, "depth 'stage9' does not exist"),
-    ],
-)
-def test_the_experiment_refuses_what_does_not_exist(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        visual.run("resnet18-w16-cifar10-jpeg-s0", **{"preset": "smoke", **options}, device="cpu")
-
-
-def test_a_report_of_nothing_says_so() -> None:
-    cells = report.one_scale(ledger.cells([]))
-    assert "not run" in report.show_depths(cells).data
-    assert "not run" in report.show_controls(cells).data
-    figure = report.against_depth(cells)
-    assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["not run"] * 2
-
-
-def test_controls_are_counted_by_their_intervals() -> None:
-    base = {"experiment": "visual", "metric": "psnr_affine", "arch": "sdnet18_all", "variant": "", "dataset": "d",
-            "width": 4, "epochs": 1, "seed": 0, "n": 9, "started": "2026"}  # fmt: skip
-    values = {("decode", "trained"): (20, 15, 10), ("decode", "random"): (15, 15.5, 15)}
-    cells = [
-        {**base, "method": method, "weights_are": weights_are, "layer": layer, "depth": str(layer),
-         "value": value, "low": value - 1, "high": value + 1}
-        for (method, weights_are), row in values.items()
-        for layer, value in enumerate(row, start=1)
-    ]  # fmt: skip
-    html = report.show_controls(pd.DataFrame(cells)).data
-    row = re.findall(r"<td[^>]*>([^<]*)</td>", html)
-    assert row == ["SDNet-18-All, decoded", "SDNet-18-All, decoded, random weights", "3", "1", "1", "1"]
-
-
-def test_pictures_beside_their_decodings() -> None:
-    image = torch.rand(1, 3, 8, 8)
-    shown = {"decoded": {"stem": image, "stage1.block1.conv2": image}, "inverted": {"stem": image}}
-    figure = report.pictures(image, shown, ["stem", "stage1.block1.conv2"])
-    assert len(figure.axes) == 6
-    assert [ax.get_title(loc="center") for ax in figure.axes[:3]] == ["image", "stem", "1.1.2"]
-
-
-def test_a_readers_picture(tmp_path: Path) -> None:
-    assert load_picture(None, 32).shape == (1, 3, 32, 32)
-    Image.new("L", (50, 20), 128).save(tmp_path / "grey.png")
-    torch.testing.assert_close(load_picture(tmp_path / "grey.png", 40), torch.full((1, 3, 40, 40), 128 / 255))
-    with pytest.raises(ValueError, match=r"there is no picture at nowhere\.jpg; give the path of an image file"):
-        load_picture("nowhere.jpg", 32)
-
-
-def test_crops_of_photographs_are_natural_images() -> None:
-    crops = photo_crops(6, 12)
-    assert crops.shape == (6, 3, 12, 12)
-    assert 0 <= crops.min() < crops.max() <= 1
-    assert crops.std(dim=(1, 2, 3)).min() > 0.02
-    assert torch.equal(crops, photo_crops(6, 12))
-    assert not torch.equal(crops, photo_crops(6, 12, seed=1))
 
 
 def test_the_relative_residual_is_that_of_the_layers_own_problem() -> None:

@@ -20,6 +20,11 @@ def network(arch: str = "sdnet18", **options: object) -> ResNet:
     return model.eval()
 
 
+def all_csc(**options: object) -> ResNet:
+    """A network of CSC layers alone and without shortcuts, which can be decoded."""
+    return network("sdnet18_all", shortcut=False, **options)
+
+
 def images(count: int = 12) -> Split:
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(256, (count, 16, 16, 3), dtype=torch.uint8, generator=generator)
