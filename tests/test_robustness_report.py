@@ -1,11 +1,12 @@
-"""Tables 2 and 3, Figures 2 and 3, and the verdicts, from cells whose answers are known."""
+"""Tables 2 and 3 and Figures 2 and 3, from cells whose answers are known."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from robustness_cells import FIXED, ORACLE, frame, policies_cells, sweep_cells
 
 from sdnet.experiments import ledger
-from sdnet.report import robust_figures, robust_tables, verdicts
+from sdnet.report import robust_figures, robust_tables
 from sdnet.report.robustness import (
     NOISES,
     ONE_STEP,
@@ -18,125 +19,6 @@ from sdnet.report.robustness import (
     over_severities,
     top1,
 )
-
-LAMS = (0.1, 0.5, 1.0)
-SDNET = {
-    "arch": "sdnet18",
-    "variant": "",
-    "dataset": "cifar10-jpeg",
-    "preset": "quick",
-    "width": 16,
-    "epochs": 15,
-    "noise": "generated",
-}
-
-
-def sweep_cells(started: str = "2026", n: int = 100, seeds: tuple[int, ...] = (0, 1), **changes: object) -> list[dict]:
-    """Accuracy 0.9 − 0.1 severity − |λ − best| with the best λ 0.1, 0.5, 0.5, 1, 1, 1 for severity 0 to 5."""
-    best = (0.1, 0.5, 0.5, 1.0, 1.0, 1.0)
-    base = {**SDNET, "experiment": "sweep", "knob": "lam", "metric": "top1", "started": started, "n": n, **changes}
-    return [
-        {**base, "seed": seed, "corruption": corruption, "severity": severity, "strength": lam,
-         "value": 0.9 - 0.1 * severity - 0.1 * abs(lam - best[severity]) + 0.01 * seed}
-        for seed in seeds
-        for corruption in ("clean", *NOISES)
-        for severity in ((0,) if corruption == "clean" else range(1, 6))
-        for lam in LAMS
-    ]  # fmt: skip
-
-
-def policies_cells(slope: float = 0.02, gain: float = 0.1, drop: float = 0.02, **changes: object) -> list[dict]:
-    base = {**SDNET, "experiment": "policies", "started": "2026", "n": 100, "images": 100, **changes}
-    rows = []
-    for seed in (0, 1):
-        common = {**base, "seed": seed}
-        rows.append(
-            {
-                **common,
-                "metric": "top1",
-                "policy": "fixed",
-                "fitted_on": "",
-                "corruption": "clean",
-                "severity": 0,
-                "lam": 0.1,
-                "value": 0.85,
-            }
-        )
-        for corruption in NOISES:
-            fit = {**common, "metric": "r_squared", "policy": "residual_fit", "fitted_on": corruption}
-            rows += [{**fit, "power": p, "slope": slope, "intercept": 0.0, "value": 0.95} for p in (1, 2)]
-            for level in (1, 2, 3):
-                point = {"residual": 10.0 * level, "squared_residual": 100.0 * level**2, "value": slope * 10 * level}
-                rows.append(
-                    {
-                        **common,
-                        "metric": "best_lam",
-                        "policy": "residual_fit",
-                        "corruption": corruption,
-                        "level": level,
-                        **point,
-                    }
-                )
-            rows.append(
-                {
-                    **common,
-                    "metric": "gain_over_fixed",
-                    "policy": "residual_fit",
-                    "fitted_on": corruption,
-                    "corruption": corruption,
-                    "value": gain,
-                    "low": gain - 0.02,
-                    "high": gain + 0.02,
-                }
-            )
-            rows.append(
-                {
-                    **common,
-                    "metric": "top1_over_severities",
-                    "policy": "residual_fit",
-                    "fitted_on": corruption,
-                    "corruption": corruption,
-                    "value": 0.6,
-                    "low": 0.58,
-                    "high": 0.62,
-                }
-            )
-            for severity in range(1, 6):
-                where = {"corruption": corruption, "severity": severity}
-                for fitted_on in NOISES:
-                    own = fitted_on == corruption
-                    rows.append(
-                        {
-                            **common,
-                            "metric": "top1",
-                            "policy": "residual_fit",
-                            "fitted_on": fitted_on,
-                            **where,
-                            "lam": 0.5 if own else 0.8,
-                            "value": 0.6 if own else 0.57,
-                        }
-                    )
-                rows.append(
-                    {
-                        **common,
-                        "metric": "clean_top1",
-                        "policy": "residual_fit",
-                        "fitted_on": corruption,
-                        **where,
-                        "lam": 0.1 * severity,
-                        "value": 0.85 - drop * severity,
-                    }
-                )
-    return rows  # fmt: skip
-
-
-def frame(*parts: list[dict]) -> pd.DataFrame:
-    cells = pd.DataFrame([row for part in parts for row in part])
-    columns = dict.fromkeys([*ledger.CELL_COLUMNS, *cells.columns])
-    return cells.reindex(columns=list(columns))
-
-
-FIXED, ORACLE = Row("fixed", "sdnet18", knob="lam", strength=0.1), Row("oracle", "sdnet18", knob="lam")
 
 
 def test_a_fixed_strength_and_an_oracle() -> None:
@@ -232,47 +114,6 @@ def test_cross_type_and_clean_drops() -> None:
     assert (crossed[~other]["loss"] == 0).all()
     drops = clean_drops(cells)
     assert drops.groupby("severity")["drop"].mean().tolist() == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.10])
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, {"C5": "supported", "C7": "supported", "C8": "supported", "C12": "refuted"}),
-        ({"gain": 0.01}, {"C7": "undecided"}),
-        ({"gain": -0.1}, {"C7": "refuted"}),
-        ({"drop": 0.0005}, {"C12": "supported"}),
-    ],
-)
-def test_verdicts_follow_the_rules(changes: dict[str, float], expected: dict[str, str]) -> None:
-    found = verdicts.judge(frame(sweep_cells(), policies_cells(**changes)))
-    assert {claim: found[claim].verdict for claim in expected} == expected
-    assert found["C4"].verdict == found["C9"].verdict == "not run"
-
-
-def test_c5_is_refuted_where_the_best_strength_does_not_grow_and_names_its_controls() -> None:
-    flat = [{**row, "value": 1 - row["strength"]} for row in sweep_cells()]
-    assert verdicts.judge(frame(flat))["C5"].verdict == "refuted"
-    found = verdicts.judge(frame(sweep_cells(), sweep_cells(variant=ONE_STEP)))["C5"]
-    assert found.controls == "one step: ρ 0.93 to 0.93 (match)"
-    shuffled = [{**row, "value": 1 - row["strength"]} for row in sweep_cells(variant=ONE_STEP)]
-    assert "(do not match)" in verdicts.judge(frame(sweep_cells(), shuffled))["C5"].controls
-
-
-def test_c6_asks_the_seeds() -> None:
-    resnet = sweep_cells(arch="resnet18", knob="stem threshold")
-    worse = [{**row, "value": row["value"] - 0.2, "strength": 0.0 if row["strength"] == 0.1 else 9} for row in resnet]
-    found = verdicts.judge(frame(sweep_cells(), worse))["C6"]
-    assert found.verdict == "supported"
-    assert "2 seeds" in found.numbers
-    one = verdicts.judge(frame(sweep_cells(seeds=(0,)), worse))["C6"]
-    assert one.verdict == "undecided"
-
-
-def test_an_empty_ledger_has_no_verdicts() -> None:
-    found = verdicts.judge(ledger.cells([]))
-    assert list(found) == [f"C{number}" for number in range(1, 14)]
-    assert {verdict.verdict for verdict in found.values()} == {"not run"}
-    assert "not run" in verdicts.show_verdicts(found).data
 
 
 def test_every_row_of_the_papers_tables_has_a_row_here() -> None:
