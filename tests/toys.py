@@ -1,12 +1,15 @@
-"""Networks, images and trainings small enough for a test."""
+"""Networks, images, trainings and attacks small enough for a test."""
 
 import torch
 
 from sdnet import models
+from sdnet.attacks import EPSILONS, Attack
 from sdnet.data.datasets import Split
 from sdnet.models.resnet import ResNet
 
 TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
+LINF = Attack("pgd", "linf", EPSILONS["linf"], steps=5)
+L2 = Attack("pgd", "l2", EPSILONS["l2"], steps=5)
 
 
 def network(arch: str = "sdnet18", **options: object) -> ResNet:
