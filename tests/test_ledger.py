@@ -1,4 +1,4 @@
-"""The ledger: records are kept as they were written, and become cells."""
+"""The ledger: records are kept as they were written, and become cells that know their scale."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdnet.experiments import ledger
+from sdnet.training.recipes import PRESETS
 
 
 def example(**changes: object) -> ledger.Record:
@@ -60,3 +61,26 @@ def test_the_committed_ledger_is_readable_and_clean() -> None:
         assert record.code["commit"]
         assert record.code["dirty"] is False, record.file_name
         assert record.results
+
+
+def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
+    from sdnet.experiments.train import training
+
+    def scale(**changes: object) -> bool:
+        config = training("sdnet18", "cifar10", "paper", **changes).config
+        record = ledger.start().record(
+            experiment="train", config=config, data_hash="", device={}, results=[{"metric": "top1"}]
+        )
+        return bool(ledger.cells([record])["paper_scale"].iloc[0])
+
+    assert scale()
+    assert scale(seed=3)
+    assert not scale(epochs=219)
+    assert not scale(lam=0.2)
+    assert ledger.name_of(training("sdnet18", "cifar10", "paper").config) == "sdnet18"
+    config = training("sdnet18", "cifar10", "paper", lam=0.2, iterations=1).config
+    assert ledger.name_of(config) == "sdnet18 (iterations=1, lam=0.2)"
+    assert not scale(hold_out=0.1)
+    config = training("sdnet18", "cifar10", "paper", hold_out=0.1).config
+    assert ledger.name_of({**config, "ranks": 2}) == "sdnet18 (hold_out=0.1, ranks=2)"
+    assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}

@@ -1,12 +1,10 @@
-"""From the ledger to tables: the paper's numbers, the join, the statuses."""
+"""From the ledger to Table 1 and its scorecard: the join, the statuses, the comparisons, the verdicts on C1 and C2."""
 
 import pandas as pd
 import pytest
 
 from sdnet.experiments import ledger
 from sdnet.report import rules, scorecard, table1, tables
-from sdnet.report.training import learning_curves, longest
-from sdnet.training.recipes import PRESETS
 
 
 def cell(**changes: object) -> dict[str, object]:
@@ -31,40 +29,6 @@ def test_a_recipe_recorded_before_a_number_existed_is_still_the_papers() -> None
 def frame(*rows: dict[str, object]) -> pd.DataFrame:
     cells = pd.DataFrame(list(rows))
     return cells.reindex(columns=list(dict.fromkeys([*ledger.CELL_COLUMNS, *cells.columns])))
-
-
-def test_the_papers_tables_are_complete() -> None:
-    sizes = {number: len(scorecard.paper_table(number)) for number in range(1, 6)}
-    assert sizes == {1: 19 * 4, 2: 5 * 5, 3: 4 * 7 - 3, 4: 3 * 2, 5: 3 * 4}
-    with pytest.raises(ValueError, match="table 6 does not exist"):
-        scorecard.paper_table(6)
-
-
-def test_spot_checks_against_the_printed_tables() -> None:
-    one, two, three, four, five = (scorecard.paper_table(number) for number in range(1, 6))
-
-    def value(table: pd.DataFrame, **where: object) -> float:
-        for column, wanted in where.items():
-            table = table[table[column] == wanted]
-        assert len(table) == 1
-        return float(table["value"].iloc[0])
-
-    assert value(one, dataset="cifar100", arch="scn", metric="top1") == 80.07
-    assert value(one, dataset="imagenet", arch="sdnet18", metric="train_memory") == 37.6
-    assert value(two, arch="sdnet18", policy="residual_fit", severity=3, metric="top1") == 61.38
-    assert value(three, dataset="imagenet-c", arch="sdnet18", policy="fixed", corruption="shot_noise") == 23.97
-    assert value(four, policy="tuned", norm="l2") == 62.80
-    assert value(five, iterations=8, corruption="impulse_noise") == 25.69
-
-
-def test_table2_averages_to_table3() -> None:
-    """The paper's Gaussian column of Table 3 is the mean of its Table 2, up to rounding."""
-    two, three = scorecard.paper_table(2), scorecard.paper_table(3)
-    two = two[two["metric"] == "top1"]
-    means = two.groupby("row")["value"].mean()
-    gaussian = three[(three["corruption"] == "gaussian_noise") & (three["dataset"] == "cifar10-c")]
-    for row, value in zip(gaussian["row"], gaussian["value"], strict=True):
-        assert means[row] == pytest.approx(value, abs=0.011)
 
 
 @pytest.mark.parametrize(
@@ -159,53 +123,6 @@ def test_scorecard_html_is_the_same_every_time() -> None:
     assert first == second
     assert "<b>95.20%</b>" in first
     assert "reproduced" in first
-
-
-def test_learning_curves_draw_the_ledger() -> None:
-    record = ledger.start().record(
-        experiment="train", config={"arch": "sdnet18", "seed": 0}, data_hash="", device={}, results=[],
-        history=[{"epoch": e, "loss": 1 / e, "train_accuracy": 1 - 0.1 / e} for e in (1, 2, 3)],
-    )  # fmt: skip
-    figure = learning_curves([record])
-    (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata())]
-    assert line.get_ydata() == pytest.approx([1, 1 / 2, 1 / 3])
-
-
-def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
-    from sdnet.experiments.train import training
-
-    def scale(**changes: object) -> bool:
-        config = training("sdnet18", "cifar10", "paper", **changes).config
-        record = ledger.start().record(
-            experiment="train", config=config, data_hash="", device={}, results=[{"metric": "top1"}]
-        )
-        return bool(ledger.cells([record])["paper_scale"].iloc[0])
-
-    assert scale()
-    assert scale(seed=3)
-    assert not scale(epochs=219)
-    assert not scale(lam=0.2)
-    assert ledger.name_of(training("sdnet18", "cifar10", "paper").config) == "sdnet18"
-    config = training("sdnet18", "cifar10", "paper", lam=0.2, iterations=1).config
-    assert ledger.name_of(config) == "sdnet18 (iterations=1, lam=0.2)"
-    assert not scale(hold_out=0.1)
-    config = training("sdnet18", "cifar10", "paper", hold_out=0.1).config
-    assert ledger.name_of({**config, "ranks": 2}) == "sdnet18 (hold_out=0.1, ranks=2)"
-    assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}
-
-
-def test_the_longest_runs_of_each_data_set_are_shown() -> None:
-    from sdnet.experiments.train import training
-
-    def record(experiment: str = "train", **declared: object) -> ledger.Record:
-        config = training("sdnet18", str(declared.pop("dataset", "cifar10")), "quick", **declared).config
-        return ledger.start().record(experiment=experiment, config=config, data_hash="", device={}, results=[])
-
-    short, long, wide = record(epochs=2), record(epochs=15), record(epochs=1, width=32)
-    other = record(dataset="digits", epochs=1)
-    assert longest([short, long, other, record("sweep", epochs=99)]) == [long, other]
-    assert longest([short, long, wide]) == [wide]
-    assert longest([]) == []
 
 
 def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
