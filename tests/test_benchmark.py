@@ -59,7 +59,7 @@ def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_layer_is_compiled_for_one_stem_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "STEMS", {"tiny": (3, 1, 2, 8), "other": (5, 2, 2, 9)})
     for stem in benchmark.STEMS:
-        benchmark.benchmark_layer(stem, torch.device("cpu"), compiled=True, repeats=2)
+        benchmark.benchmark_layer(stem, torch.device("cpu"), compiled="default", repeats=2)
     assert counters["stats"]["unique_graphs"] == 2 * 2 * 5  # stems, with and without gradient, layers
 
 
@@ -81,6 +81,17 @@ def test_what_is_not_compiled_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> N
     cases = {str(index): partial(layer, torch.rand(3)) for index, layer in enumerate(layers)}
     with pytest.raises(FailOnRecompileLimitHit):
         interleaved(cases, torch.device("cpu"), 2)
+
+
+@pytest.mark.usefixtures("quick_compiler")
+def test_the_layer_is_compiled_in_the_mode_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "STEMS", {"cifar": (3, 1, 2, 8)})
+    few = ["bench", "csc", "--stem", "cifar", "--repeats", "2", "--device", "cpu", "--compile"]
+    result = CliRunner().invoke(main, [*few, "default"])
+    assert result.exit_code == 0, result.output
+    assert "compiled (default), forward + backward" in result.output
+    assert counters["stats"]["unique_graphs"] == 2 * 5
+    assert "is not one of 'default', 'reduce-overhead'" in CliRunner().invoke(main, [*few, "fast"]).output
 
 
 def test_the_command_prints_ratios() -> None:

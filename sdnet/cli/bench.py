@@ -17,6 +17,9 @@ from sdnet.training.loop import best_device
 Measured = tuple[Path | None, list[dict[str, Any]]]
 
 on_device = click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+compiled_in = click.option(
+    "--compile", "compiled", type=click.Choice(COMPILE_MODES), help="A mode of torch.compile; default none."
+)
 
 
 @click.group()
@@ -41,15 +44,15 @@ def _run(measure: Callable[[torch.device], Measured], device: str | None, column
 
 @bench.command()
 @click.option("--stem", type=click.Choice(list(STEMS)), multiple=True, default=list(STEMS), show_default=True)
-@click.option("--compiled/--eager", default=False, show_default=True)
+@compiled_in
 @click.option("--repeats", default=20, show_default=True)
 @on_device
-def csc(stem: tuple[str, ...], compiled: bool, repeats: int, device: str | None) -> None:
+def csc(stem: tuple[str, ...], compiled: str | None, repeats: int, device: str | None) -> None:
     """The CSC layer against nn.Conv2d, per number of FISTA iterations."""
     place = torch.device(device) if device else best_device()
     for name in stem:
         kernel, stride, batch, size = STEMS[name]
-        how = "compiled" if compiled else "eager"
+        how = f"compiled ({compiled})" if compiled else "eager"
         what = f"{name} stem, 3 → 64, {kernel}×{kernel}, stride {stride}, {batch} images of {size}×{size}, {how}"
         for mode, timings in benchmark_layer(name, place, compiled=compiled, repeats=repeats).items():
             click.echo(f"{what}, {mode}\n{format_ratios(timings)}")
@@ -60,7 +63,7 @@ def csc(stem: tuple[str, ...], compiled: bool, repeats: int, device: str | None)
 @click.option("--batch", default=128, show_default=True, help="Images per step.")
 @click.option("--stem", type=click.Choice(list(SIZES)), default="cifar", show_default=True)
 @click.option("--arch", "archs", multiple=True, default=("resnet18", "sdnet18"), show_default=True)
-@click.option("--compile", "compiled", type=click.Choice(COMPILE_MODES), help="A mode of torch.compile; default none.")
+@compiled_in
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: bf16 where the hardware has it.")
 @click.option("--reference", type=click.Path(path_type=Path), help="Folder with the authors' source, to time beside.")
 @click.option("--repeats", default=10, show_default=True)

@@ -112,10 +112,13 @@ def benchmark_layer(
     device: torch.device,
     *,
     iterations: tuple[int, ...] = (1, 2, 4, 8),
-    compiled: bool = False,
+    compiled: str | None = None,
     repeats: int = 20,
 ) -> dict[str, list[Timing]]:
     """The CSC layer against ``nn.Conv2d`` as a stem, per number of iterations.
+
+    Args:
+        compiled: None, or a mode of ``torch.compile`` for all layers.
 
     Returns timings of ``"forward"`` and of ``"forward + backward"``; the first of each is the convolution's.
     """
@@ -125,8 +128,9 @@ def benchmark_layer(
     for count in iterations:
         layers[f"CSC, n = {count}"] = CSCConv2d(3, 64, kernel, stride, kernel // 2, iterations=count)
     calls: dict[str, Callable[[Tensor], Tensor]] = {name: layer.to(device) for name, layer in layers.items()}
-    if compiled:
-        calls = {name: torch.compile(call, fullgraph=True, dynamic=False) for name, call in calls.items()}
+    if compiled is not None:
+        compiler = partial(torch.compile, mode=compiled, fullgraph=True, dynamic=False)
+        calls = {name: compiler(call) for name, call in calls.items()}
     modes: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], None]] = {
         "forward": _forward,
         "forward + backward": _forward_backward,
