@@ -130,18 +130,21 @@ def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
 
 def show_choices(cells: pd.DataFrame) -> HTML:
     """What each choice is worth: speed and memory of a step without it, as ratios to the step as it is."""
-    chosen = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "choice_speed_ratio")]
+    benchmarks = cells[cells["experiment"] == "benchmark"]
+    chosen = benchmarks[benchmarks["metric"] == "choice_speed_ratio"]
+    memories = benchmarks[benchmarks["metric"] == "choice_memory"]
+    runs = {}
+    for started, run in chosen.groupby("started"):
+        memory = memories[memories["started"] == started].set_index("case")["value"]
+        runs[_scale(run)] = run.set_index("case"), memory
     lines = []
-    runs = {_scale(run): run for _, run in chosen.groupby("started")}
     for case, what in CHOICES.items():
         line = {"": f"<b>{case}</b>", " ": what}
-        for scale, run in runs.items():
-            ratio, memory = run[run["case"] == case], cells[cells["started"] == run["started"].iloc[0]]
-            memory = memory[memory["metric"] == "choice_memory"].set_index("case")["value"]
-            if ratio.empty:
+        for scale, (speed, memory) in runs.items():
+            if case not in speed.index:
                 line[f"speed, {scale}"] = line[f"memory, {scale}"] = chip("not run")
                 continue
-            row = ratio.iloc[0]
+            row = speed.loc[case]
             spread = f' <span style="opacity:0.7">({row["low"]:.2f} – {row["high"]:.2f})</span>'
             line[f"speed, {scale}"] = f"<b>{row['value']:.2f}</b>{spread}"
             line[f"memory, {scale}"] = f"{memory[case] / memory['as it is']:.2f}" if case in memory else chip("not run")
