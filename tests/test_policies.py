@@ -107,6 +107,13 @@ def test_fit_recovers_a_line_and_says_how_well() -> None:
         fit_line(points[:1])
 
 
+def test_cells_of_a_calibration_hold_the_best_lam_once() -> None:
+    points = {"gaussian_noise": [Point("gaussian_noise", c, c, c**2, 0.1 * c) for c in (1.0, 2.0, 3.0)]}
+    cells = [cell for cell in experiment.fit_cells(points, {}, 40) if cell["metric"] == "best_lam"]
+    assert [cell["value"] for cell in cells] == pytest.approx([0.1, 0.2, 0.3])
+    assert all("lam" not in cell and cell["residual"] == cell["level"] and cell["n"] == 40 for cell in cells)
+
+
 def test_calibration_takes_the_residual_at_lam0_and_the_best_lam() -> None:
     model, split = network(), images(40)
     points = calibrate(model, split, "gaussian_noise", LAMS, levels=(0.05, 0.2), lam0=0.3)

@@ -72,8 +72,8 @@ def fit_cells(points: Mapping[str, list[Point]], released: Mapping[str, list[Poi
                 cells.append({**who, **found, "n": len(group)})
             if corruption != "all":
                 for point in group:
-                    best = {"metric": "best_lam", "policy": policy, **point._asdict()}
-                    cells.append({**best, "value": best.pop("lam"), "n": n})
+                    found = point._asdict()
+                    cells.append({"metric": "best_lam", "policy": policy, "value": found.pop("lam"), **found, "n": n})
     return cells
 
 
