@@ -39,6 +39,10 @@ class Timing:
         speed as a ratio to that case."""
         return {"value": amount / self.median, "low": amount / self.high, "high": amount / self.low}
 
+    def over(self, seconds: float) -> dict[str, float]:
+        """The time as a multiple of ``seconds``, as ``value``, ``low`` and ``high`` of a ledger cell."""
+        return {"value": self.median / seconds, "low": self.low / seconds, "high": self.high / seconds}
+
 
 def interleaved(cases: Mapping[str, Callable[[], object]], device: torch.device, repeats: int = 20) -> list[Timing]:
     """Time every case ``repeats`` times, taking turns, so that whatever else happens happens to all of them.
@@ -146,6 +150,7 @@ def format_ratios(timings: list[Timing]) -> str:
     base = timings[0].median
     lines = []
     for case in timings:
-        ratio, spread = case.median / base, f"({case.low / base:.2f} – {case.high / base:.2f})"
-        lines.append(f"  {case.name:<12} {ratio:6.2f} × {spread:<16} {1e3 * case.median:9.2f} ms")
+        ratio = case.over(base)
+        spread = f"({ratio['low']:.2f} – {ratio['high']:.2f})"
+        lines.append(f"  {case.name:<12} {ratio['value']:6.2f} × {spread:<16} {1e3 * case.median:9.2f} ms")
     return "\n".join(lines)

@@ -79,12 +79,8 @@ def record(
     base = timings[0]
     results: list[dict[str, Any]] = []
     for timing in timings:
-        ratio = {
-            "value": timing.median / base.median,
-            "low": timing.low / base.median,
-            "high": timing.high / base.median,
-        }
-        results.append({"metric": "time_ratio", "case": timing.name, "baseline": base.name, **ratio, "n": images})
+        about = {"metric": "time_ratio", "case": timing.name, "baseline": base.name}
+        results.append({**about, **timing.over(base.median), "n": images})
     distances = steps_off(model, clean, precision)
     results.append({"metric": "steps_off", "case": "race", "value": max(distances), "n": len(distances)})
     results.append(
