@@ -132,6 +132,19 @@ def test_conjugate_gradients_solves_each_image_alone() -> None:
     torch.testing.assert_close(found, torch.linalg.solve(matrix, target), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("tolerance", [None, 1e-3])
+def test_an_image_that_is_done_stays_as_it_is_however_long_the_others_take(tolerance: float | None) -> None:
+    spread = torch.stack([torch.ones(8), torch.linspace(1, 2, 8), torch.logspace(0, 4, 8), torch.zeros(8)])
+    target = torch.stack([torch.zeros(8), torch.rand(8), torch.rand(8), torch.zeros(8)])
+    together = conjugate_gradients(lambda x: spread * x, target, 200, tolerance)
+    alone = [
+        conjugate_gradients(lambda x, row=row: row * x, one, 200, tolerance)
+        for row, one in zip(spread.split(1), target.split(1), strict=True)
+    ]
+    assert torch.equal(together, torch.cat(alone))
+    torch.testing.assert_close(spread * together, target, rtol=0, atol=1e-5 if tolerance is None else 1e-2)
+
+
 def training_bytes(gradient: str, iterations: int) -> int:
     """Peak memory of a forward and backward pass of a 3 → 16 stem over two 16×16 images."""
     layer = CSCConv2d(3, 16, 3, padding=1, gradient=gradient, iterations=iterations)

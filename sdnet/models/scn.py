@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sdnet.gradients import conjugate_gradients
 from sdnet.models.autocast import no_autocast
 from sdnet.models.classifier import Classifier
 from sdnet.projection import Projected
@@ -177,23 +178,12 @@ def solve_on_support(gram: Tensor, support: Tensor, gradient: Tensor, ridge: Ten
         gradient: g, (P, C).
         ridge: ε >= 0, a scalar.
     """
-    tiny = torch.finfo(gram.dtype).tiny
     mask = support.to(gram.dtype)
-    residual = gradient * mask
-    beta, direction = torch.zeros_like(residual), residual
-    energy = residual.square().sum(1, keepdim=True)
-    target = torch.finfo(gram.dtype).eps * energy
-    for iteration in range(len(gram)):
-        # Looking waits for the device; where nothing is computed there is nothing to see.
-        if iteration % 8 == 7 and not energy.is_meta and bool((energy <= target).all()):
-            break
-        curved = torch.addcmul(direction @ gram, ridge, direction).mul_(mask)
-        length = energy / (direction * curved).sum(1, keepdim=True).clamp_min(tiny) * (energy > target)
-        beta = torch.addcmul(beta, length, direction)
-        residual = torch.addcmul(residual, length, curved, value=-1)
-        previous, energy = energy, residual.square().sum(1, keepdim=True)
-        direction = torch.addcmul(residual, energy / previous.clamp_min(tiny), direction)
-    return beta
+
+    def curvature(direction: Tensor) -> Tensor:
+        return torch.addcmul(direction @ gram, ridge, direction).mul_(mask)
+
+    return conjugate_gradients(curvature, gradient * mask, len(gram), torch.finfo(gram.dtype).eps ** 0.5)
 
 
 class SCN(Classifier):
