@@ -20,7 +20,7 @@ ORDER = [
     ["gradients"],
     ["layers"],
     ["convert", "theory", "export"],
-    ["memory", "inversion", "likeness"],
+    ["devices", "memory", "inversion", "likeness"],
     ["models"],
     ["decode"],
     ["data"],

@@ -87,7 +87,7 @@ def train(
 @main.command()
 def sizes() -> None:
     """Count the parameters of the paper's networks and record them."""
-    click.echo(f"Ledger row: {record_sizes()}")
+    in_one_sentence(lambda: click.echo(f"Ledger row: {record_sizes()}"))
 
 
 @main.command()

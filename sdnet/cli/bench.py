@@ -8,11 +8,11 @@ import click
 import torch
 
 from sdnet.cli.errors import in_one_sentence
+from sdnet.devices import device_of
 from sdnet.experiments import ablations, choices, rank_speed, scaling, speed, sweep_speed
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.speed import SIZES
 from sdnet.training.distributed import COMPILE_MODES
-from sdnet.training.loop import best_device
 
 Measured = tuple[Path | None, list[dict[str, Any]]]
 
@@ -31,7 +31,7 @@ def _run(measure: Callable[[torch.device], Measured], device: str | None, column
     """Measure, then print one line per ledger cell: what it is about, its value, its quartiles."""
 
     def job() -> None:
-        path, cells = measure(torch.device(device) if device else best_device())
+        path, cells = measure(device_of(device))
         for cell in cells:
             about = " ".join(f"{cell.get(column, '')!s:<15}" for column in columns)
             spread = f"({cell['low']:.3g} – {cell['high']:.3g})" if "low" in cell else ""
@@ -49,13 +49,17 @@ def _run(measure: Callable[[torch.device], Measured], device: str | None, column
 @on_device
 def csc(stem: tuple[str, ...], compiled: str | None, repeats: int, device: str | None) -> None:
     """The CSC layer against nn.Conv2d, per number of FISTA iterations."""
-    place = torch.device(device) if device else best_device()
-    for name in stem:
-        kernel, stride, batch, size = STEMS[name]
-        how = f"compiled ({compiled})" if compiled else "eager"
-        what = f"{name} stem, 3 → 64, {kernel}×{kernel}, stride {stride}, {batch} images of {size}×{size}, {how}"
-        for mode, timings in benchmark_layer(name, place, compiled=compiled, repeats=repeats).items():
-            click.echo(f"{what}, {mode}\n{format_ratios(timings)}")
+
+    def job() -> None:
+        place = device_of(device)
+        for name in stem:
+            kernel, stride, batch, size = STEMS[name]
+            how = f"compiled ({compiled})" if compiled else "eager"
+            what = f"{name} stem, 3 → 64, {kernel}×{kernel}, stride {stride}, {batch} images of {size}×{size}, {how}"
+            for mode, timings in benchmark_layer(name, place, compiled=compiled, repeats=repeats).items():
+                click.echo(f"{what}, {mode}\n{format_ratios(timings)}")
+
+    in_one_sentence(job)
 
 
 @bench.command()

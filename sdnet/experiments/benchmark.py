@@ -50,7 +50,12 @@ def interleaved(cases: Mapping[str, Callable[[], object]], device: torch.device,
     Each turn has an order of its own: what ran before leaves caches and memory as it needed them, which is worth some
     percent to who runs next. Each case runs twice before it counts, which leaves compilation out. However many of them
     are compiled, none is timed that is not.
+
+    Raises:
+        ValueError: for fewer than two repeats, which have no quartiles.
     """
+    if repeats < 2:
+        raise ValueError(f"repeats must be at least 2, since quartiles need two; got {repeats}.")
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     orders, names = random.Random(0), list(cases)
     with _compiling(PROGRAMS):

@@ -10,6 +10,7 @@ import torch
 
 from sdnet.data import datasets, photographs
 from sdnet.data.datasets import Dataset
+from sdnet.devices import device_of
 from sdnet.experiments import ledger, networks
 from sdnet.experiments.ledger import Record, Start
 from sdnet.experiments.networks import Network
@@ -79,10 +80,10 @@ def prepare(
         precision: ``"fp32"`` or ``"bf16"``; by default bf16 where the hardware multiplies it natively.
 
     Raises:
-        ValueError: if there is no such network.
+        ValueError: if there is no such network or device.
     """
     keep_freed_memory()
     trained = networks.load(network)
-    place = torch.device(device) if device is not None else loop.best_device()
+    place = device_of(device)
     trained.model.to(place).to(memory_format=torch.channels_last)
     return Evaluation(networks.label(network), trained, place, precision or loop.best_precision(place), data_root)

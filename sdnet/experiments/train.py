@@ -12,6 +12,7 @@ from sdnet import models
 from sdnet.data import datasets, photographs
 from sdnet.data.datasets import Dataset
 from sdnet.data.photographs import PhotographSet
+from sdnet.devices import device_of
 from sdnet.experiments import ledger
 from sdnet.experiments.ledger import Record
 from sdnet.memory import keep_freed_memory
@@ -144,14 +145,14 @@ def run(
     and writes for all.
 
     Raises:
-        ValueError: for missing or broken data, an output that cannot be written, ranks that do not meet or differ in
-            their data, before training starts.
+        ValueError: for missing or broken data, a device that is not here, an output that cannot be written, ranks that
+            do not meet or differ in their data, before training starts.
         sdnet.training.run.Diverged: if the loss stops being finite.
         sdnet.training.distributed.Preempted: after SIGTERM, once the checkpoint is saved.
         sdnet.training.distributed.RankLost: if another rank ends or is silent.
     """
     keep_freed_memory()
-    place = torch.device(device) if device is not None else loop.best_device()
+    place = device_of(device)
     with distributed.joined(place, execution.timeout) as ranks:
         place = distributed.own_device(place, ranks)
         return _run(training, data_root, Path(output or default_output()), place, ranks, execution)

@@ -25,11 +25,6 @@ CHECK_EVERY = 100
 """Steps between two looks at the loss; each waits for the device."""
 
 
-def best_device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-
-
 def best_precision(device: torch.device, model: nn.Module | None = None) -> str:
     """``"bf16"`` where the hardware multiplies bfloat16 natively, and oneDNN may serve ``model``; else ``"fp32"``."""
     if model is not None and is_narrow(model):
