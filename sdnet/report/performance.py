@@ -103,22 +103,26 @@ def _largest(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen.assign(batch=chosen["batch"].fillna(0)).sort_values(["batch", "started"])
 
 
+def _largest_run(chosen: pd.DataFrame, *archs: str) -> pd.DataFrame:
+    """The cells of the run that counts among those with all of ``archs``; empty if there is none."""
+    chosen = chosen.groupby("started").filter(lambda run: set(archs) <= set(run["arch"]))
+    return chosen if chosen.empty else chosen[chosen["started"] == _largest(chosen)["started"].iloc[-1]]
+
+
 def _over_authors(rates: pd.DataFrame, arch: str) -> Found | None:
-    theirs = rates[rates["arch"] == "sdnet18_authors"]
-    if theirs.empty:
+    run = _largest_run(rates, arch, "sdnet18_authors")
+    if run.empty:
         return None
-    newest = theirs.sort_values("started").iloc[-1]
-    ours = rates[(rates["arch"] == arch) & (rates["started"] == newest["started"])].iloc[-1]
-    value = ours["value"] / newest["value"]
-    return float(value), float(ours["low"] / newest["high"]), float(ours["high"] / newest["low"]), str(ours["device"])
+    by = run.set_index("arch").to_dict("index")
+    ours, theirs = by[arch], by["sdnet18_authors"]
+    value = ours["value"] / theirs["value"]
+    return float(value), float(ours["low"] / theirs["high"]), float(ours["high"] / theirs["low"]), str(ours["device"])
 
 
 def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
-    if target.metric == "train_memory":
-        chosen = chosen.groupby("started").filter(lambda run: {"resnet18", target.arch} <= set(run["arch"]))
-    if chosen.empty:
+    run = _largest_run(chosen, *(("resnet18", target.arch) if target.metric == "train_memory" else ()))
+    if run.empty:
         return None
-    run = chosen[chosen["started"] == _largest(chosen)["started"].iloc[-1]]
     if target.metric == "train_memory":
         by = run.set_index("arch")["value"]
         value = by[target.arch] / by["resnet18"]

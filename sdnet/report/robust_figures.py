@@ -63,13 +63,12 @@ def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -
         here = points[points["corruption"] == corruption]
         for index, (seed, group) in enumerate(here.groupby("seed")):
             x = group[column].to_numpy(float)
-            ax.plot(
-                x, group["value"], MARKERS[index], color=PALETTE[index], label=f"seed {seed:.0f}", mec="white", mew=0.5
-            )
+            colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+            ax.plot(x, group["value"], marker, color=colour, label=f"seed {seed:.0f}", mec="white", mew=0.5)
             fits = lines[(lines["fitted_on"] == corruption) & (lines["power"] == power)]
             line = fits[fits["seed"] == seed].iloc[0]
             ends = np.array([x.min(), x.max()])
-            ax.plot(ends, line["slope"] * ends + line["intercept"], color=PALETTE[index], lw=1.2)
+            ax.plot(ends, line["slope"] * ends + line["intercept"], color=colour, lw=1.2)
         ax.set(title=LABELS[corruption], xlabel="residual ‖r‖" if power == 1 else "‖r‖²")
     panels[0].set_ylabel("best λ")
     _legend(fig, panels[0], 4)

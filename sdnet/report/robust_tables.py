@@ -228,10 +228,14 @@ def show_common(cells: pd.DataFrame) -> HTML:
     """Blur, weather and digital corruptions over severities: SDNet-18 at λ = 0.1 and at the best λ, an oracle."""
     chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["knob"] == "lam")]
     chosen = chosen[(chosen["arch"] == "sdnet18") & (chosen["variant"] == "") & chosen["corruption"].isin(COMMON)]
-    chosen = chosen.sort_values("started").drop_duplicates(["seed", "corruption", "severity", "strength"], keep="last")
+    chosen = chosen.sort_values(["n", "started"])
+    chosen = chosen.drop_duplicates(["seed", "corruption", "severity", "strength"], keep="last")
     lines = []
     for corruption, group in chosen.groupby("corruption"):
         wide = group.pivot_table(index=["seed", "severity"], columns="strength", values="value")
+        if 0.1 not in wide:
+            continue
+        wide = wide.dropna(subset=[0.1])
         fixed, best = 100 * wide[0.1].mean(), 100 * wide.max(axis=1).mean()
         lines.append((str(corruption).replace("_", " "), fixed, best, wide.idxmax(axis=1).mean(), group["n"].min()))
     table = pd.DataFrame(lines, columns=["corruption", "λ = 0.1", "best λ per severity", "mean best λ", "images"])

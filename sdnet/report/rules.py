@@ -124,9 +124,10 @@ def algorithm1_gains(cells: pd.DataFrame) -> Verdict:
     if not _complete(gains):
         return Verdict(NOT_RUN)
     verdict = SUPPORTED if gains["low"].min() > 0 else REFUTED if gains["high"].min() < 0 else UNDECIDED
-    control = _gains(cells, ONE_STEP)
-    match = "" if control.empty else _match(control["value"].mean() >= gains["value"].mean() - 0.01)
-    controls = "" if control.empty else f"one step: {_by_noise(control)} ({match})"
+    control, controls = _gains(cells, ONE_STEP), ""
+    if _complete(control):
+        match = _match(control["value"].mean() >= gains["value"].mean() - 0.01)
+        controls = f"one step: {_by_noise(control)} ({match})"
     return Verdict(verdict, f"gain over λ = 0.1 in points: {_by_noise(gains)}", controls)
 
 
@@ -134,10 +135,10 @@ def linear_and_specific(cells: pd.DataFrame) -> Verdict:
     """C8."""
     fits = policy_cells(cells, "r_squared")
     fits = fits[fits["power"] == 1]
-    if not set(NOISES) <= set(fits["fitted_on"]):
-        return Verdict(NOT_RUN)
     other = cross_type(cells)
     loss = 100 * other.loc[other["fitted_on"] != other["corruption"], "loss"]
+    if not set(NOISES) <= set(fits["fitted_on"]) or loss.empty:
+        return Verdict(NOT_RUN)
     linear, specific = fits["value"].min() >= 0.9, loss.mean() > 1
     refuted = fits["value"].mean() < 0.9 or loss.max() <= 0
     verdict = SUPPORTED if linear and specific else REFUTED if refuted else UNDECIDED
@@ -218,7 +219,7 @@ def csc_everywhere(cells: pd.DataFrame) -> Verdict:
 
 
 def guarantee_applies(cells: pd.DataFrame) -> Verdict:
-    """C13, over all networks with the largest number of images."""
+    """C13, over all networks that were asked."""
     chosen = cells[(cells["experiment"] == "guarantee") & (cells["arch"] == "sdnet18") & (cells["variant"] == "")]
     limit, fewest = (chosen[chosen["metric"] == metric] for metric in ("sparsity_limit", "fewest"))
     if limit.empty or fewest.empty:
