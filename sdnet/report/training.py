@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from sdnet.experiments.ledger import Record, name_of
+from sdnet.report.plots import WIDTH, finished
 
 
 def longest(records: Iterable[Record]) -> list[Record]:
@@ -34,7 +35,7 @@ def histories(records: Iterable[Record]) -> pd.DataFrame:
 def learning_curves(records: Iterable[Record]) -> Figure:
     """Training loss and training accuracy against epochs, one colour per network."""
     epochs = histories(records)
-    figure, axes = plt.subplots(1, 2, figsize=(7.6, 2.9))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
     epochs["accuracy"] = 100 * epochs["train_accuracy"]
     for axis, column, label in [(axes[0], "loss", "cross-entropy"), (axes[1], "accuracy", "accuracy (%)")]:
         sns.lineplot(epochs, x="epoch", y=column, hue="network", style="network", markers=True, dashes=False, ax=axis)
@@ -43,5 +44,4 @@ def learning_curves(records: Iterable[Record]) -> Figure:
             legend.set_title(None)
     axes[0].set(yscale="log", title="Training loss")
     axes[1].set(title="Accuracy on augmented training images")
-    plt.close(figure)
-    return figure
+    return finished(figure)
