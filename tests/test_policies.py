@@ -107,11 +107,12 @@ def test_fit_recovers_a_line_and_says_how_well() -> None:
         fit_line(points[:1])
 
 
-def test_cells_of_a_calibration_hold_the_best_lam_once() -> None:
+def test_cells_of_a_calibration_hold_the_best_lam_once_and_say_on_how_many_images_it_was_found() -> None:
     points = {"gaussian_noise": [Point("gaussian_noise", c, c, c**2, 0.1 * c) for c in (1.0, 2.0, 3.0)]}
-    cells = [cell for cell in experiment.fit_cells(points, {}, 40) if cell["metric"] == "best_lam"]
-    assert [cell["value"] for cell in cells] == pytest.approx([0.1, 0.2, 0.3])
-    assert all("lam" not in cell and cell["residual"] == cell["level"] and cell["n"] == 40 for cell in cells)
+    cells = [cell for cell in experiment.fit_cells(points, points, 40, 20) if cell["metric"] == "best_lam"]
+    assert [cell["value"] for cell in cells] == pytest.approx([0.1, 0.2, 0.3] * 2)
+    assert all("lam" not in cell and cell["residual"] == cell["level"] for cell in cells)
+    assert {(cell["policy"], cell["n"]) for cell in cells} == {("residual_fit", 40), ("authors_script", 20)}
 
 
 def test_calibration_takes_the_residual_at_lam0_and_the_best_lam() -> None:

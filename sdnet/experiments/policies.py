@@ -59,11 +59,20 @@ def fit_all(model: nn.Module, points: Mapping[str, list[Point]], released: Mappi
     return policies
 
 
-def fit_cells(points: Mapping[str, list[Point]], released: Mapping[str, list[Point]], n: int) -> list[dict[str, Any]]:
-    """Ledger cells of the calibration: its points (Figure 3), and each line's slope, intercept and R², for r and r²."""
+def fit_cells(
+    points: Mapping[str, list[Point]], released: Mapping[str, list[Point]], images: int, audited: int
+) -> list[dict[str, Any]]:
+    """Ledger cells of the calibration: its points (Figure 3), and each line's slope, intercept and R², for r and r².
+
+    Args:
+        points, released: as for :func:`fit_all`.
+        images, audited: how many images these and those were found on.
+    """
     cells: list[dict[str, Any]] = []
     every = [point for group in points.values() for point in group]
-    for policy, groups in (("residual_fit", points), ("authors_script", released), ("type_free", {"all": every})):
+    for policy, groups, n in (
+        ("residual_fit", points, images), ("authors_script", released, audited), ("type_free", {"all": every}, images),
+    ):  # fmt: skip
         for corruption, group in groups.items():
             for power in (1, 2):
                 line = fit_line(group, power)
@@ -218,7 +227,7 @@ def run(
         Path(output).mkdir(parents=True, exist_ok=True)
         for fitted in policies:
             fitted.policy.save(Path(output) / f"{fitted.policy.name}-{fitted.corruption or 'any'}.json")
-    results = fit_cells(points, released, len(train))
+    results = fit_cells(points, released, len(train), len(audited))
     folder = Path(official) if official else None
     results += measure(model, policies, test, precision, corruptions, folder, crossed=only is None)
     return evaluation.record(
