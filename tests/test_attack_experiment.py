@@ -42,6 +42,13 @@ def cells_of(path: Path, **choices: object) -> pd.DataFrame:
     return ledger.cells([record])
 
 
+def test_checks_are_in_pixels_whatever_the_units_of_the_attack(trained: Path, folders: Path) -> None:
+    """A ball in normalised units with ε = 1 does not hold every image, and its numbers would join those of pixels."""
+    cells = cells_of(trained, norms=("linf",), units="normalised", protocols=("oblivious",))
+    assert set(cells[cells["metric"] == "robust_top1"]["units"]) == {"normalised"}
+    assert set(cells[cells["protocol"] == "sanity"]["units"]) == {"pixels"}
+
+
 def test_every_protocol_writes_its_cells(trained: Path, folders: Path) -> None:
     cells = cells_of(trained, norms=("linf",), crafted=(0.1, 0.7))
     clean = cells[cells["metric"] == "top1"]

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Choices:
         units, steps, restarts: of :class:`sdnet.attacks.Attack`, for PGD.
         source: the network on which protocol ``"transfer"`` crafts.
         policy: a saved policy for protocol ``"policy"``; None for one fitted to each image's residual here.
-        sanity: run the checks of :mod:`sdnet.experiments.sanity` too.
+        sanity: run the checks of :mod:`sdnet.experiments.sanity` too, in pixels.
         seed: of the attacks.
     """
 
@@ -177,7 +177,8 @@ def run(
     results = _measure(chosen, plan, Others(wanted, source, chosen.source, guard))
     if chosen.sanity:
         few = plan(chosen.images or FEWER[chosen.preset])
-        results += sanity(few, [chosen.attack("pgd", norm) for norm in chosen.norms], QUERIES[chosen.preset])
+        pixels = replace(chosen, units="pixels")  # the largest ball must hold every image, and Square knows no other
+        results += sanity(few, [pixels.attack("pgd", norm) for norm in chosen.norms], QUERIES[chosen.preset])
     # As it will be read from the file: lists, not tuples.
     said = json.loads(json.dumps({**asdict(chosen), "protocols": wanted}))
     return evaluation.record("attack", results, knob=knob.name, choices=said, libraries=libraries)

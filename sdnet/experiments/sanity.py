@@ -19,7 +19,7 @@ EVERYTHING = {"linf": 1.0, "l2": 32.0}
 
 
 def sanity(plan: Plan, attacks: Sequence[Attack], queries: int) -> list[Cell]:
-    """Ledger cells of all checks, each for every PGD attack; ``queries`` is Square's budget."""
+    """Ledger cells of all checks, each for every PGD attack, in pixels; ``queries`` is Square's budget."""
     target = at(plan.knob, plan.start, plan.precision)
     cells = [zero_gradient(plan, strength) for strength in plan.grid]
     for attack in attacks:
@@ -76,11 +76,10 @@ def large_epsilon(target: Target, plan: Plan, attack: Attack) -> Cell:
 
 def black_box(target: Target, plan: Plan, attack: Attack, queries: int) -> list[Cell]:
     """Robust accuracy under Square and under the white-box attack, on the same images: Square must not be lower."""
-    white = replace(attack, units="pixels")
     square = Attack("square", attack.norm, attack.epsilon, steps=queries)
     clean = correct_by(target, torch.cat([pixels for pixels, _ in evaluation_batches(plan.split)]), plan.split.labels)
     cells: list[Cell] = []
-    for metric, attempt in (("white_box_top1", white), ("black_box_top1", square)):
+    for metric, attempt in (("white_box_top1", attack), ("black_box_top1", square)):
         right = clean & correct_by(target, craft(target, plan.split, attempt, plan.seed), plan.split.labels)
         where = {**_where(attempt, plan), "steps": attempt.steps}
         cells.append({"metric": metric, **where, "value": right.double().mean().item(), "n": len(right)})
