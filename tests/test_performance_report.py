@@ -23,12 +23,12 @@ def frame(*rows: dict[str, object]) -> pd.DataFrame:
     return cells.reindex(columns=list(dict.fromkeys([*ledger.CELL_COLUMNS, *cells.columns])))
 
 
-SPEED = Target("", "train_speed_ratio", "sdnet18", "cpu", 0.96, where=(("width", 64), ("compiled", False)))
+SPEED = Target("", "train_speed_ratio", "sdnet18", "cpu", 0.96, where=(("width", 64),))
 
 
 def test_the_latest_run_of_the_right_kind_answers() -> None:
     cells = frame(
-        row(), row(value=0.5, started="2025"), row(value=0.1, width=16), row(value=0.2, compiled=True),
+        row(), row(value=0.5, started="2025"), row(value=0.1, width=16), row(value=0.2, compiled="default"),
         row(value=0.3, device_type="cuda"), row(value=0.4, arch="resnet18"),
     )  # fmt: skip
     assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
@@ -52,6 +52,7 @@ def test_a_small_batch_does_not_replace_a_large_one() -> None:
         row(batch=128), row(value=0.5, batch=16, started="2027"),
         row(**memory, value=1.1, batch=128), row(**memory, arch="resnet18", value=1.0, batch=128),
         row(**memory, value=9.0, batch=16, started="2027"), row(**memory, arch="resnet18", batch=16, started="2027"),
+        *(row(**memory, arch=arch, value=5.0, batch=512, compiled="default") for arch in ("sdnet18", "resnet18")),
     )  # fmt: skip
     assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
     assert measured(cells, Target("", "train_memory", "sdnet18", "cpu", 1.05, False))[0] == pytest.approx(1.1)

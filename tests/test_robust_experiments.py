@@ -142,9 +142,11 @@ def test_the_guarantee_is_checked_on_codes_and_minimisers(trained: Path, folders
     by = cells[cells["metric"] == "fewest"].set_index("case")["value"]
     assert by["layer"] >= by["minimiser"] >= 1
     assert guarantee_applies(cells.assign(variant="")).verdict == "refuted"
-    assert guarantee_applies(
-        cells.assign(variant="", value=cells["value"].where(cells["metric"] != "fewest", 0))
-    ).verdict == ("supported")
+    counts = cells["metric"].isin(["fewest", "most"])
+    few = cells.assign(variant="", value=cells["value"].where(~counts, 0))
+    assert guarantee_applies(few).verdict == "supported"
+    assert guarantee_applies(few[few["metric"] != "most"]).verdict == "undecided"
+    assert guarantee_applies(few.assign(value=few["value"].where(few["metric"] != "most", 9))).verdict == "refuted"
     assert guarantee_applies(ledger.cells([])).verdict == "not run"
     with pytest.raises(ValueError, match="no CSC layer to which a guarantee"):
         guarantee.run("resnet18-w16-cifar10-jpeg-s0", images=2)

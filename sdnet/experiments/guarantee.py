@@ -32,7 +32,8 @@ def run(
 
     Its cells: ``coherence`` of the atoms, ``welch_bound`` (no dictionary of this size has less), ``sparsity_limit``
     (1 + 1/μ)/3, and ``local_sparsity`` ‖z‖₀,∞ of the layer's own codes (``case`` ``"layer"``) and of the minimisers of
-    its problem (``"minimiser"``, to a relative duality gap of 1e-4); ``fewest`` of each is the smallest over images.
+    its problem (``"minimiser"``, to a relative duality gap of 1e-4); ``fewest`` and ``most`` of each are the smallest
+    and the largest over images.
 
     Args:
         network: a name of :func:`sdnet.experiments.networks.names`, or a path.
@@ -59,5 +60,6 @@ def run(
     for case, code in codes.items():
         sparsity = np.asarray(local_sparsity(code, layer.dictionary).cpu().double().numpy())
         cells.append({"metric": "local_sparsity", "case": case, **mean_interval(sparsity)})
-        cells.append({"metric": "fewest", "case": case, "value": float(sparsity.min()), "n": len(sparsity)})
+        for metric, value in (("fewest", sparsity.min()), ("most", sparsity.max())):
+            cells.append({"metric": metric, "case": case, "value": float(value), "n": len(sparsity)})
     return evaluation.record("guarantee", cells, images=len(signal))

@@ -173,7 +173,7 @@ def measure(
         for timing in timings:
             ran_in = "fp32" if timing.name in FP32_ONLY else precision
             cells += _cells(timing, timings[0], batch, {**setting, "arch": timing.name, "precision": ran_in})
-    setting = {"width": width, "batch": batch, "stem": stem, "n": 1}
+    setting = {"width": width, "batch": batch, "stem": stem, "compiled": compiled or False, "n": 1}
     for arch in archs:
         count = models.parameter_count(models.build(arch, 10, width=width, stem=stem))
         cells.append(

@@ -8,14 +8,19 @@ DEVICES = ("cuda", "cpu")
 """Kinds of devices, the fastest first."""
 
 
+def eager(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells of what was not compiled, and of what has nothing to compile."""
+    return cells[cells["compiled"].isin([False]) | cells["compiled"].isna()]
+
+
 def benchmark_of(cells: pd.DataFrame, archs: Iterable[str], stem: str = "cifar") -> pd.DataFrame | None:
     """The cells of one benchmark that times all of ``archs``; None if there is none.
 
     Speeds are comparable within a run only. Of several runs the fastest kind of device counts, then the run with the
     most networks, then the largest width, then the latest.
     """
-    timed = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "train_images_per_second")]
-    timed = timed[(timed["stem"] == stem) & (timed["compiled"].isin([False]) | timed["compiled"].isna())]
+    timed = eager(cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "train_images_per_second")])
+    timed = timed[timed["stem"] == stem]
     for kind in DEVICES:
         runs = timed[timed["device_type"] == kind]
         runs = runs.groupby("started").filter(lambda run: set(archs) <= set(run["arch"]))

@@ -221,11 +221,12 @@ def csc_everywhere(cells: pd.DataFrame) -> Verdict:
 def guarantee_applies(cells: pd.DataFrame) -> Verdict:
     """C13, over all networks that were asked."""
     chosen = cells[(cells["experiment"] == "guarantee") & (cells["arch"] == "sdnet18") & (cells["variant"] == "")]
-    limit, fewest = (chosen[chosen["metric"] == metric] for metric in ("sparsity_limit", "fewest"))
+    limit, fewest, most = (chosen[chosen["metric"] == metric] for metric in ("sparsity_limit", "fewest", "most"))
     if limit.empty or fewest.empty:
         return Verdict(NOT_RUN)
-    least = fewest.groupby("case")["value"].min()
-    verdict = SUPPORTED if fewest["value"].max() < limit["value"].min() else REFUTED
+    least, bound = fewest.groupby("case")["value"].min(), limit["value"].min()
+    refuted, every = max(fewest["value"].max(), most["value"].max()) >= bound, len(most) == len(fewest)
+    verdict = REFUTED if refuted else SUPPORTED if every else UNDECIDED
     mu = chosen.loc[chosen["metric"] == "coherence", "value"]
     numbers = f"coherence {mu.min():.2f} to {mu.max():.2f} admits {limit['value'].max():.2f} non-zeros per stripe; "
     numbers += f"the layer's codes have {least['layer']:.0f} or more, minimisers {least['minimiser']:.0f} or more"
