@@ -23,7 +23,9 @@ TRAIN = ("--dataset", "digits", "--preset", "smoke", "--epochs", "2", "--save-ev
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "SDNET_OUTPUT": str(folder / "outputs"), "SDNET_LEDGER": str(folder / "ledger")}
+    # Equal bits need equal threads: they decide in which order a kernel adds up.
+    folders = {"SDNET_OUTPUT": str(folder / "outputs"), "SDNET_LEDGER": str(folder / "ledger")}
+    return {**os.environ, "OMP_NUM_THREADS": "1", **folders}
 
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
