@@ -13,6 +13,12 @@ def eager(cells: pd.DataFrame) -> pd.DataFrame:
     return cells[cells["compiled"].isin([False]) | cells["compiled"].isna()]
 
 
+def runs_with(cells: pd.DataFrame, archs: Iterable[str]) -> pd.DataFrame:
+    """The cells of the runs that have cells of all of ``archs``."""
+    wanted = set(archs)
+    return cells.groupby("started").filter(lambda run: wanted <= set(run["arch"]))
+
+
 def benchmark_of(cells: pd.DataFrame, archs: Iterable[str], stem: str = "cifar") -> pd.DataFrame | None:
     """The cells of one benchmark that times all of ``archs``; None if there is none.
 
@@ -22,8 +28,7 @@ def benchmark_of(cells: pd.DataFrame, archs: Iterable[str], stem: str = "cifar")
     timed = eager(cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "train_images_per_second")])
     timed = timed[timed["stem"] == stem]
     for kind in DEVICES:
-        runs = timed[timed["device_type"] == kind]
-        runs = runs.groupby("started").filter(lambda run: set(archs) <= set(run["arch"]))
+        runs = runs_with(timed[timed["device_type"] == kind], archs)
         if not runs.empty:
             runs = runs.assign(networks=runs.groupby("started")["arch"].transform("nunique"))
             started = runs.sort_values(["networks", "width", "started"]).iloc[-1]["started"]

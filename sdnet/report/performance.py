@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from sdnet.experiments.choices import CHOICES
-from sdnet.report.benchmarks import eager
+from sdnet.report.benchmarks import eager, runs_with
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
 from sdnet.report.tables import chip, page
 
@@ -106,7 +106,7 @@ def _largest(chosen: pd.DataFrame) -> pd.DataFrame:
 
 def _largest_run(chosen: pd.DataFrame, *archs: str) -> pd.DataFrame:
     """The cells of the run that counts among those with all of ``archs``; empty if there is none."""
-    chosen = chosen.groupby("started").filter(lambda run: set(archs) <= set(run["arch"]))
+    chosen = runs_with(chosen, archs)
     return chosen if chosen.empty else chosen[chosen["started"] == _largest(chosen)["started"].iloc[-1]]
 
 

@@ -225,8 +225,8 @@ def guarantee_applies(cells: pd.DataFrame) -> Verdict:
     if limit.empty or fewest.empty:
         return Verdict(NOT_RUN)
     least, bound = fewest.groupby("case")["value"].min(), limit["value"].min()
-    refuted, every = max(fewest["value"].max(), most["value"].max()) >= bound, len(most) == len(fewest)
-    verdict = REFUTED if refuted else SUPPORTED if every else UNDECIDED
+    refuted = pd.concat([fewest, most])["value"].max() >= bound
+    verdict = REFUTED if refuted else SUPPORTED if len(most) == len(fewest) else UNDECIDED
     mu = chosen.loc[chosen["metric"] == "coherence", "value"]
     numbers = f"coherence {mu.min():.2f} to {mu.max():.2f} admits {limit['value'].max():.2f} non-zeros per stripe; "
     numbers += f"the layer's codes have {least['layer']:.0f} or more, minimisers {least['minimiser']:.0f} or more"
