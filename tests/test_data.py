@@ -9,19 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
-from sdnet.data import batches, datasets
+from sdnet.data import batches, content, datasets
 from sdnet.data.datasets import Split
+from sdnet.data.folders import load_image_folder
+from sdnet.experiments import networks, train
 
 
-def make_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 3, test: str = "test") -> Path:
-    """An image folder of random 8×8 JPEG images."""
+def make_folder(
+    root: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 3, test: str = "test", suffix: str = "jpg"
+) -> Path:
+    """An image folder of random 8×8 images."""
     noise = np.random.default_rng(0)
     for part in ("train", test):
         for name in classes:
             (root / part / name).mkdir(parents=True)
             for index in range(count):
                 pixels = noise.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / part / name / f"{index:04}.jpg")
+                Image.fromarray(pixels).save(root / part / name / f"{index:04}.{suffix}")
     return root
 
 
@@ -168,10 +172,71 @@ def test_cifar_in_its_official_form(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
     monkeypatch.setattr(torchvision_datasets.CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr(torchvision_datasets.cifar, "check_integrity", lambda *_: True)
+    with pytest.raises(ValueError, match=r"training and test images or labels of cifar10 at .* are not the"):
+        datasets.load("cifar10", tmp_path)
+    splits = [(torch.zeros(count, 32, 32, 3, dtype=torch.uint8), torch.arange(count) % 2) for count in (10, 2)]
+    digests = tuple(content.digest(content.image_digests(*split)) for split in splits)
+    monkeypatch.setitem(content.DIGESTS, "cifar10", digests)
     data = datasets.load("cifar10", tmp_path)
     assert data.train.images.shape == (10, 32, 32, 3)
-    assert data.test.labels.tolist() == [0, 1]
+    assert sorted(data.test.labels.tolist()) == [0, 1]
     assert data.classes == tuple("abcdefghij")
+
+
+@pytest.fixture
+def small_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of PNGs that is taken for CIFAR-10: its size and its digests stand where CIFAR-10's do."""
+    root = make_folder(tmp_path / "elsewhere" / "cifar10-png", tuple("abcdefghij"), suffix="png")
+    classes, train, test = load_image_folder(root)
+    assert len(classes) == 10
+    monkeypatch.setattr(content, "COUNTS", (30, 30))
+    monkeypatch.setattr(content, "PIXELS", (8, 8, 3))
+    digests = tuple(content.digest(content.image_digests(*split)) for split in (train, test))
+    monkeypatch.setitem(content.DIGESTS, "cifar10", digests)
+    return root
+
+
+def test_cifar10_is_known_by_its_content_under_any_file_names(small_cifar10: Path, tmp_path: Path) -> None:
+    first = datasets.load("cifar10", small_cifar10.parent)
+    assert first.name == "cifar10"
+    for number, path in enumerate(sorted((small_cifar10 / "train" / "c").iterdir())):
+        path.rename(path.with_name(f"{9 - number}.png"))
+    small_cifar10.rename(tmp_path / "pictures")
+    again = datasets.load("pictures", tmp_path)
+    assert (again.name, again.data_hash) == ("cifar10", first.data_hash)
+    assert torch.equal(again.train.images, first.train.images)
+
+
+def test_one_pixel_makes_another_data_set(
+    small_cifar10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small_cifar10 / "test" / "c" / "0001.png"
+    with Image.open(path) as image:
+        image.putpixel((3, 3), tuple(value ^ 1 for value in image.getpixel((3, 3))))
+        image.save(path)
+    assert datasets.load(str(small_cifar10)).name == "cifar10-png"
+    assert "looks like cifar10 and is not: its test images or labels differ" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="cifar10-png does not hold the images of cifar10; give the folder another"):
+        datasets.load("cifar10", small_cifar10.parent)
+    small_cifar10.rename(tmp_path / "cifar10")
+    with pytest.raises(ValueError, match="cifar10 does not hold the images of cifar10"):
+        datasets.load(str(tmp_path / "cifar10"))
+
+
+def test_an_image_under_another_label_makes_another_data_set(small_cifar10: Path) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        (small_cifar10 / "train" / name / "0000.png").rename(small_cifar10 / "train" / other / f"from-{name}.png")
+    assert datasets.load(str(small_cifar10)).name == "cifar10-png"
+
+
+def test_a_training_on_a_folder_of_cifar10_is_one_on_cifar10(
+    small_cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDNET_LEDGER", str(tmp_path / "ledger"))
+    declared = train.training("sdnet18", str(small_cifar10), "smoke", epochs=1, width=4)
+    trained = train.run(declared, output=tmp_path / "out", device="cpu")
+    assert trained.record.config["dataset"] == "cifar10"
+    assert networks.load(trained.network_file).training.dataset == "cifar10"
 
 
 def test_crop_and_flip_is_a_shifted_mirrored_window() -> None:

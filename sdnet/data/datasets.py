@@ -1,7 +1,7 @@
 """Data sets by name or by folder, as uint8 tensors with a seeded train / validation / test split.
 
-``digits`` comes with scikit-learn; ``cifar10`` and ``cifar100`` are downloaded and verified by torchvision;
-every other name is a folder of images, decoded once and cached.
+``digits`` comes with scikit-learn; ``cifar10`` and ``cifar100`` are a folder of lossless images or torchvision's
+archive; every other name is a folder of images, decoded once and cached.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sdnet.data import content
 from sdnet.data.folders import is_image_folder, load_image_folder
 from sdnet.names import unknown_name
 
@@ -42,7 +43,7 @@ class Dataset:
     """A data set in memory.
 
     Attributes:
-        name: as given to :func:`load`; for a folder, its name.
+        name: ``cifar10`` or ``cifar100`` if the content is that; else as given to :func:`load`, of a folder its name.
         classes: class names; a label is an index into them.
         train, validation, test: disjoint splits. ``validation`` is empty unless :meth:`hold_out` made it.
         flip: whether a mirrored image keeps its class (not so for digits).
@@ -94,9 +95,15 @@ def available(root: str | os.PathLike[str] | None = None) -> list[str]:
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     """Load a data set; nothing is held out yet.
 
+    CIFAR-10 and CIFAR-100 are known by their content: a folder that holds exactly their images is them, under their
+    name and in an order of its own, so that a training on them is the same however they are stored. A folder that looks
+    like them and differs keeps its name, and a line says so.
+
     Args:
         name: ``"digits"``, ``"cifar10"``, ``"cifar100"``, the name of an image folder below ``root``, or a path
-            to one. An image folder has the form ``{train,test}/<class>/*`` or ``{train,val}/<class>/*``.
+            to one. An image folder has the form ``{train,test}/<class>/*`` or ``{train,val}/<class>/*``. ``"cifar10"``
+            is the folder ``cifar10`` or ``cifar10-png`` below ``root`` if there is one, else torchvision's archive,
+            which is downloaded if it is missing.
         root: see :func:`data_root`.
 
     Raises:
@@ -106,13 +113,33 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     if name == "digits":
         return _digits()
     if name in DOWNLOADED:
-        return _torchvision_cifar(name, data_root(root))
+        return _cifar(name, data_root(root))
     folder = Path(name).expanduser() if os.sep in name else data_root(root) / name
     if not folder.is_dir():
         where = f" No folder {folder} either; say where it is with data_root or SDNET_DATA."
         raise ValueError(unknown_name("dataset", name, available(root)) + where)
-    classes, train, test = load_image_folder(folder)
-    return _dataset(folder.name, classes, Split(*train), Split(*test), flip=True)
+    return _image_folder(folder)
+
+
+def _image_folder(folder: Path) -> Dataset:
+    classes, *decoded = load_image_folder(folder)
+    train, test = (Split(*split) for split in decoded)
+    name = content.resembles(len(classes), train.images, test.images)
+    if name is not None:
+        digests = [content.image_digests(split.images, split.labels) for split in (train, test)]
+        different = content.difference(name, *digests)
+        if different is None:
+            return _known(name, classes, train, test, digests)
+        print(f"{folder} looks like {name} and is not: its {different} images or labels differ.", flush=True)
+    if folder.name in DOWNLOADED:
+        raise ValueError(f"{folder} does not hold the images of {folder.name}; give the folder another name.")
+    return _dataset(folder.name, classes, train, test, flip=True)
+
+
+def _known(name: str, classes: tuple[str, ...], train: Split, test: Split, digests: list[list[bytes]]) -> Dataset:
+    """A data set whose content is known, in the order of its images' digests."""
+    splits = [_take(split, content.order(found)) for split, found in zip((train, test), digests, strict=True)]
+    return _dataset(name, classes, *splits, flip=True)
 
 
 def _dataset(name: str, classes: tuple[str, ...], train: Split, test: Split, *, flip: bool) -> Dataset:
@@ -143,6 +170,16 @@ def _digits() -> Dataset:
     return _dataset("digits", tuple("0123456789"), _take(split, train), _take(split, test), flip=False)
 
 
+def _cifar(name: str, root: Path) -> Dataset:
+    for folder in (root / name, root / f"{name}-png"):
+        if is_image_folder(folder):
+            data = _image_folder(folder)
+            if data.name != name:
+                raise ValueError(f"{folder} does not hold the images of {name}; give the folder another name.")
+            return data
+    return _torchvision_cifar(name, root)
+
+
 def _torchvision_cifar(name: str, root: Path) -> Dataset:
     from torchvision import datasets
 
@@ -156,4 +193,8 @@ def _torchvision_cifar(name: str, root: Path) -> Dataset:
             "so that it is downloaded again."
         ) from error
     splits = [Split(torch.from_numpy(part.data), torch.tensor(part.targets)) for part in (train, test)]
-    return _dataset(name, tuple(train.classes), *splits, flip=True)
+    digests = [content.image_digests(split.images, split.labels) for split in splits]
+    different = content.difference(name, *digests)
+    if different:
+        raise ValueError(f"the {different} images or labels of {name} at {root} are not the published ones; delete it.")
+    return _known(name, tuple(train.classes), splits[0], splits[1], digests)

@@ -73,8 +73,9 @@ def conditions(
 
     Args:
         split: a random :func:`subset` of the test images, made with ``seed``.
-        official: a folder with the published CIFAR-10-C, or for photographs ImageNet-C, whose images of the same
-            places are taken; by default the noise is made here, by the same formulas and with the severity as its seed.
+        official: a folder with the published CIFAR-10-C, of whose images a random subset is taken, or for photographs
+            ImageNet-C, whose images of the same places are taken; by default the noise is made here, by the same
+            formulas and with the severity as its seed.
     """
     yield Condition("clean", 0, split)
     benchmark = "imagenet" if split.images.shape[1] >= 128 else "cifar"

@@ -167,10 +167,14 @@ def _run(
     execution: Execution,
 ) -> Trained:
     start = ledger.start()
-    folder, rows = output / training.name, ledger.ledger_folder()
-    for path in (folder, rows) if ranks.leader else ():
+    rows = ledger.ledger_folder()
+    for path in (output, rows) if ranks.leader else ():
         _require_writable(path)
     data = training.load(data_root, execution.workers)
+    training = replace(training, dataset=data.name)  # a folder of CIFAR-10 is cifar10
+    folder = output / training.name
+    if ranks.leader:
+        _require_writable(folder)
     ranks.agree("the data", {"images": len(data.train), "hash": data.data_hash[:16]})
     ranks.agree("the run", training.name)
     model = training.build(len(data.classes))
