@@ -1,10 +1,10 @@
 """SDNet: convolutional sparse coding layers for visual recognition (Dai et al., NeurIPS 2022)."""
 
 import sdnet.threads  # noqa: F401  (before torch is loaded)
-from sdnet.convert import Conversion, convert
-from sdnet.export import to_onnx
-from sdnet.layers import CSCConv1d, CSCConv2d, csc_layers, set_lam
-from sdnet.projection import project_, project_after_step
+from sdnet.csc.convert import Conversion, convert
+from sdnet.csc.export import to_onnx
+from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers, set_lam
+from sdnet.csc.projection import project_, project_after_step
 
 __version__ = "0.1.0"
 __all__ = [

@@ -1,7 +1,10 @@
-"""One way to say that a name does not exist."""
+"""One way to say that a name does not exist, and one to name a configuration."""
 
 import difflib
+import hashlib
+import json
 from collections.abc import Iterable
+from typing import Any
 
 
 def unknown_name(what: str, given: object, known: Iterable[str]) -> str:
@@ -10,3 +13,8 @@ def unknown_name(what: str, given: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(given), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{what} {given!r} does not exist.{hint} Available: {', '.join(known)}."
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Eight hexadecimal digits of the SHA-256 of a configuration, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]

@@ -12,28 +12,32 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "sdnet").rglob("*.py"))
 
-# Every module may import those of the lines above it, and of its own line's folder, never below.
+# Every room may import itself and the rooms above it. Only the command line imports the experiments.
 ORDER = [
-    ["threads", "names", "prox", "dictionary", "projection"],
+    ["threads", "names"],
+    ["runtime"],
+    ["csc"],
+    ["models"],
+    ["data"],
+    ["training"],
+    ["robust", "decoding"],
+    ["results"],
+    ["report", "notebook"],
+    ["experiments"],
+    ["cli"],
+    ["__main__"],
+]
+# The same within the mathematics, a line of the paper's Sec. 3 after the other.
+CSC = [
+    ["prox", "dictionary", "projection"],
     ["lipschitz", "lasso"],
     ["solvers"],
     ["gradients"],
     ["layers"],
     ["convert", "theory", "export"],
-    ["devices", "memory", "inversion", "likeness"],
-    ["models"],
-    ["decode"],
-    ["data"],
-    ["training"],
-    ["robust"],
-    ["attacks"],
-    ["experiments"],
-    ["report"],
-    ["notebook"],
-    ["cli"],
-    ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+CSC_LEVEL = {name: level for level, names in enumerate(CSC) for name in names}
 
 
 def module_name(path: Path) -> str:
@@ -63,6 +67,28 @@ def test_imports_run_one_way(path: Path) -> None:
     for imported in imported_modules(path):
         other = imported.split(".")[1]
         assert part == other or LEVEL[other] < LEVEL[part], f"{name} imports {imported}, which stands below it"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parent.name == "csc"], ids=module_name)
+def test_the_mathematics_builds_up_line_by_line(path: Path) -> None:
+    for imported in imported_modules(path):
+        if imported.startswith("sdnet.csc."):
+            assert CSC_LEVEL[imported.split(".")[2]] < CSC_LEVEL[path.stem], f"{path.stem} imports {imported}"
+
+
+def test_what_only_shows_imports_no_network() -> None:
+    for path in (source for source in SOURCES if {"report", "claims"} & set(source.parts)):
+        rooms = {imported.split(".")[1] for imported in imported_modules(path)}
+        assert not rooms & {"csc", "models", "data", "robust", "decoding"}, f"{path} imports a network"
+
+
+def test_every_page_of_experiments_has_its_notebook() -> None:
+    """The folders of ``sdnet/experiments`` say which notebook they serve, and that notebook imports them."""
+    for init in sorted((ROOT / "sdnet" / "experiments").glob("*/__init__.py")):
+        said = ast.get_docstring(ast.parse(init.read_text())) or ""
+        numbers = re.findall(r"\b\d\d\b", said.partition(":")[0]) or ["index"]
+        pages = [page for number in numbers for page in (ROOT / "book").glob(f"{number}*.ipynb")]
+        assert len(pages) == len(numbers), f"{init.parent.name} names a notebook that does not exist"
 
 
 def test_imports_have_no_cycle() -> None:

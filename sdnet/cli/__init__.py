@@ -7,25 +7,26 @@ from typing import Any
 import click
 
 from sdnet import models, notebook
-from sdnet.attacks import NAMES, NORMS, UNITS
 from sdnet.cli.bench import bench
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.launch import launch
 from sdnet.data.corruptions import NOISES
-from sdnet.experiments import ablations
-from sdnet.experiments import train as experiment
-from sdnet.experiments.attacks import GRIDS
-from sdnet.experiments.attacks import run as run_attack
-from sdnet.experiments.guarantee import run as run_guarantee
-from sdnet.experiments.policies import POLICIES
-from sdnet.experiments.policies import run as run_policies
-from sdnet.experiments.precision import record_precision
-from sdnet.experiments.protocols import PROTOCOLS
-from sdnet.experiments.sizes import record_sizes
-from sdnet.experiments.sweep import IMAGES, KNOBS
-from sdnet.experiments.sweep import run as run_sweep
-from sdnet.experiments.visual import METHODS
-from sdnet.experiments.visual import run as run_visual
+from sdnet.experiments.ablations import grid
+from sdnet.experiments.accuracy import train as experiment
+from sdnet.experiments.accuracy.precision import record_precision
+from sdnet.experiments.architectures.sizes import record_sizes
+from sdnet.experiments.attacks.protocols import PROTOCOLS
+from sdnet.experiments.attacks.robust_accuracy import GRIDS
+from sdnet.experiments.attacks.robust_accuracy import run as run_attack
+from sdnet.experiments.corruptions.policies import POLICIES
+from sdnet.experiments.corruptions.policies import run as run_policies
+from sdnet.experiments.corruptions.sweep import IMAGES, KNOBS
+from sdnet.experiments.corruptions.sweep import run as run_sweep
+from sdnet.experiments.layer.guarantee import run as run_guarantee
+from sdnet.experiments.visualisation.reconstruction import METHODS
+from sdnet.experiments.visualisation.reconstruction import run as run_visual
+from sdnet.robust.attacks import NAMES, NORMS, UNITS
+from sdnet.training.declaration import training
 from sdnet.training.distributed import COMPILE_MODES, Execution
 from sdnet.training.recipes import PRESETS
 
@@ -78,7 +79,7 @@ def train(
 
     def job() -> None:
         execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
-        run = experiment.training(arch, dataset, preset, seed=seed, **changes)
+        run = training(arch, dataset, preset, seed=seed, **changes)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 
     in_one_sentence(job)
@@ -91,7 +92,7 @@ def sizes() -> None:
 
 
 @main.command()
-@click.option("--group", "groups", multiple=True, help=f"Default all of {', '.join(ablations.GRID)}.")
+@click.option("--group", "groups", multiple=True, help=f"Default all of {', '.join(grid.GRID)}.")
 @click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
 @click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(PRESETS)}.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1), show_default=True)
@@ -106,8 +107,8 @@ def ablate(
     """Train the variants of the ablation grid and ask them under noise (Table 5); what the ledger has is left out."""
 
     def job() -> None:
-        chosen = ablations.variants(groups or tuple(ablations.GRID))
-        ablations.run(ablations.trainings(chosen, dataset, preset, seeds, epochs=epochs), **where)
+        chosen = grid.variants(groups or tuple(grid.GRID))
+        grid.run(grid.trainings(chosen, dataset, preset, seeds, epochs=epochs), **where)
 
     in_one_sentence(job)
 

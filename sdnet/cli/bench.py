@@ -8,10 +8,12 @@ import click
 import torch
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.devices import device_of
-from sdnet.experiments import ablations, choices, rank_speed, scaling, speed, sweep_speed
+from sdnet.experiments.ablations import grid
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
-from sdnet.experiments.speed import SIZES
+from sdnet.experiments.distributed import rank_speed
+from sdnet.experiments.performance import choices, scaling, speed, sweep_speed
+from sdnet.experiments.performance.speed import SIZES
+from sdnet.runtime import device_of
 from sdnet.training.distributed import COMPILE_MODES
 
 Measured = tuple[Path | None, list[dict[str, Any]]]
@@ -115,7 +117,7 @@ def bench_attacks(device: str | None, **settings: Any) -> None:
 @on_device
 def bench_ablations(device: str | None, **settings: Any) -> None:
     """A training step of every variant of the ablation grid against ResNet-18; writes a ledger row."""
-    _run(lambda place: ablations.record_costs(place, **settings), device, ["arch", "variant"])
+    _run(lambda place: grid.record_costs(place, **settings), device, ["arch", "variant"])
 
 
 @bench.command("choices")

@@ -1,1 +1,1 @@
-"""Experiments: declared configurations, the runner, and the ledger of what was measured."""
+"""The experiments, a folder for each page of the book: what measures and what shows it stand side by side."""

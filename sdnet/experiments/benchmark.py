@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdnet.experiments import ledger
-from sdnet.layers import CSCConv2d
-from sdnet.memory import keep_freed_memory
+from sdnet.csc.layers import CSCConv2d
+from sdnet.results import ledger
+from sdnet.runtime import keep_freed_memory
 
 STEMS = {"cifar": (3, 1, 128, 32), "imagenet": (7, 2, 8, 224)}
 """Kernel, stride, images per batch and image size of the two stems (3 → 64 channels)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from sdnet.layers import CSCConv2d
+from sdnet.csc.layers import CSCConv2d
 from sdnet.models.classifier import Classifier
 from sdnet.models.mdeq import MDEQ
 from sdnet.models.resnet import STEMS, Conv, ResNet

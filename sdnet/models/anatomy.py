@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdnet.layers import CSCConv2d
+from sdnet.csc.layers import CSCConv2d
 from sdnet.models import build, parameter_count
 from sdnet.models.mdeq import Cell
 from sdnet.models.scn import PatchCoding2d

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
-from sdnet.models.autocast import no_autocast
 from sdnet.models.classifier import Classifier
+from sdnet.runtime import no_autocast
 
 States = list[Tensor]
 EXPANSION = 5

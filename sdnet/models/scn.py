@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sdnet.gradients import conjugate_gradients
-from sdnet.models.autocast import no_autocast
+from sdnet.csc.gradients import conjugate_gradients
+from sdnet.csc.projection import Projected
 from sdnet.models.classifier import Classifier
-from sdnet.projection import Projected
+from sdnet.runtime import no_autocast
 
 ROWS = 2048
 """Patches that go through all steps together on a CPU: few enough to stay in its cache, which is 3.5 times as fast."""

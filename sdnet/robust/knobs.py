@@ -13,10 +13,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from sdnet.lasso import Lasso, check_lam
-from sdnet.layers import CSCConv1d, CSCConv2d, csc_layers
+from sdnet.csc.lasso import Lasso, check_lam
+from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers
+from sdnet.csc.solvers import unroll
 from sdnet.models.resnet import ResNet
-from sdnet.solvers import unroll
 
 CSCConv = CSCConv1d | CSCConv2d
 Model = TypeVar("Model", bound=nn.Module)
@@ -62,7 +62,7 @@ class Iterations(Knob):
     """Number of steps of every CSC layer of a network at test time, whatever it was trained with.
 
     Args:
-        method: the solver that takes them, one of :data:`sdnet.solvers.METHODS`.
+        method: the solver that takes them, one of :data:`sdnet.csc.solvers.METHODS`.
     """
 
     def __init__(self, model: nn.Module, method: str) -> None:

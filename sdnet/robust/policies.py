@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sdnet.csc.layers import csc_layers
 from sdnet.data.batches import to_pixels
-from sdnet.layers import csc_layers
 from sdnet.robust.knobs import CSCConv
 from sdnet.training.loop import precision_of
 

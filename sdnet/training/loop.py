@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from sdnet.csc.projection import project_
 from sdnet.data.batches import evaluation_batches, to_pixels, training_batches
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
-from sdnet.projection import project_
 from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, preemption, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe

@@ -1,0 +1,1 @@
+"""Sec. 3: the convolutional sparse coding layer and its mathematics, one idea a file."""

@@ -1,0 +1,152 @@
+"""The scorecard: every cell of the paper's Table 1 beside what was measured, with a status."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.stats import norm, ttest_ind
+
+from sdnet.experiments.performance.benchmarks import benchmark_of, scale_of
+from sdnet.results.paper import paper_table
+
+STAND_INS = {"cifar10": ("cifar10-jpeg",)}
+"""Data that may stand in for a data set of the paper; what is measured on them counts as scaled down."""
+
+UNITS = {"parameters": 1e-6, "top1": 100.0}
+"""Factor from the ledger's unit to the one that the paper prints."""
+
+TOLERANCE = {"parameters": 0.05, "top1": 0.3}
+"""Largest difference that counts as reproduced, in printed units: half the last digit of the model size, and
+0.3 points of accuracy, the margin within which claim C1 calls two networks on par."""
+
+ANSWERED_BY = {
+    "parameters": "sizes",
+    "top1": "train",
+    "train_memory": "benchmark",
+    "train_images_per_second": "benchmark",
+}
+"""The experiment whose cells answer a metric of Table 1. A training run is no measurement of speed: nothing else
+ran beside it to compare with, and other things may have."""
+
+STEMS = {"cifar10": "cifar", "cifar100": "cifar", "imagenet": "imagenet"}
+"""The size of images that answers for a data set in a benchmark, which needs no data."""
+
+STATUSES = ("reproduced", "differs", "scaled down", "not run")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The cells that answer one number of the paper: their mean, how many seeds, and at what scale."""
+
+    value: float
+    seeds: int
+    scale: str
+    full: bool
+
+
+def table1(cells: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 joined with the ledger: the paper's columns plus ``measured``, ``seeds``, ``scale`` and ``status``.
+
+    Args:
+        cells: from :func:`sdnet.results.cells.to_frame`.
+    """
+    joined = paper_table(1)
+    answers = [
+        find(cells, dataset, arch, metric)
+        for dataset, arch, metric in zip(joined["dataset"], joined["arch"], joined["metric"], strict=True)
+    ]
+    joined["measured"] = [answer.value if answer else None for answer in answers]
+    joined["seeds"] = [answer.seeds if answer else 0 for answer in answers]
+    joined["scale"] = [answer.scale if answer else "" for answer in answers]
+    joined["status"] = [
+        status(metric, printed, answer)
+        for metric, printed, answer in zip(joined["metric"], joined["value"], answers, strict=True)
+    ]
+    return joined
+
+
+def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured | None:
+    """The measured value for one cell of the paper: the largest scale at which it was run, mean over seeds.
+
+    Of repeated runs with one configuration and seed the latest counts. Memory and speed of all networks come from one
+    run, in which they took turns.
+    """
+    if ANSWERED_BY[metric] == "benchmark":
+        return _timed(cells, dataset, arch, metric)
+    names = (dataset, *STAND_INS.get(dataset, ()))
+    chosen = cells[cells["dataset"].isin(names) & (cells["arch"] == arch) & (cells["metric"] == metric)]
+    chosen = chosen[(chosen["experiment"] == ANSWERED_BY[metric]) & (chosen["variant"] == "")]
+    chosen = chosen[chosen["split"].fillna("test") == "test"]
+    if chosen.empty:
+        return None
+    chosen = chosen.assign(full=(chosen["dataset"] == dataset) & chosen["paper_scale"])
+    largest = chosen.sort_values(["full", "width", "epochs", "started"]).iloc[-1]
+    same = chosen[(chosen["width"] == largest["width"]) & (chosen["epochs"] == largest["epochs"])]
+    same = same[(same["dataset"] == largest["dataset"]) & (same["full"] == largest["full"])]
+    same = same.sort_values("started").drop_duplicates("seed", keep="last")
+    scale = (
+        "" if largest["full"] else f"{largest['dataset']}, width {largest['width']:.0f}, {largest['epochs']:.0f} epochs"
+    )
+    value = float(same["value"].mean()) * UNITS.get(metric, 1.0)
+    return Measured(value, len(same), scale, bool(largest["full"]))
+
+
+def _timed(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured | None:
+    run = benchmark_of(cells, ("resnet18",), STEMS[dataset])
+    if run is None:
+        return None
+    values = run.loc[(run["arch"] == arch) & (run["metric"] == metric), "value"]
+    return None if values.empty else Measured(float(values.iloc[0]), 1, scale_of(run), False)
+
+
+def status(metric: str, printed: float, answer: Measured | None) -> str:
+    """``not run``, ``scaled down``, or at the paper's scale ``reproduced`` or ``differs``.
+
+    Memory and speed depend on the machine; without a tolerance they stay ``scaled down`` on any other.
+    """
+    if answer is None:
+        return "not run"
+    tolerance = TOLERANCE.get(metric)
+    if not answer.full or tolerance is None:
+        return "scaled down"
+    return "reproduced" if abs(answer.value - printed) <= tolerance + 1e-9 else "differs"
+
+
+def comparison(cells: pd.DataFrame, arch: str, baseline: str) -> pd.DataFrame:
+    """Test accuracy of two networks wherever both were trained alike: same data, width, recipe and precision.
+
+    Returns one row per setting: accuracies (mean over seeds, in points), their difference, and half the width of
+    its 95 % interval: Welch's over the seeds, which is wide where these are few. With one seed it reflects the
+    number of test images only (independent binomials).
+    """
+    chosen = cells[(cells["experiment"] == "train") & (cells["variant"] == "") & cells["arch"].isin([arch, baseline])]
+    chosen = chosen[(chosen["metric"] == "top1") & (chosen["split"] == "test")]
+    setting = ["dataset", "preset", "width", "epochs", "precision"]
+    chosen = chosen.sort_values("started").drop_duplicates([*setting, "arch", "seed"], keep="last")
+    rows = []
+    # Records without a recipe, benchmarks for instance, make these columns floating point.
+    chosen = chosen.astype({"width": int, "epochs": int})
+    for values, group in chosen.groupby(setting):
+        by_arch = {name: part["value"] for name, part in group.groupby("arch")}
+        if set(by_arch) != {arch, baseline}:
+            continue
+        means = {name: part.mean() for name, part in by_arch.items()}
+        rows.append(
+            {
+                **dict(zip(setting, values, strict=True)),
+                "seeds": min(len(part) for part in by_arch.values()),
+                arch: 100 * means[arch],
+                baseline: 100 * means[baseline],
+                "difference": 100 * (means[arch] - means[baseline]),
+                "interval": 100 * _half_interval(by_arch[arch], by_arch[baseline], int(group["n"].iloc[0])),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _half_interval(first: "pd.Series[float]", second: "pd.Series[float]", images: int) -> float:
+    """Half the width of the 95 % interval of the difference of two mean accuracies."""
+    if min(len(first), len(second)) > 1:
+        interval = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+        return float(interval.high - interval.low) / 2
+    variance = sum(float(part.mean() * (1 - part.mean())) / images for part in (first, second))
+    return float(norm.ppf(0.975)) * variance**0.5

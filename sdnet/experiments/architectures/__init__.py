@@ -1,0 +1,1 @@
+"""Notebook 03: the networks of the paper and their sizes."""

@@ -1,0 +1,255 @@
+"""Who attacks what: the protocols of the robustness table, each a way to craft and a way to score.
+
+An image counts as robust at a strength if it is classified correctly there both as it is and perturbed.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sdnet.data.batches import evaluation_batches, to_pixels
+from sdnet.data.datasets import Split
+from sdnet.robust.attacks import Attack, perturb
+from sdnet.robust.knobs import Denoiser, Lam, StemThreshold
+from sdnet.robust.policies import RobustClassifier
+from sdnet.robust.sweep import fitting, together
+from sdnet.training.loop import exact_float32, precision_of
+
+Turned = Lam | StemThreshold | Denoiser
+"""Knobs through which gradients pass."""
+BATCH = {"cpu": 250}
+"""Images that are perturbed at a time; on an accelerator 1000 of 32 × 32 pixels."""
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One row of the table: its label, and what the attacker knows and does."""
+
+    label: str
+    threat: str
+
+
+PROTOCOLS = {
+    "oblivious": Protocol(
+        "oblivious + oracle",
+        "crafted at the strength of training, scored at every strength; the best one by test labels is the paper's row",
+    ),
+    "adaptive": Protocol("adaptive", "crafted at the strength that is deployed, and scored there"),
+    "worst_case": Protocol(
+        "worst case over crafting",
+        "robust at a strength only if none of the perturbations crafted at any strength of the grid fools it there",
+    ),
+    "simultaneous": Protocol(
+        "one perturbation for all strengths",
+        "crafted against the mean probability over the grid: the defender may choose the strength afterwards",
+    ),
+    "policy": Protocol("policy in the loop", "crafted and scored through the policy that chooses λ, gradient included"),
+    "transfer": Protocol("transfer", "crafted on another network, scored at every strength: a black box"),
+}
+ON_GRID = ("oblivious", "adaptive", "worst_case")
+
+
+class Target(nn.Module):
+    """What is attacked: class scores (float32) as a function of the images, computed in the given precision.
+
+    Args:
+        model: holds the weights that stay as they are.
+        scores: (N, 3, H, W) ↦ (N, classes).
+    """
+
+    def __init__(self, model: nn.Module, scores: Callable[[Tensor], Tensor], precision: str = "fp32") -> None:
+        super().__init__()
+        self.model, self.scores, self.precision = model, scores, precision
+        self.training = model.training
+
+    def forward(self, images: Tensor) -> Tensor:
+        with precision_of(images.device, self.precision):
+            scores = self.scores(images)
+        return scores.float()
+
+
+def at(knob: Turned, strength: float, precision: str = "fp32") -> Target:
+    """The network with its knob at one strength."""
+
+    def scores(images: Tensor) -> Tensor:
+        return knob.scores(images, torch.tensor([strength], device=images.device))[0]
+
+    return Target(knob.model, scores, precision)
+
+
+def at_all(knob: Turned, strengths: Sequence[float], precision: str = "fp32") -> Target:
+    """The mixture over strengths: its loss is large only where the true class is unlikely at every one of them."""
+
+    def scores(images: Tensor) -> Tensor:
+        every = knob.scores(images, torch.tensor(strengths, device=images.device)).float()
+        return every.log_softmax(2).logsumexp(0) - math.log(len(strengths))
+
+    return Target(knob.model, scores, precision)
+
+
+def at_a_time(split: Split) -> int:
+    """How many images of a split to perturb at a time."""
+    return BATCH.get(split.images.device.type, fitting(1000, split.images.shape[2]))
+
+
+@exact_float32()
+def craft(target: nn.Module, split: Split, attack: Attack, seed: int = 0, batch: int | None = None) -> Tensor:
+    """Perturbed pixels (N, 3, H, W) of a split; batch b draws its random numbers from ``seed`` + b."""
+    size = batch or at_a_time(split)
+    batches = list(zip(split.images.split(size), split.labels.split(size), strict=True))
+    parts = []
+    for index, (images, labels) in enumerate(tqdm(batches, f"{attack.name} {attack.norm}", unit="batch", disable=None)):
+        parts.append(perturb(target, to_pixels(images), labels, attack, seed + index))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def correct_at(
+    knob: Turned, pixels: Tensor, labels: Tensor, strengths: Sequence[float], precision: str = "fp32"
+) -> Tensor:
+    """Which images are classified correctly at which strength: bool, (K, N)."""
+    turned = torch.tensor(strengths, device=pixels.device)
+    size = together(knob, len(strengths), pixels.device, pixels.shape[2])
+    rows = []
+    for some, truth in zip(pixels.split(size), labels.split(size), strict=True):
+        with precision_of(pixels.device, precision):
+            rows.append(knob.scores(some, turned).argmax(2) == truth)
+    return torch.cat(rows, 1)
+
+
+@torch.no_grad()
+def correct_by(target: nn.Module, pixels: Tensor, labels: Tensor, batch: int = 250) -> Tensor:
+    """Which images a network without a knob classifies correctly: bool, (N,)."""
+    pairs = zip(pixels.split(batch), labels.split(batch), strict=True)
+    return torch.cat([target(some).argmax(1) == truth for some, truth in pairs])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one attack of a run is measured at.
+
+    Attributes:
+        knob: the network and what is turned.
+        split: test images.
+        start: strength of training, λ₀.
+        grid: strengths at which perturbations are crafted.
+        strengths: strengths at which they are scored; they hold ``start`` and the grid.
+    """
+
+    knob: Turned
+    split: Split
+    start: float
+    grid: tuple[float, ...]
+    strengths: tuple[float, ...]
+    precision: str = "fp32"
+    seed: int = 0
+
+    def score(self, pixels: Tensor, strengths: tuple[float, ...] = ()) -> Tensor:
+        """Which of these images are classified correctly at which strength, by default all: bool, (K, N)."""
+        return correct_at(self.knob, pixels, self.split.labels, strengths or self.strengths, self.precision)
+
+    def clean(self) -> Tensor:
+        """:meth:`score` of the images as they are."""
+        parts = [pixels for pixels, _ in evaluation_batches(self.split)]
+        return self.score(torch.cat(parts))
+
+
+def attack_cells(
+    attack: Attack,
+    protocol: str,
+    perturbed: Tensor,
+    clean: Tensor,
+    *,
+    crafted_at: float | None,
+    strength: float | None,
+    **more: Any,
+) -> list[Cell]:
+    """Two ledger cells: ``robust_top1``, and ``perturbed_top1``, which counts whatever is correct once perturbed."""
+    budget = {"attack": attack.name, "norm": attack.norm, "epsilon": attack.epsilon, "units": attack.units}
+    effort = {"steps": attack.steps, "step_size": attack.step_size, "restarts": attack.restarts}
+    where = {"protocol": protocol, **budget, **effort, "crafted_at": crafted_at, "strength": strength, **more}
+    values = {"robust_top1": perturbed & clean, "perturbed_top1": perturbed}
+    return [
+        {"metric": metric, **where, "value": right.double().mean().item(), "n": len(right)}
+        for metric, right in values.items()
+    ]
+
+
+def on_grid(plan: Plan, attack: Attack, clean: Tensor, protocols: Sequence[str]) -> list[Cell]:
+    """Cells of the protocols ``oblivious``, ``adaptive`` and ``worst_case``, which share what is crafted."""
+    deployed = plan.grid if {"adaptive", "worst_case"} & set(protocols) else ()
+    scored: dict[float, dict[float, Tensor]] = {}
+    for strength in dict.fromkeys([*([plan.start] if "oblivious" in protocols else []), *deployed]):
+        asked = plan.grid if "worst_case" in protocols else (strength,)
+        if strength == plan.start and "oblivious" in protocols:
+            asked = plan.strengths
+        pixels = craft(at(plan.knob, strength, plan.precision), plan.split, attack, plan.seed)
+        scored[strength] = dict(zip(asked, plan.score(pixels, asked), strict=True))
+    usual = dict(zip(plan.strengths, clean, strict=True))
+    cells: list[Cell] = []
+    for strength, right in scored[plan.start].items() if "oblivious" in protocols else ():
+        cells += attack_cells(attack, "oblivious", right, usual[strength], crafted_at=plan.start, strength=strength)
+    for strength in deployed:
+        if "adaptive" in protocols:
+            right = scored[strength][strength]
+            cells += attack_cells(attack, "adaptive", right, usual[strength], crafted_at=strength, strength=strength)
+        if "worst_case" in protocols:
+            right = torch.stack([scored[other][strength] for other in plan.grid]).all(0)
+            cells += attack_cells(attack, "worst_case", right, usual[strength], crafted_at=None, strength=strength)
+    return cells
+
+
+def simultaneous(plan: Plan, attack: Attack, clean: Tensor) -> list[Cell]:
+    """Cells of one perturbation crafted against all strengths of the grid, scored at every strength."""
+    target = at_all(plan.knob, plan.grid, plan.precision)
+    size = max(1, at_a_time(plan.split) // len(plan.grid))
+    right = plan.score(craft(target, plan.split, attack, plan.seed, size))
+    cells: list[Cell] = []
+    for strength, row, usual in zip(plan.strengths, right, clean, strict=True):
+        cells += attack_cells(attack, "simultaneous", row, usual, crafted_at=None, strength=strength)
+    return cells
+
+
+def transfer(plan: Plan, attack: Attack, clean: Tensor, source: Target, name: str) -> list[Cell]:
+    """Cells of perturbations crafted on another network."""
+    right = plan.score(craft(source, plan.split, attack, plan.seed))
+    cells: list[Cell] = []
+    for strength, row, usual in zip(plan.strengths, right, clean, strict=True):
+        cells += attack_cells(attack, "transfer", row, usual, crafted_at=None, strength=strength, source=name)
+    return cells
+
+
+def guarded(plan: Plan, classifier: RobustClassifier) -> tuple[Tensor, Cell]:
+    """What a policy makes of the images as they are: which are classified correctly (N,), and the ledger cell."""
+    images = torch.cat([pixels for pixels, _ in evaluation_batches(plan.split)])
+    clean = correct_by(Target(classifier, classifier, plan.precision), images, plan.split.labels)
+    found = {"lam": _mean_lam(classifier, images), "value": clean.double().mean().item(), "n": len(clean)}
+    return clean, {"metric": "policy_top1", **_who(classifier), **found}
+
+
+def in_the_loop(plan: Plan, attack: Attack, classifier: RobustClassifier, clean: Tensor) -> list[Cell]:
+    """Cells of a policy that chooses λ: against an attacker who knows it, and against one who attacks at λ₀."""
+    target = Target(classifier, classifier, plan.precision)
+    cells: list[Cell] = []
+    for crafted_at, attacked in ((None, target), (plan.start, at(plan.knob, plan.start, plan.precision))):
+        pixels = craft(attacked, plan.split, attack, plan.seed)
+        right = correct_by(target, pixels, plan.split.labels)
+        who = {**_who(classifier), "lam": _mean_lam(classifier, pixels)}
+        cells += attack_cells(attack, "policy", right, clean, crafted_at=crafted_at, strength=None, **who)
+    return cells
+
+
+def _who(classifier: RobustClassifier) -> Cell:
+    return {"policy": classifier.policy.name, "per_image": classifier.policy.per_image}
+
+
+@exact_float32()
+@torch.no_grad()
+def _mean_lam(classifier: RobustClassifier, pixels: Tensor, batch: int = 250) -> float:
+    return torch.cat([classifier.lam(some).reshape(-1) for some in pixels.split(batch)]).mean().item()

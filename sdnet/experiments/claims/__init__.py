@@ -1,0 +1,1 @@
+"""The landing page: the rules and the verdicts on the paper's claims."""

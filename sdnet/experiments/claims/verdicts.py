@@ -1,0 +1,55 @@
+"""One verdict per claim of the paper, computed from the ledger by the rules of :mod:`sdnet.experiments.claims.rules`.
+
+A verdict holds for the scale at which the cells were measured, which is passed in by choosing the cells.
+"""
+
+import pandas as pd
+from IPython.display import HTML
+
+from sdnet.experiments.claims.rules import ABLATED, NOT_RUN, REFUTED, RULES, SUPPORTED, UNDECIDED, Verdict
+from sdnet.report.tables import page
+from sdnet.results import ledger
+
+COLOURS = {SUPPORTED: "#009E73", REFUTED: "#D55E00", UNDECIDED: "#0072B2", NOT_RUN: "#8a9099"}
+
+
+def judge(cells: pd.DataFrame, ablated: pd.DataFrame | None = None) -> dict[str, Verdict]:
+    """A verdict for every claim; those without a rule here, or without cells, are ``"not run"``.
+
+    Args:
+        cells: of one scale (:func:`sdnet.experiments.corruptions.robustness.one_scale`).
+        ablated: all cells of the ledger, for claims about ablations and decoding
+            (:data:`sdnet.experiments.claims.rules.ABLATED`), which have scales of their own. By default ``cells``.
+    """
+    verdicts = {claim: Verdict(NOT_RUN) for claim in claims()["id"]}
+    every = cells if ablated is None else ablated
+    return verdicts | {claim: rule(every if claim in ABLATED else cells) for claim, rule in RULES.items()}
+
+
+def claims() -> pd.DataFrame:
+    """The paper's claims, with what would support and what would refute each (``data/paper/claims.csv``)."""
+    return pd.read_csv(ledger.repository_data() / "paper" / "claims.csv")
+
+
+def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> HTML:
+    """The claims with their verdicts, numbers and controls; all of them, or ``only`` those named."""
+    lines = []
+    for claim in claims().to_dict("records"):
+        if only and claim["id"] not in only:
+            continue
+        found = verdicts[claim["id"]]
+        rule = f"supported: {claim['supported']}; refuted: {claim['refuted']}"
+        rule += f"; controls match: {claim['match']}" if isinstance(claim["match"], str) else ""
+        colour = COLOURS[found.verdict]
+        chip = f'<b style="color:{colour};white-space:nowrap" title="{rule}">{found.verdict}</b>'
+        said = f'{claim["claim"]} <span style="opacity:0.7">({claim["where"]})</span>'
+        lines.append(
+            {
+                "": claim["id"],
+                "the paper says": said,
+                "verdict": chip,
+                "measured": found.numbers,
+                "controls": found.controls,
+            }
+        )
+    return page(pd.DataFrame(lines), "", "verdicts", wrap=True)

@@ -1,0 +1,1 @@
+"""Notebook 06: accuracy under noise and λ turned against it; Tables 2 and 3, Figures 2 and 3."""

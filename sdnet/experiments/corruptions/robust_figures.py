@@ -1,0 +1,102 @@
+"""Figures 2 and 3 of the paper from the ledger, and the optimal strength of a knob against severity."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sdnet.experiments.corruptions.robust_tables import LABELS
+from sdnet.experiments.corruptions.robustness import NOISES, Row, latest, policy_cells, top1
+from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
+
+
+def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Figure:
+    """Accuracy against the strength of a knob, one line per severity, one panel per noise; stars mark the best.
+
+    The paper's Figure 2 is this with λ. Mean over seeds; clean images in grey.
+
+    Args:
+        row: its ``strength`` is not looked at.
+        axis: name of the horizontal axis.
+    """
+    chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["knob"] == row.knob)]
+    chosen = chosen[(chosen["arch"] == row.arch) & (chosen["variant"] == row.variant)]
+    chosen = latest(chosen)
+    means = chosen.groupby(["corruption", "severity", "strength"], as_index=False)["value"].mean()
+    means["accuracy"] = 100 * means["value"]
+    fig, panels = plt.subplots(1, 4, figsize=(WIDTH * 1.25, 3.2), sharey=True)
+    colours = sns.color_palette("flare", 5)
+    for ax, corruption in zip(panels, NOISES, strict=True):
+        for severity in range(6):
+            here = means[
+                (means["corruption"] == (corruption if severity else "clean")) & (means["severity"] == severity)
+            ]
+            if here.empty:
+                continue
+            colour = colours[severity - 1] if severity else FAINT
+            label = f"severity {severity}" if severity else "clean"
+            ax.plot(here["strength"], here["accuracy"], color=colour, label=label, lw=1.5)
+            best = here.loc[here["accuracy"].idxmax()]
+            ax.plot(best["strength"], best["accuracy"], "*", color=colour, ms=8, mec="white", mew=0.5)
+        ax.set(title=LABELS[corruption], xlabel=axis)
+    panels[0].set_ylabel("accuracy (%)")
+    _legend(fig, panels[0], 6)
+    return finished(fig)
+
+
+def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -> Figure:
+    """Best λ against the residual, the points of Algorithm 1, and its line: a panel per noise, a colour per seed.
+
+    Args:
+        policy: ``"residual_fit"`` (as written) or ``"authors_script"`` (as released).
+        power: 1 for the residual's norm, 2 for its square.
+    """
+    points = policy_cells(cells, "best_lam", policy=policy)
+    lines = policy_cells(cells, "r_squared", policy=policy)
+    column = "residual" if power == 1 else "squared_residual"
+    fig, panels = plt.subplots(1, 4, figsize=(WIDTH * 1.25, 2.9), sharey=True)
+    for ax, corruption in zip(panels, NOISES, strict=True):
+        here = points[points["corruption"] == corruption]
+        for index, (seed, group) in enumerate(here.groupby("seed")):
+            x = group[column].to_numpy(float)
+            colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+            ax.plot(x, group["value"], marker, color=colour, label=f"seed {seed:.0f}", mec="white", mew=0.5)
+            fits = lines[(lines["fitted_on"] == corruption) & (lines["power"] == power)]
+            line = fits[fits["seed"] == seed].iloc[0]
+            ends = np.array([x.min(), x.max()])
+            ax.plot(ends, line["slope"] * ends + line["intercept"], color=colour, lw=1.2)
+        ax.set(title=LABELS[corruption], xlabel="residual ‖r‖" if power == 1 else "‖r‖²")
+    panels[0].set_ylabel("best λ")
+    _legend(fig, panels[0], 4)
+    return finished(fig)
+
+
+def optimal_strength(cells: pd.DataFrame, rows: Mapping[str, Row]) -> Figure:
+    """Best strength by test labels against severity: a line per knob, a panel per noise; bars span the seeds."""
+    fig, panels = plt.subplots(1, 4, figsize=(WIDTH * 1.25, 2.9), sharey=True)
+    for ax, corruption in zip(panels, NOISES, strict=True):
+        for index, (label, row) in enumerate(rows.items()):
+            best = top1(cells, row)
+            best = best[best["corruption"].isin(["clean", corruption])]
+            if best.empty:
+                continue
+            by = best.groupby("severity")["strength"].agg(["mean", "min", "max"])
+            spread = np.stack([by["mean"] - by["min"], by["max"] - by["mean"]])
+            offset = by.index.to_numpy(float) + 0.08 * (index - 1)
+            ax.errorbar(
+                offset, by["mean"], yerr=spread, marker=MARKERS[index], color=PALETTE[index], label=label, lw=1.4
+            )
+        ax.set(title=LABELS[corruption], xlabel="severity", xticks=range(6), xticklabels=["clean", 1, 2, 3, 4, 5])
+    panels[0].set_ylabel("best strength")
+    _legend(fig, panels[0], 3)
+    return finished(fig)
+
+
+def _legend(fig: Figure, ax: Axes, columns: int) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        fig.legend(handles, labels, loc="outside lower center", ncols=columns, labelcolor=INK)

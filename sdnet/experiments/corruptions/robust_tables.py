@@ -1,0 +1,251 @@
+"""Tables 2 and 3 of the paper in its layout, with ours beside, and the tables that question them."""
+
+import pandas as pd
+from IPython.display import HTML
+
+from sdnet.data.common_corruptions import COMMON
+from sdnet.experiments import costs
+from sdnet.experiments.corruptions.robustness import (
+    NOISES,
+    ROWS,
+    Row,
+    clean_drops,
+    cross_type,
+    optimal_strengths,
+    over_severities,
+    policy_cells,
+    top1,
+)
+from sdnet.report.tables import chip, page
+from sdnet.results.paper import paper_table
+
+LABELS = {
+    "gaussian_noise": "Gaussian", "shot_noise": "Shot", "speckle_noise": "Speckle", "impulse_noise": "Impulse",
+    "mean": "mean of the four",
+}  # fmt: skip
+
+
+def show_scale(cells: pd.DataFrame) -> HTML:
+    """Which networks the page is about: a line per network, with seeds, test images, and where the noise came from."""
+    runs = cells[cells["experiment"].isin(["sweep", "policies"])]
+    lines = []
+    for (arch, variant), group in runs.groupby(["arch", "variant"], sort=False):
+        lines.append(
+            {
+                "network": f"{arch} ({variant})" if variant else arch,
+                "data": ", ".join(sorted(group["dataset"].unique())),
+                "width": ", ".join(f"{width:.0f}" for width in sorted(group["width"].unique())),
+                "epochs": ", ".join(f"{epochs:.0f}" for epochs in sorted(group["epochs"].unique())),
+                "seeds": ", ".join(f"{seed:.0f}" for seed in sorted(group["seed"].unique())),
+                "test images": ", ".join(f"{n:,.0f}" for n in sorted(group["images"].unique())),
+                "noise": ", ".join(sorted(group["noise"].unique())),
+                "commits": ", ".join(sorted({str(commit)[:7] for commit in group["commit"]})),
+            }
+        )
+    return page(pd.DataFrame(lines), "", "scale") if lines else HTML(f"<p>No sweep yet: {chip('not run')}.</p>")
+
+
+def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> HTML:
+    """Accuracy by severity of one noise (the paper's Table 2 is Gaussian), mean over seeds, with the λ chosen."""
+    paper = paper_table(2) if corruption == "gaussian_noise" else None
+    lines = []
+    for row in ROWS:
+        values = top1(cells, row, corruption)
+        values = values[values["corruption"].isin(["clean", corruption])]
+        line = {"network": _name(row)}
+        for severity in range(6):
+            here = values[values["severity"] == severity]
+            printed = None if paper is None or severity == 0 else _printed(paper, row, severity=severity)
+            line["clean" if severity == 0 else f"severity {severity}"] = _cell(here, printed, strength=_turned(row))
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", f"table2-{corruption}")
+
+
+def show_table3_imagenet(cells: pd.DataFrame) -> HTML:
+    """The ImageNet-C block of Table 3, with what a cell would take that nobody has run: :mod:`sdnet.experiments.costs`.
+
+    Args:
+        cells: all of them, from :func:`sdnet.results.cells.to_frame`.
+    """
+    paper, speeds = paper_table(3), costs.speeds(paper_table(1))
+    paper, cells = paper[paper["dataset"] == "imagenet-c"], cells[cells["dataset"] == "imagenet"]
+    lines = []
+    for row in ROWS:
+        if row.paper is None or not (paper["arch"] == row.paper[0]).any():
+            continue
+        values = over_severities(top1(cells, row))
+        line = {"network": f"<b>{row.label}</b>" if row.policy is None else _name(row)}
+        for corruption in dict.fromkeys(paper["corruption"]):
+            here = values[values["corruption"] == corruption]
+            text = _cell(here, _printed(paper, row, corruption=corruption))
+            line[LABELS[corruption]] = text + (costs.show(costs.of_imagenet_c(row, speeds[row.arch])) * here.empty)
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "table3-imagenet")
+
+
+def show_table3(cells: pd.DataFrame) -> HTML:
+    """Accuracy averaged over the five severities, per noise: the CIFAR-10-C block of Table 3."""
+    paper = paper_table(3)
+    lines = []
+    for row in ROWS:
+        values = over_severities(top1(cells, row))
+        mean = values.groupby("seed", as_index=False).agg(value=("value", "mean"), n=("n", "min"))
+        line = {"network": _name(row)}
+        for corruption in NOISES:
+            printed = _printed(paper, row, dataset="cifar10-c", corruption=corruption)
+            here = values[values["corruption"] == corruption]
+            line[LABELS[corruption]] = _cell(here, printed, interval=_interval(cells, row, corruption))
+        line[LABELS["mean"]] = _cell(mean, None)
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "table3")
+
+
+def _turned(row: Row) -> bool:
+    return row.strength is None and row.policy != "fixed"
+
+
+def _name(row: Row) -> str:
+    mark = ' <span style="opacity:0.7;font-size:0.85em">uses test labels</span>' if row.oracle else ""
+    if row.label.startswith(("ResNet", "SCN", "SDNet", "One-step")):
+        return f"<b>{row.label}</b>{mark}"
+    return f"&emsp;{row.label}{mark}"
+
+
+def _printed(paper: pd.DataFrame, row: Row, **where: object) -> float | None:
+    if row.paper is None:
+        return None
+    chosen = paper[(paper["arch"] == row.paper[0]) & (paper["policy"] == row.paper[1]) & (paper["metric"] == "top1")]
+    for column, value in where.items():
+        chosen = chosen[chosen[column] == value]
+    return float(chosen["value"].iloc[0])
+
+
+def _interval(cells: pd.DataFrame, row: Row, corruption: str) -> tuple[float, float] | None:
+    """The bootstrap interval over images that the run stored, averaged over seeds."""
+    if row.oracle and row.policy is None:
+        return None  # the strength differs between severities, so no stored interval is its own
+    chosen = cells[(cells["metric"] == "top1_over_severities") & (cells["corruption"] == corruption)]
+    chosen = chosen[(chosen["arch"] == row.arch) & (chosen["variant"] == row.variant)]
+    if row.policy is not None:
+        chosen = chosen[(chosen["policy"] == row.policy) & chosen["fitted_on"].isin(["", "all", corruption])]
+    else:
+        chosen = chosen[(chosen["knob"] == row.knob) & (chosen["strength"] == row.strength)]
+    if chosen.empty:
+        return None
+    chosen = chosen.sort_values(["n", "started"]).drop_duplicates("seed", keep="last")
+    return float(chosen["low"].mean()), float(chosen["high"].mean())
+
+
+def _cell(
+    values: pd.DataFrame, printed: float | None, *, strength: bool = False, interval: tuple[float, float] | None = None
+) -> str:
+    """The paper's number, ours as a mean over seeds, what was chosen, and below it the spread."""
+    text = "" if printed is None else f'<span style="opacity:0.75">paper {printed:.2f}</span><br>'
+    if values.empty:
+        return text + chip("not run")
+    value = 100 * values["value"]
+    title = f"{values['n'].min():,} images; by seed: {', '.join(f'{v:.2f}' for v in value)}"
+    text += f'<span title="{title}"><b>{value.mean():.2f}</b></span>'
+    notes = [f"n {values['n'].min():,.0f}"]
+    if interval is not None:
+        notes.append(f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]")
+    if len(value) > 1:
+        notes.append(f"seeds {value.min():.1f}–{value.max():.1f}")
+    if strength:
+        notes.append(f"at {values['strength'].astype(float).mean():.2g}")
+    small = " · ".join(notes)
+    return text + f'<br><span style="opacity:0.7;font-size:0.85em">{small}</span>'
+
+
+def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> HTML:
+    """Spearman's ρ between severity and the best strength, per noise; one value per seed."""
+    lines = []
+    for label, row in rows.items():
+        found = optimal_strengths(cells, row)
+        line = {"turned": label}
+        for corruption in NOISES:
+            rho = found[found["corruption"] == corruption]["rho"]
+            line[LABELS[corruption]] = ", ".join(f"{v:.2f}" for v in rho) or chip("not run")
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "optimal")
+
+
+def show_fits(cells: pd.DataFrame) -> HTML:
+    """How well a line describes the best λ: R² against the residual's norm and its square, one value per seed."""
+    lines = []
+    for policy, label in (
+        ("residual_fit", "Algorithm 1"),
+        ("authors_script", "as released"),
+        ("type_free", "all types"),
+    ):
+        fits = policy_cells(cells, "r_squared", policy=policy)
+        for corruption in (*NOISES, "all"):
+            chosen = fits[fits["fitted_on"] == corruption]
+            if not chosen.empty:
+                line = {"fitted as": label, "on": LABELS.get(corruption, "all four")}
+                for power, name in ((1, "R², norm"), (2, "R², square")):
+                    line[name] = ", ".join(f"{v:.2f}" for v in chosen[chosen["power"] == power]["value"])
+                slope = chosen[chosen["power"] == 1]["slope"]
+                line["slope, norm"] = ", ".join(f"{v:.3f}" for v in slope)
+                lines.append(line)
+    return page(pd.DataFrame(lines), "", "fits") if lines else HTML(f"<p>Algorithm 1: {chip('not run')}</p>")
+
+
+def show_cross_type(cells: pd.DataFrame) -> HTML:
+    """Points of accuracy lost by using the line of one noise on another, over severities and seeds; error of λ."""
+    table = cross_type(cells)
+    lines = []
+    for fitted_on in NOISES:
+        line = {"fitted on": LABELS[fitted_on]}
+        for corruption in NOISES:
+            here = table[(table["fitted_on"] == fitted_on) & (table["corruption"] == corruption)]
+            own = (
+                "–"
+                if fitted_on == corruption
+                else f"{100 * here['loss'].mean():+.2f} (λ off by {here['lam_error'].mean():.2f})"
+            )
+            line[f"asked on {LABELS[corruption]}"] = own if not here.empty else chip("not run")
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "cross")
+
+
+def show_clean(cells: pd.DataFrame) -> HTML:
+    """Clean accuracy at the λ that Algorithm 1 chose for each noise and severity, and the points it loses."""
+    drops = clean_drops(cells)
+    lines = []
+    for corruption in NOISES:
+        line = {"λ chosen for": LABELS[corruption]}
+        for severity in range(1, 6):
+            here = drops[(drops["corruption"] == corruption) & (drops["severity"] == severity)]
+            text = f"{100 * here['value'].mean():.2f} <b>({-100 * here['drop'].mean():+.2f})</b>"
+            note = f'<br><span style="opacity:0.7;font-size:0.85em">λ = {here["lam"].astype(float).mean():.2f}</span>'
+            line[f"severity {severity}"] = text + note if not here.empty else chip("not run")
+        lines.append(line)
+    return page(pd.DataFrame(lines), "", "clean")
+
+
+def show_common(cells: pd.DataFrame) -> HTML:
+    """Blur, weather and digital corruptions over severities: SDNet-18 at λ = 0.1 and at the best λ, an oracle."""
+    chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["knob"] == "lam")]
+    chosen = chosen[(chosen["arch"] == "sdnet18") & (chosen["variant"] == "") & chosen["corruption"].isin(COMMON)]
+    chosen = chosen.sort_values(["n", "started"])
+    chosen = chosen.drop_duplicates(["seed", "corruption", "severity", "strength"], keep="last")
+    lines = []
+    for corruption, group in chosen.groupby("corruption"):
+        wide = group.pivot_table(index=["seed", "severity"], columns="strength", values="value")
+        if 0.1 not in wide:
+            continue
+        wide = wide.dropna(subset=[0.1])
+        fixed, best = 100 * wide[0.1].mean(), 100 * wide.max(axis=1).mean()
+        lines.append((str(corruption).replace("_", " "), fixed, best, wide.idxmax(axis=1).mean(), group["n"].min()))
+    table = pd.DataFrame(lines, columns=["corruption", "λ = 0.1", "best λ per severity", "mean best λ", "images"])
+    if table.empty:
+        return HTML(f"<p>{chip('not run')}</p>")
+    table["gain"] = table["best λ per severity"] - table["λ = 0.1"]
+    table = table.sort_values("gain", ascending=False)
+    for column in ("λ = 0.1", "best λ per severity"):
+        table[column] = table[column].map("{:.1f}".format)
+    table["gain"] = table["gain"].map("<b>{:+.1f}</b>".format)
+    table["mean best λ"] = table["mean best λ"].map("{:.2f}".format)
+    table["images"] = table["images"].map("{:,.0f}".format)
+    return page(table, "", "common")

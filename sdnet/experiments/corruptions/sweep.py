@@ -1,0 +1,206 @@
+"""The sweep behind Figure 2 and Tables 2 and 3: accuracy per corruption, severity and strength of a knob."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+from tqdm import tqdm
+
+from sdnet.csc.solvers import METHODS
+from sdnet.data import corruption_benchmarks
+from sdnet.data.common_corruptions import COMMON, add_corruption
+from sdnet.data.corruptions import NOISES, add_noise, level_of
+from sdnet.data.datasets import Split
+from sdnet.data.photographs import Photographs
+from sdnet.models.resnet import ResNet
+from sdnet.names import unknown_name
+from sdnet.results.evaluation import DECODED, prepare
+from sdnet.results.ledger import Record
+from sdnet.robust import denoisers
+from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, StemThreshold
+from sdnet.robust.sweep import sweep
+
+LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
+"""Λ of Algorithm 1: the paper says a subset of [0.1, 1.5]."""
+THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(15))
+"""Finer than Λ: after batch normalisation a ResNet's stem has small outputs, and at 0.3 it is all but silent."""
+ITERATIONS = {f"{method} iterations": method for method in METHODS}
+"""Knob → the solver that takes the steps."""
+CONTROLS: dict[str, tuple[float, ...]] = {
+    "stem threshold": THRESHOLDS,
+    "batch statistics": (0.0, 0.5, 1.0),
+    **{name: strengths for name, (_, strengths) in denoisers.DENOISERS.items()},
+}
+"""What helps a network without a λ → its strengths."""
+KNOBS: dict[str, tuple[float, ...]] = {
+    "lam": LAMS,
+    **dict.fromkeys(ITERATIONS, (1, 2, 4, 8, 16)),
+    **CONTROLS,
+}
+"""Knob → its strengths."""
+IMAGES = {"paper": 10_000, "quick": 1000, "smoke": 40}
+"""Size of a run → number of test images."""
+SEVERITIES = (1, 2, 3, 4, 5)
+RESAMPLES = 1000
+"""Bootstrap resamples."""
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Test images under one corruption at one severity; the images themselves are ``"clean"``, severity 0."""
+
+    corruption: str
+    severity: int
+    split: Split
+
+
+def subset(split: Split, count: int, seed: int = 0) -> Split:
+    """``count`` images in random order, or all of them if there are fewer: a folder lists them class by class."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:count]
+    return Split(split.images[order], split.labels[order])
+
+
+def conditions(
+    split: Split, corruptions: tuple[str, ...], official: Path | None = None, seed: int = 0
+) -> Iterator[Condition]:
+    """The clean split, then every corruption at every severity.
+
+    Args:
+        split: a random :func:`subset` of the test images, made with ``seed``.
+        official: a folder with the published CIFAR-10-C, of whose images a random subset is taken, or for photographs
+            ImageNet-C, whose images of the same places are taken; by default the noise is made here, by the same
+            formulas and with the severity as its seed.
+    """
+    yield Condition("clean", 0, split)
+    benchmark = "imagenet" if split.images.shape[1] >= 128 else "cifar"
+    for corruption in corruptions:
+        for severity in SEVERITIES:
+            if official is not None:
+                published = _official(official, corruption, severity, benchmark)
+                corrupted = subset(published, len(split), seed).to(split.images.device)
+            elif corruption in COMMON:
+                corrupted = Split(add_corruption(split.images, corruption, severity, seed=severity), split.labels)
+            else:
+                level = level_of(corruption, severity, benchmark)
+                corrupted = Split(add_noise(split.images, corruption, level, seed=severity), split.labels)
+            yield Condition(corruption, severity, corrupted)
+
+
+def _official(folder: Path, corruption: str, severity: int, benchmark: str) -> Split:
+    """The images of a published benchmark, of which ImageNet-C's are as many and the same as of the clean split."""
+    if benchmark == "cifar":
+        return corruption_benchmarks.cifar_c(folder, corruption, severity)
+    files = corruption_benchmarks.imagenet_c(folder, corruption, severity).samples
+    return Photographs(tuple(files), workers=4, cropped=True).decoded(DECODED[1])
+
+
+def knob_of(model: ResNet, name: str) -> Knob:
+    """The knob of that name (see :data:`KNOBS`) on a network.
+
+    Raises:
+        ValueError: for a name that does not exist, or a network that does not have this knob.
+    """
+    if name not in KNOBS:
+        raise ValueError(unknown_name("knob", name, KNOBS))
+    if name in denoisers.DENOISERS:
+        return Denoiser(model, denoisers.DENOISERS[name][0], name)
+    if name in ITERATIONS:
+        return Iterations(model, ITERATIONS[name])
+    if name == "stem threshold":
+        return StemThreshold(model)
+    return Lam(model) if name == "lam" else BatchStatistics(model)
+
+
+def images_of(size: str, images: int | None) -> int:
+    """How many test images a run of that size takes, unless told.
+
+    Raises:
+        ValueError: naming the sizes that exist.
+    """
+    if size not in IMAGES:
+        raise ValueError(unknown_name("preset", size, IMAGES))
+    if images is not None and images < 1:
+        raise ValueError(f"images must be at least 1; got {images}.")
+    return images or IMAGES[size]
+
+
+def mean_interval(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
+    """Mean over images (N,) with its 95 % percentile bootstrap interval, as fields of a ledger cell."""
+    interval = bootstrap((values,), np.mean, n_resamples=RESAMPLES, batch=50, method="percentile", rng=0)
+    low, high = interval.confidence_interval
+    return {"value": float(values.mean()), "low": float(low), "high": float(high), "n": len(values)}
+
+
+def measure(
+    knob: Knob,
+    split: Split,
+    strengths: tuple[float, ...],
+    precision: str,
+    corruptions: tuple[str, ...] = tuple(NOISES),
+    official: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Ledger cells: accuracy per (corruption, severity, strength), and per (corruption, strength) over severities."""
+    turned = torch.tensor(strengths, device=split.images.device)
+    cells: list[dict[str, Any]] = []
+    gathered: dict[str, list[NDArray[np.bool_]]] = {}
+    bar = tqdm(total=1 + len(corruptions) * len(SEVERITIES), unit="condition", disable=None)
+    for condition in conditions(split, corruptions, official):
+        correct = sweep(knob, condition.split, turned, precision)
+        gathered.setdefault(condition.corruption, []).append(correct.cpu().numpy())
+        where = {"corruption": condition.corruption, "severity": condition.severity}
+        for strength, value in zip(strengths, correct.double().mean(1).tolist(), strict=True):
+            cells.append({"metric": "top1", **where, "strength": strength, "value": value, "n": len(split)})
+        bar.update()
+    bar.close()
+    for corruption in corruptions:
+        # The same image stands at the same place under every severity: (K, N), averaged over severities.
+        by_image = np.stack(gathered[corruption]).mean(0)
+        for strength, values in zip(strengths, by_image, strict=True):
+            cell = {"metric": "top1_over_severities", "corruption": corruption, "strength": strength}
+            cells.append({**cell, **mean_interval(values)})
+    return cells
+
+
+def run(
+    network: str | os.PathLike[str],
+    knob: str = "lam",
+    *,
+    preset: str = "paper",
+    images: int | None = None,
+    corruptions: tuple[str, ...] = tuple(NOISES),
+    strengths: tuple[float, ...] | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+    official: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    precision: str | None = None,
+) -> tuple[Record, Path]:
+    """Sweep a knob of a trained network over corrupted test images of its data set; write a ledger row.
+
+    Args:
+        network: a name of :func:`sdnet.results.networks.names`, or a path.
+        preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (40).
+        images: another number of test images, drawn at random.
+        corruptions: names of :data:`sdnet.data.corruptions.NOISES` or :data:`sdnet.data.common_corruptions.COMMON`.
+        strengths: other strengths than the knob's of :data:`KNOBS`.
+        official: a folder with the published CIFAR-10-C to read instead of making noise.
+
+    Raises:
+        ValueError: for anything that does not exist, before a network is run.
+    """
+    count = images_of(preset, images)
+    for corruption in () if official else corruptions:
+        if corruption not in (*NOISES, *COMMON):
+            raise ValueError(unknown_name("corruption", corruption, (*NOISES, *COMMON)))
+    evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
+    turned = knob_of(evaluation.model, knob)
+    split = subset(evaluation.data.test, count).to(evaluation.device)
+    folder = Path(official) if official else None
+    results = measure(turned, split, strengths or KNOBS[knob], evaluation.precision, corruptions, folder)
+    noise = "official" if official else "generated"
+    return evaluation.record("sweep", results, knob=knob, images=len(split), noise=noise)

@@ -1,0 +1,1 @@
+"""Notebook 05: training on several GPUs and machines."""

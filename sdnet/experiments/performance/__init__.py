@@ -1,0 +1,1 @@
+"""Notebook 10: speed and memory, as ratios measured side by side."""

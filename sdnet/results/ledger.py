@@ -1,0 +1,175 @@
+"""The ledger: one JSON file per run, written once and never edited.
+
+A record names everything a number depends on: configuration and its hash, data hash, seed, commit and
+whether the tree was clean, library versions, device, wall time. Its results are un-averaged cells.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import sdnet
+from sdnet.names import config_hash
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run.
+
+    Attributes:
+        experiment: what kind of run: ``"train"``, ...
+        config: everything that was asked for, the seed included.
+        data_hash: of :class:`sdnet.data.datasets.Dataset`; None if no data took part.
+        device: from :func:`describe_device`.
+        seconds: wall time of the run.
+        results: cells, each with at least ``metric``, ``value`` and ``n`` (how many items it was measured on).
+        history: one row per epoch, where there are epochs.
+        started, code, versions: when the run began, with what code and libraries (:func:`start`).
+    """
+
+    experiment: str
+    config: dict[str, Any]
+    data_hash: str | None
+    device: dict[str, Any]
+    seconds: float
+    results: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    started: str = ""
+    code: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def config_hash(self) -> str:
+        """Eight hexadecimal digits that identify the configuration."""
+        return config_hash(self.config)
+
+    @property
+    def file_name(self) -> str:
+        """Experiment, the configuration's leading names, its hash, and the time of the run."""
+        names = [str(self.config[key]) for key in ("arch", "dataset", "preset") if key in self.config]
+        time = self.started.replace("-", "").replace(":", "").removesuffix("+0000")
+        return "-".join([self.experiment, *names, self.config_hash, f"{time}Z"]).replace("/", "_") + ".json"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The state of things when a run began: what is recorded is the code that ran, not the code at its end."""
+
+    started: str
+    code: dict[str, Any]
+    versions: dict[str, str]
+    clock: float
+
+    def record(self, **fields: Any) -> Record:
+        """The record of the run that ends now; ``fields`` are :class:`Record`'s, without those known from here."""
+        seconds = round(time.monotonic() - self.clock, 1)
+        return Record(started=self.started, code=self.code, versions=self.versions, seconds=seconds, **fields)
+
+
+def start() -> Start:
+    """Call it when a run begins."""
+    libraries = ("torch", "torchvision", "numpy")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+    return Start(datetime.now(UTC).isoformat(timespec="seconds"), code_state(), versions, time.monotonic())
+
+
+def code_state() -> dict[str, Any]:
+    """Version, commit, and whether files of the package differ from that commit (None outside a checkout)."""
+    commit = _git("rev-parse", "HEAD")
+    dirty = None if commit is None else bool(_git("status", "--porcelain", "--", "sdnet"))
+    return {"version": sdnet.__version__, "commit": commit, "dirty": dirty}
+
+
+def _git(*command: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", *command], cwd=_package_parent(), capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _package_parent() -> Path:
+    return Path(sdnet.__file__).resolve().parent.parent
+
+
+def repository_data() -> Path:
+    """The repository's ``data`` folder.
+
+    Raises:
+        ValueError: if the package is not used from a checkout of the repository.
+    """
+    folder = _package_parent() / "data"
+    if not (folder / "paper").is_dir():
+        raise ValueError(
+            f"no ledger at {folder}: install sdnet from a clone with 'pip install -e .', or say SDNET_LEDGER."
+        )
+    return folder
+
+
+def ledger_folder() -> Path:
+    """Where records are written: ``$SDNET_LEDGER`` if set, else ``data/runs`` of the repository."""
+    said = os.environ.get("SDNET_LEDGER")
+    return Path(said).expanduser() if said else repository_data() / "runs"
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Write a record as a new file; an existing file is never touched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / record.file_name
+    text = json.dumps({**asdict(record), "config_hash": record.config_hash}, indent=1) + "\n"
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(text)
+    try:
+        os.link(part, path)
+    except FileExistsError as error:
+        raise ValueError(f"{path} exists; records are never overwritten.") from error
+    finally:
+        part.unlink()
+    return path
+
+
+def read(*folders: Path) -> list[Record]:
+    """All records of the given folders (by default ``data/runs`` of the repository), oldest first.
+
+    Raises:
+        ValueError: naming the file that is no record, or whose configuration does not match its hash.
+    """
+    records = []
+    for folder in folders or (repository_data() / "runs",):
+        for path in sorted(folder.glob("*.json")):
+            try:
+                fields = json.loads(path.read_text())
+                digest = fields.pop("config_hash")
+                record = Record(**fields)
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} is not a ledger record ({error}).") from error
+            if record.config_hash != digest:
+                raise ValueError(f"{path} was edited: its configuration does not match its hash {digest}.")
+            records.append(record)
+    return sorted(records, key=lambda record: record.started)
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """Type, name and number of CPU threads of a device, for the ledger."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")

@@ -1,0 +1,93 @@
+"""The machine that work is done on: its device, the precision there, and its memory."""
+
+import ctypes
+import platform
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from sdnet.names import unknown_name
+
+
+def device_of(name: str | torch.device | None = None) -> torch.device:
+    """The named device; by default the accelerator if there is one, else the CPU.
+
+    Raises:
+        ValueError: if there is no such device here.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if name is None:
+        return accelerator or torch.device("cpu")
+    here = ["cpu"]
+    if accelerator is not None:
+        kind, count = accelerator.type, torch.accelerator.device_count()
+        here += [kind, *(f"{kind}:{index}" for index in range(count))]
+    if str(name) not in here:
+        raise ValueError(unknown_name("device", str(name), here))
+    return torch.device(name)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context without autocast, on devices that have any (the one that computes nothing has none)."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """The most bytes of tensors alive at one time while ``function()`` runs, beyond those it was given.
+
+    Every storage that an operation of the function allocates counts from then until it is freed; what a
+    kernel allocates inside and frees before it returns does not. For the memory that training a layer
+    takes: ``peak_bytes(lambda: layer(images).sum().backward())``.
+    """
+    with _Ledger() as ledger:
+        function()
+    return ledger.peak
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to keep freed memory for the next tensor instead of giving it back to the system.
+
+    On a CPU every operation allocates its result anew, and a large one is mapped, zeroed and unmapped by the system
+    each time: without this, a sweep over λ was measured to take 1.7 times as long and a training step 1.1 times. For
+    programs, since it holds for the whole process; where the C library is not glibc it does nothing.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_max = -1, -4  # as in <malloc.h>
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+class _Ledger(TorchDispatchMode):
+    """Enters every new storage when an operation returns it and strikes it out when it dies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {id(storage) for storage in _storages((args, kwargs))}
+        for storage in _storages(result):
+            # Views and in-place results live in a storage that was there before.
+            if id(storage) not in given and id(storage) not in self.alive:
+                self.alive[id(storage)] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._strike, id(storage))
+        return result
+
+    def _strike(self, key: int) -> None:
+        self.now -= self.alive.pop(key)
+
+
+def _storages(tree: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

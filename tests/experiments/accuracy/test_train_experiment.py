@@ -1,0 +1,133 @@
+"""The main experiment end to end: a network is trained, kept and recorded, and what is wrong is said before."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from toys import TINY
+
+from sdnet import csc_layers
+from sdnet.cli import main
+from sdnet.experiments.accuracy import train
+from sdnet.results import ledger, networks
+from sdnet.training.declaration import training
+
+
+def test_a_run_leaves_network_record_and_no_checkpoint(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = train.run(training("sdnet18", "digits", "smoke", lam=0.2, **TINY), device="cpu")
+    said = capsys.readouterr().out
+    assert "sdnet18 (width 2" in said
+    assert "1,437 training" in said
+    assert "about" in said
+    assert str(trained.network_file) in said
+    assert not list(folders.rglob("checkpoint.pt"))
+    (record,) = ledger.read(folders / "ledger")
+    assert record == replace(trained.record, history=record.history)
+    assert record.config["network"] == {"lam": 0.2, "atoms": 4}
+    assert {result["metric"] for result in record.results} == {"top1", "parameters", "train_images_per_second"}
+    assert record.history[-1]["epoch"] == 1
+    assert set(record.versions) == {"python", "torch", "torchvision", "numpy"}
+    assert record.data_hash
+    assert record.device["threads"] == torch.get_num_threads()
+
+
+def test_a_saved_network_is_the_whole_network(folders: Path) -> None:
+    trained = train.run(training("sdnet18", "digits", "smoke", lam=0.2, **TINY), device="cpu")
+    network = networks.load(trained.network_file)
+    loaded = network.model
+    images = torch.rand(3, 3, 32, 32)
+    torch.testing.assert_close(loaded(images), trained.model(images))
+    assert csc_layers(loaded)[0][1].lam.item() == pytest.approx(0.2)
+    assert network.classes == tuple("0123456789")
+    assert network.training.config == training("sdnet18", "digits", "smoke", lam=0.2, **TINY).config
+    assert loaded.normalize.mean[0].item() == pytest.approx(0.3056, abs=1e-4)
+
+
+def test_networks_of_the_repository_are_found_by_name() -> None:
+    assert networks.names()
+    for name in networks.names():
+        network = networks.load(name)
+        assert network.model(torch.rand(2, 3, 32, 32)).shape == (2, len(network.classes))
+    with pytest.raises(ValueError, match=r"network 'nobody' does not exist.*Or give the path"):
+        networks.load("nobody")
+
+
+def test_a_network_without_a_stem_is_trained_and_refused_where_a_knob_is_needed(folders: Path) -> None:
+    run = training("scn", "digits", "smoke", iterations=3, epochs=1, width=4)
+    trained = train.run(run, device="cpu")
+    assert trained.record.config["precision"] == "fp32"  # its narrow layers are not for oneDNN
+    assert trained.record.config["network"] == {"iterations": 3}
+    with pytest.raises(ValueError, match="holds scn, which has no stem to turn a knob of"):
+        networks.load(trained.network_file)
+
+
+def test_hold_out_is_reported(folders: Path) -> None:
+    trained = train.run(training("resnet18", "digits", "smoke", hold_out=0.5, **TINY), device="cpu")
+    held = [result for result in trained.record.results if result.get("split") == "validation"]
+    assert held[0]["n"] == 718
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sdnet", "digits", "smoke"), "Available: resnet18, resnet34, sdnet18"),
+        (("sdnet18", "digits", "tiny"), "preset 'tiny' does not exist"),
+        (("sdnet18", "digit", "smoke"), "dataset 'digit' does not exist. Did you mean 'digits'"),
+    ],
+)
+def test_unknown_names(folders: Path, arguments: tuple[str, str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train.run(training(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epoch": 3}, "parameter 'epoch' does not exist. Did you mean 'epochs'"),
+        ({"lam": -1.0}, "lam must be finite and >= 0"),
+        ({"iterations": 0}, "iterations must be an integer >= 1"),
+        ({"width": 0}, "width must be a positive integer"),
+        ({"width": "None"}, "width must be a positive integer; got 'None'"),
+        ({"precision": "fp8"}, "precision 'fp8' does not exist"),
+    ],
+)
+def test_bad_numbers_are_refused_when_declared(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        training("sdnet18", "digits", "smoke", **changes)
+
+
+@pytest.mark.parametrize("which", ["SDNET_LEDGER", "SDNET_OUTPUT"])
+def test_an_unwritable_output_is_refused_before_training(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    (folders / "file").touch()
+    monkeypatch.setenv(which, str(folders / "file" / "below"))
+    monkeypatch.setattr(train.loop, "train", lambda *_, **__: pytest.fail("training started"))
+    with pytest.raises(ValueError, match=r"cannot write to .*; choose another output folder"):
+        train.run(training("sdnet18", "digits", "smoke", **TINY))
+
+
+def test_the_command_line_trains(folders: Path) -> None:
+    command = "train --arch resnet18 --dataset digits --preset smoke --epochs 1 --width 2 --device cpu"
+    result = CliRunner().invoke(main, command.split())
+    assert result.exit_code == 0, result.output
+    assert "Test accuracy" in result.output
+    assert len(ledger.read(folders / "ledger")) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--arch sdnet81", "Error: arch 'sdnet81' does not exist."),
+        ("--lam -1", "Error: lam must be finite and >= 0; got -1.0."),
+        ("--dataset nowhere", "Error: dataset 'nowhere' does not exist."),
+        ("--dataset digits --preset smoke --lr 1e30 --width 2", "Error: the loss is no longer finite"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong_in_one_sentence(folders: Path, options: str, message: str) -> None:
+    result = CliRunner().invoke(main, ["train", *options.split(), "--data-root", str(folders), "--device", "cpu"])
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output

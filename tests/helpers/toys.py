@@ -1,0 +1,34 @@
+"""Networks, images, trainings and attacks small enough for a test."""
+
+import torch
+
+from sdnet import models
+from sdnet.data.datasets import Split
+from sdnet.models.resnet import ResNet
+from sdnet.robust.attacks import EPSILONS, Attack
+
+TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
+LINF = Attack("pgd", "linf", EPSILONS["linf"], steps=5)
+L2 = Attack("pgd", "l2", EPSILONS["l2"], steps=5)
+
+
+def network(arch: str = "sdnet18", **options: object) -> ResNet:
+    """A tiny network whose batch normalisation has seen data, so that its outputs are neither constant nor huge."""
+    model = models.build(arch, 10, width=4, atoms=8, **options)
+    model.normalize.set([0.5] * 3, [0.25] * 3)
+    model.train()
+    with torch.no_grad():
+        for _ in range(20):
+            model(torch.rand(32, 3, 16, 16))
+    return model.eval()
+
+
+def all_csc(**options: object) -> ResNet:
+    """A network of CSC layers alone and without shortcuts, which can be decoded."""
+    return network("sdnet18_all", shortcut=False, **options)
+
+
+def images(count: int = 12) -> Split:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (count, 16, 16, 3), dtype=torch.uint8, generator=generator)
+    return Split(pixels, torch.arange(count) % 10)

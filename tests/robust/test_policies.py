@@ -1,0 +1,205 @@
+"""λ policies: the line, its fit, the classifier that applies it, and what none of them may see."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toys import images, network
+
+import sdnet
+from sdnet.data.corruptions import add_noise
+from sdnet.data.datasets import Split
+from sdnet.experiments.corruptions import policies as experiment
+from sdnet.robust import algorithm1
+from sdnet.robust.algorithm1 import Point, calibrate, calibrate_as_released, fit, fit_line
+from sdnet.robust.knobs import Lam
+from sdnet.robust.policies import (
+    Policy,
+    RobustClassifier,
+    all_residuals,
+    fingerprint,
+    fixed,
+    load_policy,
+    predictions,
+    residuals,
+)
+from sdnet.robust.sweep import sweep
+
+LAMS = (0.1, 0.2, 0.3, 0.4, 0.5)
+LINE = Policy("line", slope=0.1, intercept=-0.2, low=0.1, high=0.9)
+
+
+def test_the_line_is_clipped_and_averages_before_it_bends() -> None:
+    r = torch.tensor([1.0, 5.0, 30.0])
+    torch.testing.assert_close(replace(LINE, per_image=True).lam(r), torch.tensor([0.1, 0.3, 0.9]))
+    torch.testing.assert_close(LINE.lam(r), torch.tensor(0.9))
+    torch.testing.assert_close(LINE.lam(r[:2]), torch.tensor(0.1))
+    torch.testing.assert_close(replace(LINE, power=2, high=9).lam(r[:2]), torch.tensor(0.1 * 13 - 0.2))
+    torch.testing.assert_close(fixed(0.1).lam(r), torch.tensor(0.1))
+
+
+def test_residuals_are_the_layers_own_at_that_lam_whatever_lam_is_set() -> None:
+    model, pixels = network(iterations=3), torch.rand(4, 3, 16, 16)
+    layer = model.stem[0]
+    with torch.no_grad():
+        expected = layer.residual(model.normalize(pixels)).flatten(1).norm(dim=1)
+        sdnet.set_lam(model, 0.7)
+        torch.testing.assert_close(residuals(model, pixels, 0.1), expected)
+        assert (residuals(model, pixels, 0.7) > expected).all()
+    assert layer.lam == pytest.approx(0.7)
+    assert not layer._forward_hooks
+
+
+def test_residuals_are_averaged_over_all_layers() -> None:
+    model, pixels = network("sdnet18_all"), torch.rand(2, 3, 16, 16)
+    layers = [layer for _, layer in sdnet.csc_layers(model)]
+    norms = []
+    hooks = [
+        layer.register_forward_hook(lambda m, i, o: norms.append(m.lasso(i[0]).residual(o).flatten(1).norm(dim=1)))
+        for layer in layers
+    ]
+    with torch.no_grad():
+        model(pixels)
+        for hook in hooks:
+            hook.remove()
+        assert len(norms) == 17
+        torch.testing.assert_close(residuals(model, pixels, 0.1), torch.stack(norms).mean(0))
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("arch", ["sdnet18", "sdnet18_all"])
+def test_a_robust_classifier_is_the_network_at_the_policys_lam(arch: str, per_image: bool) -> None:
+    model, pixels = network(arch), torch.rand(6, 3, 16, 16) ** 3
+    r = residuals(model, pixels, 0.1).detach()
+    policy = Policy("p", 0.5 / r.max().item(), 0.0, 0.0, 1.0, per_image=per_image)
+    with torch.no_grad():
+        classifier = RobustClassifier(model, policy)
+        scores, lam = classifier(pixels), classifier.lam(pixels)
+        torch.testing.assert_close(lam, policy.lam(r))
+        assert lam.shape == ((6,) if per_image else ())
+        for index in range(6):
+            sdnet.set_lam(model, lam[index] if per_image else lam)
+            torch.testing.assert_close(scores[index], model(pixels[index : index + 1])[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_passes_through_the_chosen_lam() -> None:
+    model, pixels = network().double(), torch.rand(1, 3, 8, 8, dtype=torch.float64)
+    r = residuals(model, pixels, 0.1).item()
+    classifier = RobustClassifier(model, Policy("p", 0.4 / r, 0.0, 0.0, 1.0))
+    pixels.requires_grad_()
+    (gradient,) = torch.autograd.grad(classifier.lam(pixels), pixels)
+    assert gradient.abs().max() > 0
+    (full,) = torch.autograd.grad(classifier(pixels)[0, 3], pixels)
+    with torch.no_grad():
+        direction = torch.randn_like(pixels)
+        ahead, behind = (classifier(pixels + step * direction)[0, 3] for step in (1e-6, -1e-6))
+    torch.testing.assert_close((full * direction).sum(), (ahead - behind) / 2e-6, rtol=1e-4, atol=1e-7)
+
+
+def test_fit_recovers_a_line_and_says_how_well() -> None:
+    points = [Point("gaussian_noise", c, r, r**2, 0.05 * r - 0.1) for c, r in enumerate((4.0, 6.0, 9.0, 11.0))]
+    line = fit_line(points)
+    assert (line.slope, line.intercept, line.r_squared) == pytest.approx((0.05, -0.1, 1.0))
+    assert fit_line(points, power=2).r_squared < 1
+    assert fit_line([point._replace(lam=0.3) for point in points]).r_squared == 0
+    with pytest.raises(ValueError, match="at least two noise levels; got 1"):
+        fit_line(points[:1])
+
+
+def test_cells_of_a_calibration_hold_the_best_lam_once_and_say_on_how_many_images_it_was_found() -> None:
+    points = {"gaussian_noise": [Point("gaussian_noise", c, c, c**2, 0.1 * c) for c in (1.0, 2.0, 3.0)]}
+    cells = [cell for cell in experiment.fit_cells(points, points, 40, 20) if cell["metric"] == "best_lam"]
+    assert [cell["value"] for cell in cells] == pytest.approx([0.1, 0.2, 0.3] * 2)
+    assert all("lam" not in cell and cell["residual"] == cell["level"] for cell in cells)
+    assert {(cell["policy"], cell["n"]) for cell in cells} == {("residual_fit", 40), ("authors_script", 20)}
+
+
+def test_calibration_takes_the_residual_at_lam0_and_the_best_lam() -> None:
+    model, split = network(), images(40)
+    points = calibrate(model, split, "gaussian_noise", LAMS, levels=(0.05, 0.2), lam0=0.3)
+    for index, point in enumerate(points):
+        noisy = Split(add_noise(split.images, "gaussian_noise", point.level, seed=index), split.labels)
+        norms = all_residuals(model, noisy.images, 0.3)
+        assert (point.residual, point.squared_residual) == pytest.approx(
+            (norms.mean().item(), norms.square().mean().item())
+        )
+        assert point.lam in LAMS
+    assert points[0].residual < points[1].residual
+
+
+def test_the_released_script_averages_what_it_has_seen_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(algorithm1.RELEASED_LEVELS, "gaussian_noise", (0.05, 0.2))
+    model, split = network(), images(40)
+    points = calibrate_as_released(model, split, "gaussian_noise", LAMS)
+    seen = []
+    for index, point in enumerate(points):
+        noisy = Split(add_noise(split.images, "gaussian_noise", point.level, seed=index), split.labels)
+        accuracy = sweep(Lam(model), noisy, torch.tensor(LAMS)).sum(1)
+        assert point.lam == LAMS[int(accuracy.argmax())]
+        for lam in LAMS:
+            seen.append(all_residuals(model, noisy.images, lam).square().mean().item())
+            if lam == point.lam:
+                assert point.squared_residual == pytest.approx(sum(seen) / len(seen))
+    assert points[1].squared_residual != pytest.approx(seen[len(LAMS) + LAMS.index(points[1].lam)])
+
+
+def test_a_policy_survives_its_file_and_knows_its_network(tmp_path: Path) -> None:
+    model, other = network(), network()
+    points = calibrate(model, images(20), "shot_noise", LAMS, levels=(100.0, 20.0))
+    policy = fit("residual_fit", model, points, LAMS)
+    policy.save(tmp_path / "policy.json")
+    assert load_policy(tmp_path / "policy.json") == policy
+    assert policy.network == fingerprint(model) != fingerprint(other)
+    sdnet.set_lam(model, 0.9)
+    RobustClassifier(model, policy)
+    with pytest.raises(ValueError, match="was fitted for network"):
+        RobustClassifier(other, policy)
+    (tmp_path / "broken.json").write_text('{"slope": 1}')
+    for name in ("broken.json", "missing.json"):
+        with pytest.raises(ValueError, match="is not a saved policy"):
+            load_policy(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"power": 3}, "power must be 1 or 2"), ({"low": 2.0}, "low and high"), ({"high": float("inf")}, "low and high")],
+)
+def test_bad_policies_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(LINE, **changes)
+
+
+def test_bad_networks_are_refused() -> None:
+    with pytest.raises(ValueError, match="no CSC layer whose λ a policy"):
+        RobustClassifier(network("resnet18"), LINE)
+    with pytest.raises(ValueError, match="train mode"):
+        RobustClassifier(network().train(), LINE)(torch.rand(2, 3, 16, 16))
+
+
+def test_no_policy_sees_test_labels() -> None:
+    """With other labels every policy makes the same choice, and only what is counted as correct differs."""
+    model, split = network(), images(60)
+    points = {"gaussian_noise": [Point("gaussian_noise", c, 5.0 + c, (5.0 + c) ** 2, 0.2 + 0.1 * c) for c in (1, 2, 3)]}
+    policies = experiment.fit_all(model, points, points)
+    names = {fitted.policy.name for fitted in policies}
+    assert names == {"fixed", "residual_fit", "per_image", "type_free", "per_image_type_free", "authors_script"}
+    relabelled = Split(split.images, (split.labels + 1) % 10)
+    before, after = (experiment.ask(model, policies, part, "fp32") for part in (split, relabelled))
+    for first, second in zip(before, after, strict=True):
+        assert torch.equal(first.lam, second.lam)
+        predicted = predictions(model, split.images, first.lam)
+        assert torch.equal(first.correct, predicted == split.labels)
+        assert torch.equal(second.correct, predicted == relabelled.labels)
+
+
+def test_which_policies_are_asked() -> None:
+    model = network()
+    one = [Point("gaussian_noise", c, 5.0 + c, 25.0 + c, 0.1 * c) for c in (1, 2)]
+    policies = experiment.fit_all(model, {"gaussian_noise": one, "shot_noise": one}, {"gaussian_noise": one})
+    asked = {(fitted.policy.name, fitted.corruption) for fitted in experiment.asked(policies, "shot_noise")}
+    assert asked == {
+        ("fixed", ""), ("type_free", "all"), ("per_image_type_free", "all"),
+        ("residual_fit", "shot_noise"), ("per_image", "shot_noise"), ("residual_fit", "gaussian_noise"),
+    }  # fmt: skip
+    assert len(experiment.asked(policies, "clean")) == len(policies) == 8
