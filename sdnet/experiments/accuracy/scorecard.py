@@ -1,6 +1,8 @@
 """The scorecard: every cell of the paper's Table 1 beside what was measured, with a status."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from scipy.stats import norm, ttest_ind
@@ -111,6 +113,25 @@ def status(metric: str, printed: float, answer: Measured | None) -> str:
     return "reproduced" if abs(answer.value - printed) <= tolerance + 1e-9 else "differs"
 
 
+SETTING = ("dataset", "preset", "width", "epochs", "precision")
+"""What two trainings must share to be compared."""
+
+
+def trained_alike(
+    cells: pd.DataFrame, arch: str, baseline: str
+) -> Iterator[tuple[dict[str, Any], "pd.DataFrame", "pd.DataFrame"]]:
+    """The settings in which both networks were trained, with the test cells of each, a row per seed."""
+    chosen = cells[(cells["experiment"] == "train") & (cells["variant"] == "") & cells["arch"].isin([arch, baseline])]
+    chosen = chosen[(chosen["metric"] == "top1") & (chosen["split"] == "test")]
+    chosen = chosen.sort_values("started").drop_duplicates([*SETTING, "arch", "seed"], keep="last")
+    # Records without a recipe, benchmarks for instance, make these columns floating point.
+    chosen = chosen.astype({"width": int, "epochs": int})
+    for values, group in chosen.groupby(list(SETTING)):
+        ours, theirs = (group[group["arch"] == name] for name in (arch, baseline))
+        if len(ours) and len(theirs):
+            yield dict(zip(SETTING, values, strict=True)), ours, theirs
+
+
 def comparison(cells: pd.DataFrame, arch: str, baseline: str) -> pd.DataFrame:
     """Test accuracy of two networks wherever both were trained alike: same data, width, recipe and precision.
 
@@ -118,26 +139,17 @@ def comparison(cells: pd.DataFrame, arch: str, baseline: str) -> pd.DataFrame:
     its 95 % interval: Welch's over the seeds, which is wide where these are few. With one seed it reflects the
     number of test images only (independent binomials).
     """
-    chosen = cells[(cells["experiment"] == "train") & (cells["variant"] == "") & cells["arch"].isin([arch, baseline])]
-    chosen = chosen[(chosen["metric"] == "top1") & (chosen["split"] == "test")]
-    setting = ["dataset", "preset", "width", "epochs", "precision"]
-    chosen = chosen.sort_values("started").drop_duplicates([*setting, "arch", "seed"], keep="last")
     rows = []
-    # Records without a recipe, benchmarks for instance, make these columns floating point.
-    chosen = chosen.astype({"width": int, "epochs": int})
-    for values, group in chosen.groupby(setting):
-        by_arch = {name: part["value"] for name, part in group.groupby("arch")}
-        if set(by_arch) != {arch, baseline}:
-            continue
-        means = {name: part.mean() for name, part in by_arch.items()}
+    for setting, ours, theirs in trained_alike(cells, arch, baseline):
+        first, second = ours["value"], theirs["value"]
         rows.append(
             {
-                **dict(zip(setting, values, strict=True)),
-                "seeds": min(len(part) for part in by_arch.values()),
-                arch: 100 * means[arch],
-                baseline: 100 * means[baseline],
-                "difference": 100 * (means[arch] - means[baseline]),
-                "interval": 100 * _half_interval(by_arch[arch], by_arch[baseline], int(group["n"].iloc[0])),
+                **setting,
+                "seeds": min(len(first), len(second)),
+                arch: 100 * first.mean(),
+                baseline: 100 * second.mean(),
+                "difference": 100 * (first.mean() - second.mean()),
+                "interval": 100 * _half_interval(first, second, int(ours["n"].iloc[0])),
             }
         )
     return pd.DataFrame(rows)

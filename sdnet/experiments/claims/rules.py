@@ -1,15 +1,15 @@
 """The rule behind every verdict, as ``data/paper/claims.csv`` states it: cells of the ledger in, a verdict out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pandas as pd
 from scipy.stats import ttest_ind
 
 from sdnet.experiments.ablations import table5
-from sdnet.experiments.accuracy.scorecard import STAND_INS, comparison
 from sdnet.experiments.attacks import adversarial
 from sdnet.experiments.attacks.adversarial import best, robust
+from sdnet.experiments.claims.accuracy import better_on_cifar100, on_par
+from sdnet.experiments.claims.outcome import NOT_RUN, REFUTED, SUPPORTED, UNDECIDED, Verdict
 from sdnet.experiments.corruptions.robustness import (
     NOISES,
     ONE_STEP,
@@ -25,39 +25,12 @@ from sdnet.experiments.performance.benchmarks import benchmark_of, scale_of
 from sdnet.experiments.performance.targets import Target, measured
 from sdnet.experiments.visualisation import figures
 
-SUPPORTED, REFUTED, UNDECIDED, NOT_RUN = "supported", "refuted", "undecided", "not run"
-
 SDNET = Row("SDNet-18", "sdnet18", knob="lam")
 ONE_STEP_SDNET = Row("one step", "sdnet18", ONE_STEP, knob="lam")
 SHIFTED_RESNET = Row("ResNet-18, threshold", "resnet18", knob="stem threshold")
 SDNET_FIXED = Row("SDNet-18, λ = 0.1", "sdnet18", knob="lam", strength=0.1)
 ONE_STEP_FIXED = Row("one step, λ = 0.1", "sdnet18", ONE_STEP, knob="lam", strength=0.1)
 RESNET = Row("ResNet-18", "resnet18", knob="stem threshold", strength=0.0)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a claim.
-
-    Attributes:
-        verdict: ``"supported"``, ``"refuted"``, ``"undecided"`` or ``"not run"``.
-        numbers: what was measured, as a sentence.
-        controls: what the controls did under the same test.
-    """
-
-    verdict: str
-    numbers: str = ""
-    controls: str = ""
-
-
-def on_par(cells: pd.DataFrame) -> Verdict:
-    """C1."""
-    return _decided(cells, "cifar10", lambda low, high: (low >= -0.3 and high <= 0.3, low > 0.3 or high < -0.3))
-
-
-def better_on_cifar100(cells: pd.DataFrame) -> Verdict:
-    """C2."""
-    return _decided(cells, "cifar100", lambda low, high: (low > 0, high < 0))
 
 
 def as_fast_and_small(cells: pd.DataFrame) -> Verdict:
@@ -233,24 +206,6 @@ def guarantee_applies(cells: pd.DataFrame) -> Verdict:
     numbers = f"coherence {mu.min():.2f} to {mu.max():.2f} admits {limit['value'].max():.2f} non-zeros per stripe; "
     numbers += f"the layer's codes have {least['layer']:.0f} or more, minimisers {least['minimiser']:.0f} or more"
     return Verdict(verdict, numbers)
-
-
-def _decided(cells: pd.DataFrame, dataset: str, rule: Callable[[float, float], tuple[bool, bool]]) -> Verdict:
-    """SDNet-18 minus ResNet-18 in points, from the largest pair trained alike.
-
-    Args:
-        rule: whether an interval supports the claim, and whether it refutes it.
-    """
-    table = comparison(cells, "sdnet18", "resnet18")
-    table = table if table.empty else table[table["dataset"].isin((dataset, *STAND_INS.get(dataset, ())))]
-    if table.empty:
-        return Verdict(NOT_RUN)
-    row = table.assign(own=table["dataset"] == dataset).sort_values(["own", "width", "epochs", "seeds"]).iloc[-1]
-    numbers = f"difference {row['difference']:+.2f} ± {row['interval']:.2f} points, {row['seeds']} seeds each"
-    if row["seeds"] < 2:
-        return Verdict(UNDECIDED, f"{numbers}; one seed has no interval over seeds")
-    supports, refutes = rule(row["difference"] - row["interval"], row["difference"] + row["interval"])
-    return Verdict(SUPPORTED if supports else REFUTED if refutes else UNDECIDED, numbers)
 
 
 def _match(holds: bool) -> str:

@@ -6,7 +6,8 @@ A verdict holds for the scale at which the cells were measured, which is passed 
 import pandas as pd
 from IPython.display import HTML
 
-from sdnet.experiments.claims.rules import ABLATED, NOT_RUN, REFUTED, RULES, SUPPORTED, UNDECIDED, Verdict
+from sdnet.experiments.claims.outcome import NOT_RUN, REFUTED, SUPPORTED, UNDECIDED, Verdict
+from sdnet.experiments.claims.rules import ABLATED, RULES
 from sdnet.report.tables import page
 from sdnet.results import ledger
 

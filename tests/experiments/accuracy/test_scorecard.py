@@ -135,7 +135,7 @@ def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
         return [
             cell(arch=arch, value=value + 1e-9 * seed, n=10**7, **{"seed": seed, **changes})
             for arch, value in values.items()
-            for seed in (0, 1)
+            for seed in (0, 1, 2)
         ]
 
     def judged(*pairs: list[dict[str, object]]) -> list[str]:
@@ -146,10 +146,31 @@ def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
     assert judged(pair(1.0, dataset="cifar100")) == ["not run", "supported"]
     assert judged(pair(-1.0, dataset="cifar100")) == ["not run", "refuted"]
     assert judged(pair(1.0, seed=0, dataset="cifar100")) == ["not run", "undecided"]  # an interval needs seeds
+    assert judged(pair(1.0)) == ["supported", "not run"]  # more accurate is as accurate
+    assert judged(pair(-1.0)) == ["refuted", "not run"]
     assert judged(pair(1.0, dataset="tiny-imagenet-32")) == ["not run", "not run"]
     assert judged(pair(1.0, epochs=1), pair(0.1), pair(1.0, epochs=2)) == ["supported", "not run"]
     assert judged(pair(1.0, epochs=300, width=16), pair(0.1, width=64)) == ["supported", "not run"]
-    assert judged(pair(0.1, width=16), pair(1.0, dataset="cifar10-jpeg")) == ["supported", "not run"]
+    assert judged(pair(-1.0, width=16), pair(0.1, dataset="cifar10-jpeg")) == ["refuted", "not run"]
+    # One wide pair of one seed does not take the verdict from three seeds of narrower networks.
+    assert judged(pair(-1.0, width=64, seed=0), pair(0.1, width=16)) == ["supported", "not run"]
+
+
+def test_equal_networks_whose_seeds_differ_are_undecided_until_there_are_enough() -> None:
+    def judged(seeds: int) -> rules.Verdict:
+        spread = [0.006, -0.006, 0.004, -0.004, 0.005, -0.005, 0.003, -0.003]
+        return rules.on_par(
+            frame(*(cell(arch=arch, value=0.9 + spread[seed], seed=seed)
+                    for arch in ("sdnet18", "resnet18") for seed in range(seeds)))
+        )  # fmt: skip
+
+    assert judged(2) == rules.Verdict("undecided", judged(2).numbers)
+    assert "a verdict needs 3 seeds" in judged(2).numbers
+    assert judged(3).verdict == "undecided"
+    steady = [
+        cell(arch=arch, value=0.9 + 1e-4 * seed, seed=seed) for arch in ("sdnet18", "resnet18") for seed in range(5)
+    ]
+    assert "equivalent within ±0.3 points" in rules.on_par(frame(*steady)).numbers
 
 
 def timed(started: str, width: int = 64, **rates: float) -> list[dict[str, object]]:
