@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from scipy.stats import t as student
 from scipy.stats import ttest_ind
 
 from sdnet.experiments.accuracy.scorecard import STAND_INS, trained_alike
@@ -31,8 +32,10 @@ def on_par(cells: pd.DataFrame) -> Verdict:
         return difference
     not_worse, not_better = difference.above(-MARGIN), difference.below(MARGIN)
     verdict = SUPPORTED if not_worse else REFUTED if difference.below(-MARGIN) else UNDECIDED
-    equivalent = f"; equivalent within ±{MARGIN} points" if not_worse and not_better else ""
-    return Verdict(verdict, difference.text + equivalent)
+    more = f"; equivalent within ±{MARGIN} points" if not_worse and not_better else ""
+    if verdict == UNDECIDED:
+        more = f"; these seeds tell it from {-MARGIN} points if it is {difference.detectable:.2f} away (power 0.8)"
+    return Verdict(verdict, difference.text + more)
 
 
 def better_on_cifar100(cells: pd.DataFrame) -> Verdict:
@@ -51,6 +54,16 @@ class Difference:
     ours: "pd.Series[float]"
     theirs: "pd.Series[float]"
     text: str
+
+    @property
+    def detectable(self) -> float:
+        """The true difference beyond a bound, in points, that :meth:`above` finds with probability 0.8 at this spread.
+
+        By the usual approximation (t₀.₉₅ + t₀.₈) · standard error, with Welch's degrees of freedom.
+        """
+        spread = self.ours.var() / len(self.ours) + self.theirs.var() / len(self.theirs)
+        df = ttest_ind(self.ours, self.theirs, equal_var=False).df
+        return float(100 * spread**0.5 * (student.ppf(0.95, df) + student.ppf(0.8, df)))
 
     def above(self, points: float, level: float = 0.05) -> bool:
         """Whether the difference of the means is above so many points (one-sided Welch test)."""

@@ -250,5 +250,5 @@ RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C13": guarantee_applies,
 }
 """Claim → its rule."""
-ABLATED = ("C10", "C11")
-"""Claims about ablations and decoding, which have scales of their own."""
+OWN_SCALE = ("C1", "C2", "C10", "C11")
+"""Claims whose rules choose the largest scale at which there is enough to decide them, among all cells."""

@@ -7,24 +7,24 @@ import pandas as pd
 from IPython.display import HTML
 
 from sdnet.experiments.claims.outcome import NOT_RUN, REFUTED, SUPPORTED, UNDECIDED, Verdict
-from sdnet.experiments.claims.rules import ABLATED, RULES
+from sdnet.experiments.claims.rules import OWN_SCALE, RULES
 from sdnet.report.tables import page
 from sdnet.results import ledger
 
 COLOURS = {SUPPORTED: "#009E73", REFUTED: "#D55E00", UNDECIDED: "#0072B2", NOT_RUN: "#8a9099"}
 
 
-def judge(cells: pd.DataFrame, ablated: pd.DataFrame | None = None) -> dict[str, Verdict]:
+def judge(cells: pd.DataFrame, everything: pd.DataFrame | None = None) -> dict[str, Verdict]:
     """A verdict for every claim; those without a rule here, or without cells, are ``"not run"``.
 
     Args:
         cells: of one scale (:func:`sdnet.experiments.corruptions.robustness.one_scale`).
-        ablated: all cells of the ledger, for claims about ablations and decoding
-            (:data:`sdnet.experiments.claims.rules.ABLATED`), which have scales of their own. By default ``cells``.
+        everything: all cells of the ledger, for the claims whose rules choose a scale
+            themselves (:data:`sdnet.experiments.claims.rules.OWN_SCALE`). By default ``cells``.
     """
     verdicts = {claim: Verdict(NOT_RUN) for claim in claims()["id"]}
-    every = cells if ablated is None else ablated
-    return verdicts | {claim: rule(every if claim in ABLATED else cells) for claim, rule in RULES.items()}
+    every = cells if everything is None else everything
+    return verdicts | {claim: rule(every if claim in OWN_SCALE else cells) for claim, rule in RULES.items()}
 
 
 def claims() -> pd.DataFrame:

@@ -1,11 +1,14 @@
 """The verdicts on what the paper claims under noise, from cells whose answers are known, and on an empty ledger."""
 
+import numpy as np
+import pandas as pd
 import pytest
 from robustness_cells import frame, policies_cells, sweep_cells
+from scipy.stats import ttest_ind
 
-from sdnet.experiments.claims import verdicts
+from sdnet.experiments.claims import accuracy, verdicts
 from sdnet.experiments.corruptions.robustness import ONE_STEP
-from sdnet.results.cells import to_frame
+from sdnet.results.cells import CELL_COLUMNS, to_frame
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,25 @@ def test_an_empty_ledger_has_no_verdicts() -> None:
     assert list(found) == [f"C{number}" for number in range(1, 14)]
     assert {verdict.verdict for verdict in found.values()} == {"not run"}
     assert "not run" in verdicts.show_verdicts(found).data
+
+
+def test_a_detectable_difference_is_detected_in_four_of_five_cases() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.002, (4000, 2, 5))
+    shifts = [
+        accuracy.Difference(pd.Series(0.9 + ours), pd.Series(0.9 + theirs), "").detectable
+        for ours, theirs in noise[:500]
+    ]
+    ours, theirs = noise[:, 0] + np.mean(shifts) / 100, noise[:, 1]
+    found = ttest_ind(ours, theirs, axis=1, equal_var=False, alternative="greater").pvalue < 0.05
+    assert 0.75 < found.mean() < 0.88
+
+
+def test_c1_is_judged_on_all_cells_whatever_scale_the_robustness_rows_have() -> None:
+    rows = [
+        {"experiment": "train", "metric": "top1", "split": "test", "variant": "", "dataset": "cifar10", "arch": arch,
+         "preset": "quick", "width": 16, "epochs": 15, "precision": "bf16", "seed": seed, "value": 0.9 + 1e-4 * seed,
+         "n": 10_000, "started": "2026"}
+        for arch in ("sdnet18", "resnet18") for seed in range(3)
+    ]  # fmt: skip
+    everything = pd.DataFrame(rows).reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *rows[0]])))
+    assert verdicts.judge(to_frame([]), everything)["C1"].verdict == "supported"
