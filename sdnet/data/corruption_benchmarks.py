@@ -1,12 +1,13 @@
 """Readers of the official corruption benchmarks, CIFAR-10-C (arrays) and ImageNet-C (folders)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import ImageFolder
 
 from sdnet.data.datasets import Split
+from sdnet.data.listing import Files, class_names, list_images
 from sdnet.names import unknown_name
 
 IMAGES = 10_000
@@ -50,27 +51,36 @@ def _array(
     return array
 
 
-def imagenet_c(root: Path, corruption: str, severity: int, classes: int = 1000) -> ImageFolder:
+@dataclass(frozen=True)
+class Listing:
+    """The classes of a folder of images, and the paths and labels (indices into ``classes``) of its images."""
+
+    classes: tuple[str, ...]
+    samples: Files
+
+
+def imagenet_c(root: Path, corruption: str, severity: int, classes: int = 1000) -> Listing:
     """One corruption at one severity of ImageNet-C as published: ``<root>/<corruption>/<severity>/<wnid>/*.JPEG``.
 
     Args:
         classes: how many class folders there must be.
 
     Raises:
-        ValueError: if the folder is missing, or the number of classes is another.
+        ValueError: if the folder is missing, a class is empty, or the number of classes is another.
     """
     _check_severity(severity)
     names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     if corruption not in names:
         raise ValueError(unknown_name("corruption", corruption, names) + f" Unpack the benchmark's archives to {root}.")
     folder = root / corruption / str(severity)
-    try:
-        images = ImageFolder(folder)
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder} is not complete ({error}); unpack the benchmark again.") from error
-    if len(images.classes) != classes:
-        raise ValueError(f"{folder} has {len(images.classes)} class folders; the benchmark has {classes}.")
-    return images
+    if not folder.is_dir():
+        raise ValueError(
+            f"{root / corruption} is not complete: it has no folder {severity}; unpack the benchmark again."
+        )
+    found = class_names(folder)
+    if len(found) != classes:
+        raise ValueError(f"{folder} has {len(found)} class folders; the benchmark has {classes}.")
+    return Listing(found, list_images(folder, found))
 
 
 def _check_severity(severity: int) -> None:

@@ -171,9 +171,9 @@ def test_imagenet_c_in_its_official_form(tmp_path: Path) -> None:
         (tmp_path / "shot_noise" / "2" / wnid).mkdir(parents=True)
         Image.new("RGB", (224, 224)).save(tmp_path / "shot_noise" / "2" / wnid / "ILSVRC2012_val_00000293.JPEG")
     images = corruption_benchmarks.imagenet_c(tmp_path, "shot_noise", 2, classes=2)
-    assert len(images) == 2
-    assert images[1][0].size == (224, 224)
-    assert images[1][1] == 1
+    assert images.classes == ("n01440764", "n01443537")
+    assert [label for _, label in images.samples] == [0, 1]
+    assert images.samples[1][0] == str(tmp_path / "shot_noise/2/n01443537/ILSVRC2012_val_00000293.JPEG")
     with pytest.raises(ValueError, match="has 2 class folders; the benchmark has 1000"):
         corruption_benchmarks.imagenet_c(tmp_path, "shot_noise", 2)
     with pytest.raises(ValueError, match="is not complete"):
