@@ -14,13 +14,14 @@ IMAGES = 10_000
 """Test images of CIFAR-10-C and CIFAR-100-C, once per severity, below each other in one array."""
 
 
-def cifar_c(root: Path, corruption: str, severity: int) -> Split:
+def cifar_c(root: Path, corruption: str, severity: int, classes: int = 100) -> Split:
     """One corruption at one severity of CIFAR-10-C or CIFAR-100-C as published: ``<corruption>.npy``, ``labels.npy``.
 
     Args:
         root: the unpacked folder.
         corruption: a file's name without its ending, for instance ``gaussian_noise``.
         severity: 1 to 5 (the paper counts them from 0).
+        classes: labels must be below it: 10 for CIFAR-10-C; 100, which both benchmarks keep, if it is not known which.
 
     Raises:
         ValueError: if a file is missing or is not what the benchmark publishes.
@@ -33,6 +34,12 @@ def cifar_c(root: Path, corruption: str, severity: int) -> Split:
     labels = _array(root / "labels.npy", (5 * IMAGES,), None)
     if not np.issubdtype(labels.dtype, np.integer) or not (labels.reshape(5, IMAGES) == labels[:IMAGES]).all():
         raise ValueError(f"{root / 'labels.npy'} must hold the same {IMAGES} integer labels for each severity.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"{root / 'labels.npy'} has labels from {low} to {high}; they must be in [0, {classes}). "
+            "Unpack the benchmark again."
+        )
     part = slice((severity - 1) * IMAGES, severity * IMAGES)
     return Split(torch.from_numpy(images[part].copy()), torch.from_numpy(labels[part].astype(np.int64)))
 

@@ -166,6 +166,19 @@ def test_cifar_c_refuses_other_files(cifar_c: Path) -> None:
         corruption_benchmarks.cifar_c(cifar_c, "gaussian_noise", 1)
 
 
+@pytest.mark.parametrize(("labels", "classes"), [([3, 8, -1, 0], 100), ([3, 8, 100, 0], 100), ([3, 8, 10, 0], 10)])
+def test_cifar_c_refuses_labels_of_no_class(cifar_c: Path, labels: list[int], classes: int) -> None:
+    np.save(cifar_c / "labels.npy", np.tile(labels, 5))
+    said = rf"labels.npy has labels from {min(labels)} to {max(labels)}; they must be in \[0, {classes}\)"
+    with pytest.raises(ValueError, match=said):
+        corruption_benchmarks.cifar_c(cifar_c, "gaussian_noise", 1, classes)
+
+
+def test_cifar_c_takes_every_label_there_is(cifar_c: Path) -> None:
+    np.save(cifar_c / "labels.npy", np.tile([0, 99, 10, 50], 5))
+    assert corruption_benchmarks.cifar_c(cifar_c, "gaussian_noise", 1).labels.tolist() == [0, 99, 10, 50]
+
+
 def test_imagenet_c_in_its_official_form(tmp_path: Path) -> None:
     for wnid in ("n01440764", "n01443537"):
         (tmp_path / "shot_noise" / "2" / wnid).mkdir(parents=True)
