@@ -1,4 +1,4 @@
-"""Image folders ``<root>/{train,test|val}/<class>/*``: checked, decoded once, cached as uint8."""
+"""Image folders ``<root>/{train,test|val}/<class>/*`` (:mod:`sdnet.data.listing`): checked, decoded once, cached."""
 
 import hashlib
 import os
@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-DECODE_ERRORS = (UnidentifiedImageError, OSError, SyntaxError)
+from sdnet.data.images import Unreadable, open_rgb
+from sdnet.data.listing import Files, class_names, list_images
+
+READING = 2
+"""Goes up when the same file becomes other pixels than before, so that nothing decoded earlier is taken for it."""
 Decoded = tuple[Tensor, Tensor]
 
 
@@ -27,16 +29,17 @@ def load_image_folder(root: Path) -> tuple[tuple[str, ...], Decoded, Decoded]:
     """Class names, then images (N, H, W, 3) uint8 and labels (N,) of the training and of the test split.
 
     Raises:
-        ValueError: if a split or a class is missing or empty, an image is corrupt, or sizes differ. Everything
+        ValueError: if a split or a class is missing or empty, an image cannot be decoded, or sizes differ. Everything
             that can be seen without decoding is checked before the first image is decoded.
     """
     held = test_folder(root)
     if held is None or not (root / "train").is_dir():
         raise ValueError(f"{root} is not complete: it needs the folders train and test (or val); unpack it again.")
-    classes = tuple(sorted(path.name for path in (root / "train").iterdir() if path.is_dir()))
-    if not classes:
-        raise ValueError(f"{root / 'train'} holds no class folders; it needs one folder of images per class.")
-    listings = [_list_images(folder, classes) for folder in (root / "train", held)]
+    classes = class_names(root / "train")
+    unexpected = [name for name in class_names(held) if name not in classes]
+    if unexpected:
+        raise ValueError(f"{held} has classes that the training split lacks: {', '.join(unexpected[:5])}.")
+    listings = [list_images(folder, classes) for folder in (root / "train", held)]
     train, test = (_decode_cached(root, files) for files in listings)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ValueError(
@@ -51,25 +54,12 @@ def test_folder(root: Path) -> Path | None:
     return next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
 
 
-def _list_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    unexpected = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in classes)
-    if unexpected:
-        raise ValueError(f"{folder} has classes that the training split lacks: {', '.join(unexpected[:5])}.")
-    files = []
-    for label, name in enumerate(classes):
-        found = sorted(p for p in (folder / name).glob("*") if p.suffix.lower() in SUFFIXES)
-        if not found:
-            raise ValueError(f"class {name!r} has no images in {folder}; unpack the data again or remove the class.")
-        files += [(path, label) for path in found]
-    return files
-
-
-def _decode_cached(root: Path, files: Sequence[tuple[Path, int]]) -> Decoded:
+def _decode_cached(root: Path, files: Files) -> Decoded:
     """Decode, or read what an earlier call decoded from files of the same names, sizes and times."""
-    key = hashlib.sha256()
+    key = hashlib.sha256(f"{READING}\n".encode())
     for path, label in files:
-        status = path.stat()
-        key.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{label}\n".encode())
+        status = os.stat(path)
+        key.update(f"{Path(path).resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{label}\n".encode())
     cache = Path(os.environ.get("SDNET_CACHE") or Path.home() / ".cache" / "sdnet" / "decoded").expanduser()
     stored = cache / f"{root.name}-{key.hexdigest()[:16]}.safetensors"
     if stored.exists():
@@ -84,7 +74,7 @@ def _decode_cached(root: Path, files: Sequence[tuple[Path, int]]) -> Decoded:
     return images, labels
 
 
-def _decode(paths: Sequence[Path]) -> Tensor:
+def _decode(paths: Sequence[str]) -> Tensor:
     size = _first_size(paths)
     images = np.empty((len(paths), size[1], size[0], 3), dtype=np.uint8)
     corrupt: list[str] = []
@@ -92,13 +82,14 @@ def _decode(paths: Sequence[Path]) -> Tensor:
 
     def decode(index: int) -> None:
         try:
-            with Image.open(paths[index]) as image:
-                if image.size == size:
-                    images[index] = np.asarray(image.convert("RGB"))
-                else:
-                    odd.append(f"{paths[index]} ({image.size[0]}×{image.size[1]})")
-        except DECODE_ERRORS:
-            corrupt.append(str(paths[index]))
+            image = open_rgb(paths[index])
+        except Unreadable as error:
+            corrupt.append(f"{error.path} ({error.reason})")
+            return
+        if image.size == size:
+            images[index] = np.asarray(image)
+        else:
+            odd.append(f"{paths[index]} ({image.width}×{image.height})")
 
     with ThreadPoolExecutor() as pool:
         decoding = pool.map(decode, range(len(paths)))
@@ -111,12 +102,12 @@ def _decode(paths: Sequence[Path]) -> Tensor:
     return torch.from_numpy(images)
 
 
-def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
-    """Width and height of the first image that can be opened; the others must agree with it."""
+def _first_size(paths: Sequence[str]) -> tuple[int, int]:
+    """Width and height of the first image that can be decoded; the others must agree with it."""
+    first = None
     for path in paths:
         try:
-            with Image.open(path) as image:
-                return image.size
-        except DECODE_ERRORS:
-            continue
-    raise ValueError(f"none of the {len(paths)} images below {paths[0].parent.parent} can be opened; replace them.")
+            return open_rgb(path).size
+        except Unreadable as error:
+            first = first or f"{error.path} ({error.reason})"
+    raise ValueError(f"none of the {len(paths)} images can be decoded, the first is {first}; replace them.")

@@ -1,6 +1,6 @@
 """Photographs of any size, read from their files when a batch needs them: ImageNet, or a folder laid out like it.
 
-``<root>/{train,val}/<class>/*``, as torchvision's ``ImageFolder`` reads it. Training images are random crops
+``<root>/{train,val}/<class>/*``, see :mod:`sdnet.data.listing`. Training images are random crops
 (``RandomResizedCrop``) and flips, test images are resized and cropped in the middle, as for every ImageNet ResNet.
 """
 
@@ -16,11 +16,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from sdnet.data.datasets import Dataset, Split, data_root
-from sdnet.data.folders import DECODE_ERRORS, is_image_folder, test_folder
+from sdnet.data.folders import is_image_folder, test_folder
+from sdnet.data.images import Unreadable, open_rgb
+from sdnet.data.listing import class_names, list_images
 from sdnet.names import unknown_name
 
 SIZE = 224
@@ -32,11 +33,13 @@ IMAGES = {"imagenet": (1_281_167, 50_000)}
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 """Statistics of ImageNet's pixels per channel, as torchvision's recipes use them."""
 
-Item = tuple[Tensor, int, list[str]]
+Unread = tuple[str, str]
+"""A path that could not be read, and why."""
+Item = tuple[Tensor, int, list[Unread]]
 
 
 class _Reader(TorchDataset[Item]):
-    """Item (number, place): the image at that place, its label, and the paths that could not be read on the way.
+    """Item (number, place): the image at that place, its label, and what could not be read on the way.
 
     ``number`` seeds the crop, together with the place; None asks for the middle of the image.
     """
@@ -49,14 +52,13 @@ class _Reader(TorchDataset[Item]):
 
     def __getitem__(self, key: tuple[int | None, int]) -> Item:
         number, place = key
-        unreadable: list[str] = []
+        unreadable: list[Unread] = []
         for offset in range(len(self.files)):
             path, label = self.files[(place + offset) % len(self.files)]
             try:
-                with Image.open(path) as image:
-                    return self._cropped(image.convert("RGB"), number, place), label, unreadable
-            except DECODE_ERRORS:
-                unreadable.append(path)
+                return self._cropped(open_rgb(path), number, place), label, unreadable
+            except Unreadable as error:
+                unreadable.append((error.path, error.reason))
             if number is None:  # a test image is not replaced by another
                 break
         return torch.zeros(3, self.size, self.size, dtype=torch.uint8), -1, unreadable
@@ -69,8 +71,8 @@ class _Reader(TorchDataset[Item]):
             return self.random(image)
 
 
-def _together(items: Sequence[Item]) -> tuple[Tensor, Tensor, set[str]]:
-    unreadable = {path for _, _, paths in items for path in paths}
+def _together(items: Sequence[Item]) -> tuple[Tensor, Tensor, set[Unread]]:
+    unreadable = {unread for _, _, passed in items for unread in passed}
     return torch.stack([image for image, _, _ in items]), torch.tensor([label for _, label, _ in items]), unreadable
 
 
@@ -133,9 +135,10 @@ class Photographs:
             generator=torch.Generator(),  # else the global one loses a number to every epoch
         )
         for images, labels, unreadable in loader:
-            for path in sorted(unreadable - self.corrupt):
-                print(f"cannot be read: {path}", flush=True)
-            self.corrupt.update(unreadable)
+            for path, reason in sorted(unreadable):
+                if path not in self.corrupt:
+                    print(f"cannot be read: {path} ({reason})", flush=True)
+                    self.corrupt.add(path)
             yield images, labels
 
     def decoded(self, count: int, seed: int = 0) -> Split:
@@ -193,31 +196,25 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, workers: int 
     """A data set of photographs by name below the data root, or by path.
 
     Raises:
-        ValueError: if there is none, a split or a class is missing, or one called ``imagenet`` has not 1000 classes.
+        ValueError: if there is none, a split or a class is missing or empty, or one called ``imagenet`` has not 1000
+            classes.
     """
     folder = Path(name).expanduser() if os.sep in name else data_root(root) / name
     if not is_image_folder(folder):
         known = [path.name for path in sorted(data_root(root).glob("*")) if is_image_folder(path)]
         where = f" No folder {folder} with train and val either; say where it is with data_root or SDNET_DATA."
         raise ValueError(unknown_name("dataset", name, known) + where)
-    listed = [_listed(folder / "train"), _listed(test_folder(folder) or folder)]
-    classes = tuple(listed[0].classes)
-    if tuple(listed[1].classes) != classes:
-        odd = sorted(set(classes) ^ set(listed[1].classes))
+    splits = (folder / "train", test_folder(folder) or folder)
+    classes, others = (class_names(split) for split in splits)
+    if others != classes:
+        odd = sorted(set(classes) ^ set(others))
         raise ValueError(f"{folder} has different classes in its two splits, for instance {odd[0]}; unpack it again.")
     if len(classes) != CLASSES.get(folder.name, len(classes)):
         raise ValueError(
             f"{folder} has {len(classes)} classes; {folder.name} has {CLASSES[folder.name]}. Unpack it again."
         )
-    train, test = (Photographs(tuple(images.samples), workers=workers) for images in listed)
+    train, test = (Photographs(list_images(split, classes), workers=workers) for split in splits)
     digest = hashlib.sha256()
     for path, label in (*train.files, *test.files):
         digest.update(f"{Path(path).relative_to(folder)}\0{label}\n".encode())
     return PhotographSet(folder.name, classes, train, replace(train, files=()), test, digest.hexdigest())
-
-
-def _listed(folder: Path) -> ImageFolder:
-    try:
-        return ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder} is not complete ({error}); unpack it again.") from error

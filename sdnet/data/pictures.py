@@ -5,27 +5,30 @@ import os
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from sklearn.datasets import load_sample_image, load_sample_images
 from torch import Tensor
+
+from sdnet.data.images import open_rgb
 
 
 def load_picture(path: str | os.PathLike[str] | None, size: int) -> Tensor:
     """The middle square of a picture at ``size`` × ``size``, as pixels (1, 3, size, size) in [0, 1].
 
     Args:
-        path: an image file; None for scikit-learn's ``flower.jpg`` (by vultilion, CC BY 2.0).
+        path: an image file, turned as its EXIF orientation says; None for scikit-learn's ``flower.jpg`` (by vultilion,
+            CC BY 2.0).
 
     Raises:
-        ValueError: if there is no image at ``path``.
+        ValueError: if there is no file at ``path``, or :func:`sdnet.data.images.open_rgb` cannot read it.
     """
     if path is None:
         image = Image.fromarray(load_sample_image("flower.jpg"))
     else:
-        try:
-            image = Image.open(os.path.expanduser(path)).convert("RGB")
-        except (OSError, UnidentifiedImageError) as error:
-            raise ValueError(f"there is no picture at {path}; give the path of an image file.") from error
+        file = os.path.expanduser(path)
+        if not os.path.isfile(file):
+            raise ValueError(f"there is no picture at {path}; give the path of an image file.")
+        image = open_rgb(file, oriented=True)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return _resized(image.crop((left, top, left + side, top + side)), size)

@@ -166,14 +166,27 @@ def test_cifar_c_refuses_other_files(cifar_c: Path) -> None:
         corruption_benchmarks.cifar_c(cifar_c, "gaussian_noise", 1)
 
 
+@pytest.mark.parametrize(("labels", "classes"), [([3, 8, -1, 0], 100), ([3, 8, 100, 0], 100), ([3, 8, 10, 0], 10)])
+def test_cifar_c_refuses_labels_of_no_class(cifar_c: Path, labels: list[int], classes: int) -> None:
+    np.save(cifar_c / "labels.npy", np.tile(labels, 5))
+    said = rf"labels.npy has labels from {min(labels)} to {max(labels)}; they must be in \[0, {classes}\)"
+    with pytest.raises(ValueError, match=said):
+        corruption_benchmarks.cifar_c(cifar_c, "gaussian_noise", 1, classes)
+
+
+def test_cifar_c_takes_every_label_there_is(cifar_c: Path) -> None:
+    np.save(cifar_c / "labels.npy", np.tile([0, 99, 10, 50], 5))
+    assert corruption_benchmarks.cifar_c(cifar_c, "gaussian_noise", 1).labels.tolist() == [0, 99, 10, 50]
+
+
 def test_imagenet_c_in_its_official_form(tmp_path: Path) -> None:
     for wnid in ("n01440764", "n01443537"):
         (tmp_path / "shot_noise" / "2" / wnid).mkdir(parents=True)
         Image.new("RGB", (224, 224)).save(tmp_path / "shot_noise" / "2" / wnid / "ILSVRC2012_val_00000293.JPEG")
     images = corruption_benchmarks.imagenet_c(tmp_path, "shot_noise", 2, classes=2)
-    assert len(images) == 2
-    assert images[1][0].size == (224, 224)
-    assert images[1][1] == 1
+    assert images.classes == ("n01440764", "n01443537")
+    assert [label for _, label in images.samples] == [0, 1]
+    assert images.samples[1][0] == str(tmp_path / "shot_noise/2/n01443537/ILSVRC2012_val_00000293.JPEG")
     with pytest.raises(ValueError, match="has 2 class folders; the benchmark has 1000"):
         corruption_benchmarks.imagenet_c(tmp_path, "shot_noise", 2)
     with pytest.raises(ValueError, match="is not complete"):

@@ -1,0 +1,110 @@
+"""What is a class and what is an image: the same for images in memory, photographs and ImageNet-C."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sdnet.data import corruption_benchmarks, photographs
+from sdnet.data.folders import load_image_folder
+
+Found = tuple[tuple[str, ...], int]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two classes of two images, in each of two splits."""
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for index in range(2):
+                Image.new("RGB", (4, 4), (index, 0, 0)).save(tmp_path / "set" / split / name / f"{index}.png")
+    return tmp_path / "set"
+
+
+def in_memory(root: Path) -> Found:
+    classes, (images, _), _ = load_image_folder(root)
+    return classes, len(images)
+
+
+def as_photographs(root: Path) -> Found:
+    data = photographs.load(str(root), workers=0)
+    return data.classes, len(data.train)
+
+
+def as_benchmark(root: Path) -> Found:
+    (root / "shot_noise").mkdir()
+    (root / "shot_noise" / "1").symlink_to(root / "train")
+    files = corruption_benchmarks.imagenet_c(root, "shot_noise", 1, classes=2)
+    return tuple(files.classes), len(files.samples)
+
+
+READERS = pytest.mark.parametrize("read", [in_memory, as_photographs, as_benchmark])
+
+
+@READERS
+def test_hidden_names_are_neither_classes_nor_images(
+    read: Callable[[Path], Found], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (root / "train" / ".ipynb_checkpoints", root / "train" / "a" / ".ipynb_checkpoints"):
+        folder.mkdir()
+        Image.new("RGB", (4, 4)).save(folder / "0-checkpoint.png")
+    (root / "val" / ".cache").mkdir()
+    (root / "train" / "a" / "._0.png").write_bytes(b"what macOS leaves behind")
+    assert read(root) == (("a", "b"), 4)
+    assert "left out" not in capsys.readouterr().out
+
+
+@READERS
+def test_all_suffixes_are_read(read: Callable[[Path], Found], root: Path) -> None:
+    for suffix in ("jpg", "JPEG", "bmp", "webp", "tif", "tiff", "ppm", "PGM"):
+        Image.new("L" if suffix == "PGM" else "RGB", (4, 4)).save(root / "train" / "b" / f"other.{suffix}")
+    assert read(root) == (("a", "b"), 12)
+
+
+@READERS
+def test_images_in_folders_below_a_class_are_its_images(read: Callable[[Path], Found], root: Path) -> None:
+    (root / "train" / "b" / "more").mkdir()
+    Image.new("RGB", (4, 4)).save(root / "train" / "b" / "more" / "0.png")
+    (root / "train" / "b" / "again").symlink_to(root / "train" / "b")
+    assert read(root) == (("a", "b"), 5)
+
+
+@READERS
+def test_one_line_says_what_is_left_out(
+    read: Callable[[Path], Found], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, other in (("b", "notes.txt"), ("a", "9.gif"), ("a", "note")):
+        (root / "train" / name / other).write_text("hello")
+    (root / "train" / "b" / "lost.png").symlink_to(root / "nowhere.png")
+    assert read(root) == (("a", "b"), 4)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert len(lines) == 1
+    assert re.search(
+        r": 4 left out, the first is \S*/a/9\.gif; an image is a regular file that ends in \.bmp, ", lines[0]
+    )
+
+
+@READERS
+def test_a_named_pipe_is_left_out_and_not_waited_for(
+    read: Callable[[Path], Found], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(root / "train" / "a" / "pipe.png")
+    assert read(root) == (("a", "b"), 4)
+    assert re.search(r": 1 left out, the first is \S*/a/pipe\.png;", capsys.readouterr().out)
+
+
+@READERS
+def test_a_class_of_hidden_files_alone_is_empty(read: Callable[[Path], Found], root: Path) -> None:
+    for path in (root / "train" / "b").iterdir():
+        path.rename(path.with_name(f".{path.name}"))
+    with pytest.raises(ValueError, match=r"class 'b' has no images in .*; unpack the (data|benchmark) again"):
+        read(root)
