@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.results.ledger import repository_data
@@ -36,6 +39,8 @@ def label(network: str | os.PathLike[str]) -> str:
 def load(network: str | os.PathLike[str]) -> Network:
     """Load a trained network by name (see :func:`names`), or from a file that a training run left.
 
+    Torch's random numbers go on as if nothing had been loaded.
+
     Raises:
         ValueError: if there is no such network (the message lists the names that exist), or it has no stem, as SCN and
             MDEQ: what is done with a trained network here turns λ or a threshold in the stem.
@@ -47,13 +52,20 @@ def load(network: str | os.PathLike[str]) -> Network:
         path = repository_data() / "networks" / f"{network}.safetensors"
     state, description = read_network(path)
     training = _declaration(description["training"])
-    model = training.build(len(description["classes"]))
+    model = _built(training, len(description["classes"]))
     if not isinstance(model, ResNet):
         raise ValueError(
             f"{network} holds {training.arch}, which has no stem to turn a knob of; give a ResNet or SDNet."
         )
     model.load_state_dict(state)
     return Network(model.eval(), training, tuple(description["classes"]))
+
+
+def _built(training: Training, classes: int) -> nn.Module:
+    """The network of a training, its weights yet to be loaded: the seed of the training is not left behind."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        return training.build(classes)
 
 
 def _declaration(config: dict[str, Any]) -> Training:
