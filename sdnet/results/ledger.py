@@ -7,13 +7,16 @@ whether the tree was clean, library versions, device, wall time. Its results are
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -127,19 +130,33 @@ def ledger_folder() -> Path:
 
 
 def write(record: Record, folder: Path) -> Path:
-    """Write a record as a new file; an existing file is never touched."""
+    """Write a record as a new file; an existing file is never touched.
+
+    Where its name is taken, by a run of the same configuration that began in the same second, the name ends in
+    ``-2``, ``-3``, ...: no row is lost, however many processes write at once.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / record.file_name
     text = json.dumps({**asdict(record), "config_hash": record.config_hash}, indent=1) + "\n"
-    part = path.with_suffix(f".{os.getpid()}.part")
+    path = folder / record.file_name
+    part = folder / f"{path.stem}.{uuid4().hex}.part"
     part.write_text(text)
     try:
-        os.link(part, path)
-    except FileExistsError as error:
-        raise ValueError(f"{path} exists; records are never overwritten.") from error
+        for number in count(2):
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                path = folder / f"{Path(record.file_name).stem}-{number}.json"
+            else:
+                break
     finally:
         part.unlink()
     return path
+
+
+def _order(path: Path) -> tuple[str, int]:
+    """Sorts rows by name, and those that :func:`write` has numbered by their number: -10 is behind -9."""
+    numbered = re.fullmatch(r"(.*Z)-(\d+)", path.stem)
+    return (numbered[1], int(numbered[2])) if numbered else (path.stem, 1)
 
 
 def read(*folders: Path) -> list[Record]:
@@ -150,7 +167,7 @@ def read(*folders: Path) -> list[Record]:
     """
     records = []
     for folder in folders or (repository_data() / "runs",):
-        for path in sorted(folder.glob("*.json")):
+        for path in sorted(folder.glob("*.json"), key=_order):
             try:
                 fields = json.loads(path.read_text())
                 digest = fields.pop("config_hash")

@@ -2,6 +2,9 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -28,9 +31,31 @@ def test_records_round_trip_and_are_never_overwritten(tmp_path: Path) -> None:
     path = ledger.write(record, tmp_path)
     assert path.name.startswith("train-sdnet18-digits-smoke-")
     assert ledger.read(tmp_path) == [record]
-    with pytest.raises(ValueError, match="records are never overwritten"):
-        ledger.write(record, tmp_path)
-    assert os.listdir(tmp_path) == [path.name]
+    before = path.read_bytes()
+    others = [ledger.write(record, tmp_path) for _ in range(10)]
+    assert [other.name for other in others] == [f"{path.stem}-{number}.json" for number in range(2, 12)]
+    assert path.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *(other.name for other in others)])
+
+
+def test_rows_of_one_second_keep_the_order_in_which_they_were_written(tmp_path: Path) -> None:
+    record = example()
+    rows = [replace(record, seconds=float(number)) for number in range(12)]
+    for row in rows:
+        ledger.write(row, tmp_path)
+    assert ledger.read(tmp_path) == rows
+
+
+def test_no_row_is_lost_when_many_write_in_the_same_second(tmp_path: Path) -> None:
+    rows = [replace(example(), started="2026-01-01T00:00:00+00:00", seconds=float(number)) for number in range(32)]
+    with ThreadPoolExecutor(8) as threads:  # of one process, whose id cannot tell their files apart
+        paths = list(threads.map(lambda row: ledger.write(row, tmp_path / "threads"), rows))
+    assert len(set(paths)) == 32
+    assert {row.seconds for row in ledger.read(tmp_path / "threads")} == set(range(32))
+    with get_context("fork").Pool(8) as processes:
+        processes.starmap(ledger.write, [(row, tmp_path / "processes") for row in rows[:8]], chunksize=1)
+    assert {row.seconds for row in ledger.read(tmp_path / "processes")} == set(range(8))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_an_edited_or_broken_record_is_named(tmp_path: Path) -> None:
