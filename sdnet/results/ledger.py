@@ -4,16 +4,21 @@ A record names everything a number depends on: configuration and its hash, data 
 whether the tree was clean, library versions, device, wall time. Its results are un-averaged cells.
 """
 
+import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
+from types import UnionType
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -127,40 +132,95 @@ def ledger_folder() -> Path:
 
 
 def write(record: Record, folder: Path) -> Path:
-    """Write a record as a new file; an existing file is never touched."""
+    """Write a record as a new file; an existing file is never touched.
+
+    Where its name is taken, by a run of the same configuration that began in the same second, the name ends in
+    ``-2``, ``-3``, ...: no row is lost, however many processes write at once.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    fields = {**asdict(record), "config_hash": record.config_hash}
+    text = json.dumps({**fields, "sha256": _checksum(fields)}, indent=1) + "\n"
     path = folder / record.file_name
-    text = json.dumps({**asdict(record), "config_hash": record.config_hash}, indent=1) + "\n"
-    part = path.with_suffix(f".{os.getpid()}.part")
+    part = folder / f"{path.stem}.{uuid4().hex}.part"
     part.write_text(text)
     try:
-        os.link(part, path)
-    except FileExistsError as error:
-        raise ValueError(f"{path} exists; records are never overwritten.") from error
+        for number in count(2):
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                path = folder / f"{Path(record.file_name).stem}-{number}.json"
+            else:
+                break
     finally:
         part.unlink()
     return path
+
+
+def _order(path: Path) -> tuple[str, int]:
+    """Sorts rows by name, and those that :func:`write` has numbered by their number: -10 is behind -9."""
+    numbered = re.fullmatch(r"(.*Z)-(\d+)", path.stem)
+    return (numbered[1], int(numbered[2])) if numbered else (path.stem, 1)
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    """SHA-256 of everything in a row, however its file is laid out."""
+    stored = json.loads(json.dumps(fields))  # JSON turns tuples into lists and keys into text
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def read(*folders: Path) -> list[Record]:
     """All records of the given folders (by default ``data/runs`` of the repository), oldest first.
 
     Raises:
-        ValueError: naming the file that is no record, or whose configuration does not match its hash.
+        ValueError: naming the file that is no record, or whose content does not match its checksum or its
+            configuration's hash. Rows from before there was a checksum have the latter only.
     """
-    records = []
-    for folder in folders or (repository_data() / "runs",):
-        for path in sorted(folder.glob("*.json")):
-            try:
-                fields = json.loads(path.read_text())
-                digest = fields.pop("config_hash")
-                record = Record(**fields)
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is not a ledger record ({error}).") from error
-            if record.config_hash != digest:
-                raise ValueError(f"{path} was edited: its configuration does not match its hash {digest}.")
-            records.append(record)
-    return sorted(records, key=lambda record: record.started)
+    places = folders or (repository_data() / "runs",)
+    paths = [path for folder in places for path in sorted(folder.glob("*.json"), key=_order)]
+    return sorted(map(_read, paths), key=lambda record: record.started)
+
+
+def _read(path: Path) -> Record:
+    """One row, checked; see :func:`read`."""
+    if not path.is_file():  # a pipe would keep its reader waiting
+        raise ValueError(f"{path} is not a ledger record (not a file).")
+    try:
+        fields = json.loads(path.read_text())
+        if not isinstance(fields, dict):
+            raise TypeError(f"it holds a {type(fields).__name__}, not an object")
+        summed = "sha256" in fields
+        checksum = fields.pop("sha256", None)
+        actual = _checksum(fields)
+        digest = fields.pop("config_hash")
+        record = Record(**fields)
+        _check_types(record)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a ledger record ({error}).") from error
+    if record.config_hash != digest:
+        raise ValueError(f"{path} was edited: its configuration does not match its hash {digest}.")
+    if summed and checksum != actual:
+        raise ValueError(f"{path} was edited: its content does not match its checksum; restore the file as written.")
+    return record
+
+
+TYPES: dict[str, type | UnionType] = {
+    **dict.fromkeys(("experiment", "started"), str),
+    **dict.fromkeys(("config", "device", "code", "versions"), dict),
+    **dict.fromkeys(("results", "history"), list),
+    "data_hash": str | None,
+    "seconds": int | float,
+}
+CELL: dict[str, type | UnionType] = {"metric": str, "value": int | float, "n": int}
+
+
+def _check_types(record: Record) -> None:
+    """Raise TypeError where a field of a record, or of one of its results, is missing or of another type."""
+    for name, kind in TYPES.items():
+        if not isinstance(getattr(record, name), kind):
+            raise TypeError(f"its {name} is {getattr(record, name)!r}")
+    for cell in record.results:
+        if not isinstance(cell, dict) or not all(isinstance(cell.get(name), kind) for name, kind in CELL.items()):
+            raise TypeError(f"each of its results needs {', '.join(CELL)}; one is {cell!r}")
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

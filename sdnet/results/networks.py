@@ -1,9 +1,13 @@
 """Trained networks: those in the repository (``data/networks``), by name, and anybody's own, by path."""
 
 import os
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
@@ -36,9 +40,12 @@ def label(network: str | os.PathLike[str]) -> str:
 def load(network: str | os.PathLike[str]) -> Network:
     """Load a trained network by name (see :func:`names`), or from a file that a training run left.
 
+    Torch's random numbers go on as if nothing had been loaded.
+
     Raises:
-        ValueError: if there is no such network (the message lists the names that exist), or it has no stem, as SCN and
-            MDEQ: what is done with a trained network here turns λ or a threshold in the stem.
+        ValueError: if there is no such network (the message lists the names that exist), its file is damaged or holds
+            numbers that no network computes with, or it has no stem, as SCN and MDEQ: what is done with a trained
+            network here turns λ or a threshold in the stem.
     """
     path = Path(network).expanduser()
     if path.suffix != ".safetensors":
@@ -46,14 +53,64 @@ def load(network: str | os.PathLike[str]) -> Network:
             raise ValueError(unknown_name("network", network, names()) + " Or give the path of a .safetensors file.")
         path = repository_data() / "networks" / f"{network}.safetensors"
     state, description = read_network(path)
-    training = _declaration(description["training"])
-    model = training.build(len(description["classes"]))
+    _check_numbers(path, state)
+    try:
+        training = _declaration(description["training"])
+        classes = tuple(description["classes"])
+        model = _built(training, len(classes))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not declare a training that sdnet knows ({error!r}); train it anew.") from error
     if not isinstance(model, ResNet):
         raise ValueError(
             f"{network} holds {training.arch}, which has no stem to turn a knob of; give a ResNet or SDNet."
         )
-    model.load_state_dict(state)
-    return Network(model.eval(), training, tuple(description["classes"]))
+    _fill(model, state, path)
+    return Network(model.eval(), training, classes)
+
+
+LEAST = {"lam": 0.0, "running_var": 0.0, "lipschitz": torch.finfo(torch.float32).tiny}
+"""What the numbers of a tensor with this name must at least be for a network to compute."""
+
+
+def _check_numbers(path: Path, state: dict[str, Tensor]) -> None:
+    """Refuse what would make every score NaN, of which the prediction is class 0 and the accuracy looks like one.
+
+    Raises:
+        ValueError: naming file and tensor, if a number is not finite, a λ or a variance negative, or a Lipschitz
+            constant not positive.
+    """
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: '{name}' holds numbers that are not finite; copy the file again or train anew.")
+        least = LEAST.get(name.rpartition(".")[2])
+        if least is not None and (tensor < least).any():
+            bound = ">= 0" if least == 0 else "> 0"
+            raise ValueError(
+                f"{path}: '{name}' must be {bound}; got {tensor.min().item():g}; copy the file again or train anew."
+            )
+
+
+def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load the weights.
+
+    Raises:
+        ValueError: naming the file and what differs, if they are not those of the network.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        difference = str(error).splitlines()[1:2] or [str(error)]  # the first line names the class only
+        said = textwrap.shorten(difference[0], 300, placeholder=" ...").rstrip(".")
+        raise ValueError(
+            f"{path} does not hold the weights of the network it describes ({said}); copy it again or train anew."
+        ) from error
+
+
+def _built(training: Training, classes: int) -> nn.Module:
+    """The network of a training, its weights yet to be loaded: the seed of the training is not left behind."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        return training.build(classes)
 
 
 def _declaration(config: dict[str, Any]) -> Training:

@@ -6,7 +6,9 @@ Every rule that chooses λ without labels is the same line λ = clip(slope · r 
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -33,6 +35,9 @@ class Policy:
         power: 1 for the residual's norm ‖r‖, 2 for ‖r‖², as in the authors' code.
         per_image: give each image a λ of its own; otherwise one λ from the batch's mean residual, as in Algorithm 1.
         network: :func:`fingerprint` of the network it was fitted for; None fits any.
+
+    Raises:
+        ValueError: for a number that is not finite or out of its range, or a value of another type.
     """
 
     name: str
@@ -46,8 +51,20 @@ class Policy:
     network: str | None = None
 
     def __post_init__(self) -> None:
-        if self.power not in POWERS:
+        for name in ("slope", "intercept", "low", "high", "lam0"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise ValueError(f"{name} must be a number; got {value!r}.")
+            if name in ("slope", "intercept", "lam0") and not math.isfinite(value):
+                raise ValueError(f"{name} must be finite; got {value!r}.")
+        if self.lam0 < 0:
+            raise ValueError(f"lam0 must be >= 0; got {self.lam0!r}.")
+        if isinstance(self.power, bool) or self.power not in POWERS:
             raise ValueError(f"power must be 1 or 2; got {self.power!r}.")
+        if not isinstance(self.per_image, bool):
+            raise ValueError(f"per_image must be True or False; got {self.per_image!r}.")
+        if not isinstance(self.name, str) or not isinstance(self.network, str | None):
+            raise ValueError(f"name and network must be text; got {self.name!r} and {self.network!r}.")
         if not 0 <= self.low <= self.high < float("inf"):
             raise ValueError(f"low and high must satisfy 0 <= low <= high; got {self.low} and {self.high}.")
 
@@ -62,15 +79,18 @@ class Policy:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: str | Path) -> Policy:
     """Read what :meth:`Policy.save` wrote.
 
     Raises:
         ValueError: if the file is missing or holds something else.
     """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ValueError(f"{path} is not a saved policy (there is no such file); fit one with sdnet.robust.algorithm1.")
     try:
-        return Policy(**json.loads(path.read_text()))
-    except (OSError, TypeError, json.JSONDecodeError) as error:
+        return Policy(**json.loads(file.read_text()))
+    except (OSError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} is not a saved policy ({error}); fit one with sdnet.robust.algorithm1.") from error
 
 

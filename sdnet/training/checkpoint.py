@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -46,12 +46,19 @@ def read_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """State dict and description of a file that :func:`save_network` wrote.
 
     Raises:
-        ValueError: if there is no such file, or it is something else.
+        ValueError: if there is no such file, or it is damaged or something else.
     """
     if not path.is_file():
         raise ValueError(f"there is no network at {path}; train one first (book/04_train_cifar.ipynb).")
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    if "sdnet" not in metadata:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        state = load_file(path)
+        description = json.loads(metadata.get("sdnet", "null"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a readable network ({error}): it is damaged or incomplete; copy it again or train anew."
+        ) from error
+    if not isinstance(description, dict):
         raise ValueError(f"{path} does not say which network it holds; it was not written by sdnet.")
-    return load_file(path), json.loads(metadata["sdnet"])
+    return state, description

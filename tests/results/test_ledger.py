@@ -2,6 +2,10 @@
 
 import json
 import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from sdnet.names import config_hash
 from sdnet.results import ledger
 from sdnet.results.cells import CELL_COLUMNS, name_of, to_frame
+from sdnet.results.ledger import Record
 from sdnet.training.recipes import PRESETS
 
 
@@ -28,9 +33,31 @@ def test_records_round_trip_and_are_never_overwritten(tmp_path: Path) -> None:
     path = ledger.write(record, tmp_path)
     assert path.name.startswith("train-sdnet18-digits-smoke-")
     assert ledger.read(tmp_path) == [record]
-    with pytest.raises(ValueError, match="records are never overwritten"):
-        ledger.write(record, tmp_path)
-    assert os.listdir(tmp_path) == [path.name]
+    before = path.read_bytes()
+    others = [ledger.write(record, tmp_path) for _ in range(10)]
+    assert [other.name for other in others] == [f"{path.stem}-{number}.json" for number in range(2, 12)]
+    assert path.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *(other.name for other in others)])
+
+
+def test_rows_of_one_second_keep_the_order_in_which_they_were_written(tmp_path: Path) -> None:
+    record = example()
+    rows = [replace(record, seconds=float(number)) for number in range(12)]
+    for row in rows:
+        ledger.write(row, tmp_path)
+    assert ledger.read(tmp_path) == rows
+
+
+def test_no_row_is_lost_when_many_write_in_the_same_second(tmp_path: Path) -> None:
+    rows = [replace(example(), started="2026-01-01T00:00:00+00:00", seconds=float(number)) for number in range(32)]
+    with ThreadPoolExecutor(8) as threads:  # of one process, whose id cannot tell their files apart
+        paths = list(threads.map(lambda row: ledger.write(row, tmp_path / "threads"), rows))
+    assert len(set(paths)) == 32
+    assert {row.seconds for row in ledger.read(tmp_path / "threads")} == set(range(32))
+    with get_context("fork").Pool(8) as processes:
+        processes.starmap(ledger.write, [(row, tmp_path / "processes") for row in rows[:8]], chunksize=1)
+    assert {row.seconds for row in ledger.read(tmp_path / "processes")} == set(range(8))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_an_edited_or_broken_record_is_named(tmp_path: Path) -> None:
@@ -86,3 +113,79 @@ def test_paper_scale_means_the_papers_numbers_unchanged() -> None:
     config = training("sdnet18", "cifar10", "paper", hold_out=0.1).config
     assert name_of({**config, "ranks": 2}) == "sdnet18 (hold_out=0.1, ranks=2)"
     assert set(PRESETS) == {"paper", "paper_imagenet", "quick", "smoke"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("results", [{"metric": "top1", "split": "test", "value": 0.9, "n": 10}]),
+        *[("device", {"type": "cuda"}), ("code", {"commit": "f" * 40, "dirty": False}), ("data_hash", "11")],
+        *[("seconds", 1e6), ("history", [{"epoch": 1}]), ("sha256", "0" * 64), ("sha256", None)],
+    ],
+)
+def test_whatever_is_edited_in_a_row_is_noticed(tmp_path: Path, key: str, value: object) -> None:
+    path = ledger.write(example(), tmp_path)
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(fields.items()))))
+    assert ledger.read(tmp_path) == [Record(**{k: v for k, v in fields.items() if k not in ("config_hash", "sha256")})]
+    path.write_text(json.dumps({**fields, key: value}))
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} was edited"):
+        ledger.read(tmp_path)
+
+
+def test_rows_from_before_the_checksum_stay_readable(tmp_path: Path) -> None:
+    record = example()
+    path = ledger.write(record, tmp_path)
+    fields = json.loads(path.read_text())
+    del fields["sha256"]
+    path.write_text(json.dumps(fields))
+    assert ledger.read(tmp_path) == [record]
+
+
+def test_a_checksum_stands_numbers_and_keys_that_json_changes(tmp_path: Path) -> None:
+    results = [{"metric": "loss", "value": value, "n": 1} for value in (0.1 + 0.2, 1e-310, float("inf"), 3)]
+    config = {"sizes": (1, 2), "name": "λ"}
+    ledger.write(example(config=config, results=results, device={10: "a", 9: "b"}), tmp_path)
+    (row,) = ledger.read(tmp_path)
+    assert row.results == results
+    assert row.config == {"sizes": [1, 2], "name": "λ"}
+    assert row.device == {"10": "a", "9": "b"}
+
+
+CELL = {"metric": "top1", "value": 0.5, "n": 10}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"results": value} for value in ({}, None, "top1", [1], [{**CELL, "metric": 1}], [{**CELL, "value": "0.5"}])],
+        *[{"results": [{k: v for k, v in CELL.items() if k != missing}]} for missing in CELL],
+        *[{"config": []}, {"device": "cpu"}, {"started": None}, {"history": {}}, {"config_hash": 3}, {"more": 1}],
+        *[{"data_hash": 3}, {"code": None}, {"versions": []}, {"seconds": "1"}, {"experiment": None}],
+    ],
+    ids=str,
+)
+def test_a_row_of_another_shape_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+    path = ledger.write(example(), tmp_path)
+    fields = json.loads(path.read_text())
+    del fields["sha256"]
+    path.write_text(json.dumps({**fields, **change}))
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        ledger.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"3", b"null", b"", b"\xff\xfe", b"{}"])
+def test_a_file_that_is_no_row_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "row.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"row.json is not a ledger record"):
+        ledger.read(tmp_path)
+
+
+def test_a_pipe_or_folder_among_the_rows_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "row.json")  # reading it would wait for ever
+    with pytest.raises(ValueError, match=r"row.json is not a ledger record \(not a file\)"):
+        ledger.read(tmp_path)
+    (tmp_path / "row.json").unlink()
+    (tmp_path / "row.json").mkdir()
+    with pytest.raises(ValueError, match=r"row.json is not a ledger record \(not a file\)"):
+        ledger.read(tmp_path)

@@ -1,6 +1,9 @@
 """λ policies: the line, its fit, the classifier that applies it, and what none of them may see."""
 
-from dataclasses import replace
+import json
+import math
+import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -203,3 +206,36 @@ def test_which_policies_are_asked() -> None:
         ("residual_fit", "shot_noise"), ("per_image", "shot_noise"), ("residual_fit", "gaussian_noise"),
     }  # fmt: skip
     assert len(experiment.asked(policies, "clean")) == len(policies) == 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: math.nan} for name in ("slope", "intercept", "lam0")),
+        *({name: value} for name in ("slope", "intercept", "lam0") for value in (math.inf, "1", None, True)),
+        *({"low": value} for value in ("0", None, math.nan)),
+        *({"lam0": -1.0}, {"power": 1.5}, {"power": True}, {"power": [1]}),
+        *({"per_image": 1}, {"per_image": "no"}, {"name": 3}, {"network": 3}),
+    ],
+    ids=str,
+)
+def test_policies_that_cannot_compute_are_refused_and_their_file_is_named(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    (name,) = changes
+    with pytest.raises(ValueError, match=name):
+        replace(LINE, **changes)
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({**asdict(LINE), **changes}))
+    with pytest.raises(ValueError, match=rf"policy.json is not a saved policy \(.*{name}"):
+        load_policy(path)
+
+
+def test_a_policy_is_loaded_from_a_path_given_as_text(tmp_path: Path) -> None:
+    LINE.save(tmp_path / "policy.json")
+    assert load_policy(str(tmp_path / "policy.json")) == LINE
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
+    os.mkfifo(tmp_path / "pipe.json")
+    for name in ("bytes.json", "pipe.json", "missing.json"):
+        with pytest.raises(ValueError, match="is not a saved policy"):
+            load_policy(str(tmp_path / name))

@@ -1,0 +1,78 @@
+"""Trained networks are loaded as they were stored, without side effects; what is broken is named and refused."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from toys import TINY
+
+from sdnet.results import networks
+from sdnet.training.checkpoint import read_network, save_network
+from sdnet.training.declaration import training
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """An untrained network with a CSC stem, in a file as a training leaves it."""
+    declared = training("sdnet18", "digits", "smoke", **TINY)
+    path = tmp_path / "network.safetensors"
+    save_network(path, declared.build(10), {"training": declared.config, "classes": list("0123456789")})
+    return path
+
+
+def test_loading_leaves_the_random_numbers_alone(saved: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    networks.load(saved)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "number", "said"),
+    [
+        (".weight", math.nan, "holds numbers that are not finite"),
+        (".bias", math.inf, "holds numbers that are not finite"),
+        (".lam", math.nan, "holds numbers that are not finite"),
+        (".lam", -0.1, "must be >= 0"),
+        (".lipschitz", 0.0, "must be > 0"),
+        (".lipschitz", -2.0, "must be > 0"),
+        (".running_var", -1.0, "must be >= 0"),
+    ],
+)
+def test_a_network_that_cannot_compute_is_refused(saved: Path, tensor: str, number: float, said: str) -> None:
+    state, description = read_network(saved)
+    name = next(name for name in state if name.endswith(tensor))
+    state[name].view(-1)[0] = number
+    save_file(state, saved, metadata={"sdnet": json.dumps(description)})
+    with pytest.raises(ValueError, match=f"{re.escape(str(saved))}.*'{re.escape(name)}' {said}"):
+        networks.load(saved)
+
+
+@pytest.mark.parametrize("kept", [4, 100, -100])
+def test_a_damaged_file_is_named(saved: Path, kept: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=f"{re.escape(str(saved))} is not a readable network"):
+        networks.load(saved)
+
+
+def test_tensors_of_another_network_are_named(saved: Path) -> None:
+    state, description = read_network(saved)
+    name = next(name for name in state if state[name].dim() == 4)
+    for changed in ({**state, name: state[name][:, :, :1].clone()}, {k: v for k, v in state.items() if k != name}):
+        save_file(changed, saved, metadata={"sdnet": json.dumps(description)})
+        with pytest.raises(ValueError, match=f"{re.escape(str(saved))} does not hold .*{re.escape(name)}") as error:
+            networks.load(saved)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("said", ["{", "[]", "{}", '{"training": {"recipe": {}}, "classes": []}'])
+def test_a_description_that_declares_no_training_is_named(saved: Path, said: str) -> None:
+    state, _ = read_network(saved)
+    save_file(state, saved, metadata={"sdnet": said})
+    with pytest.raises(ValueError, match=re.escape(str(saved))):
+        networks.load(saved)
