@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "sdnet").rglob("*.py"))
 
 # Every room may import itself and the rooms above it. Only the command line imports the experiments.
 ORDER = [
-    ["threads", "names"],
+    ["threads", "names", "parameters"],
     ["runtime"],
     ["csc"],
     ["models"],

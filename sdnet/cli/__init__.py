@@ -27,7 +27,7 @@ from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
 from sdnet.robust.attacks import NAMES, NORMS, UNITS
 from sdnet.training.declaration import training
-from sdnet.training.distributed import COMPILE_MODES, Execution
+from sdnet.training.distributed import COMPILE_MODES, Execution, environment, launched
 from sdnet.training.recipes import PRESETS
 
 
@@ -39,7 +39,7 @@ def main() -> None:
 @main.command()
 @click.option("--arch", default="sdnet18", show_default=True, help=f"One of {', '.join(models.names())}.")
 @click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
-@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(PRESETS)}.")
+@click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(PRESETS)}.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--epochs", type=int, help="Instead of the preset's.")
 @click.option("--batch-size", type=int, help="Instead of the preset's.")
@@ -80,6 +80,7 @@ def train(
     def job() -> None:
         execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
         run = training(arch, dataset, preset, seed=seed, **changes)
+        execution.check_batch(run.recipe.batch_size, environment().size if launched() else 1)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 
     in_one_sentence(job)
@@ -94,7 +95,7 @@ def sizes() -> None:
 @main.command()
 @click.option("--group", "groups", multiple=True, help=f"Default all of {', '.join(grid.GRID)}.")
 @click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
-@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(PRESETS)}.")
+@click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(PRESETS)}.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1), show_default=True)
 @click.option("--epochs", type=int, help="Instead of the preset's.")
 @click.option("--images", type=int, help="Test images under noise, instead of the preset's.")
@@ -116,7 +117,7 @@ def ablate(
 @main.command()
 @click.argument("network", type=click.Path())
 @click.option("--knob", default="lam", show_default=True, help=f"One of {', '.join(KNOBS)}.")
-@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
+@click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Instead of the preset's.")
 @click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
 @click.option("--strength", "strengths", type=float, multiple=True, help="Instead of all of the knob's.")
@@ -130,7 +131,7 @@ def sweep(network: str, **settings: Any) -> None:
 
 @main.command()
 @click.argument("network", type=click.Path())
-@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
+@click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Test images, instead of the preset's.")
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to save the fitted policies in.")
@@ -144,7 +145,7 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 
 @main.command()
 @click.argument("network", type=click.Path())
-@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
+@click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Test images, instead of the preset's.")
 @click.option("--norm", "norms", multiple=True, default=tuple(NORMS), show_default=True)
 @click.option("--attack", "attacks", multiple=True, default=("pgd",), show_default=True, help=f"{', '.join(NAMES)}.")
@@ -169,7 +170,7 @@ def attack(network: str, protocols: tuple[str, ...], crafted: tuple[float, ...],
 
 @main.command()
 @click.argument("network", type=click.Path())
-@click.option("--preset", default="paper", show_default=True, help=f"One of {', '.join(IMAGES)}.")
+@click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Test images, instead of the preset's.")
 @click.option("--method", "methods", multiple=True, help=f"Default all that fit: {', '.join(METHODS)}.")
 @click.option(

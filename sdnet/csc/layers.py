@@ -17,6 +17,7 @@ from sdnet.csc.lasso import Lasso, check_lam, check_signal
 from sdnet.csc.lipschitz import fourier_bound, power_iteration, random_probe
 from sdnet.csc.projection import Projected
 from sdnet.csc.solvers import METHODS, Solution, solve, unroll
+from sdnet.parameters import NETWORK, check
 
 Size = int | Sequence[int]
 SMALL_SIDE = 16
@@ -56,7 +57,9 @@ class _CSCConv(Projected):
     ) -> None:
         super().__init__()
         _check_channels(in_channels, out_channels, groups)
-        _check_solver(lam, iterations, ridge, method, gradient, tolerance)
+        _check_solver(method, gradient, tolerance, lam=lam, iterations=iterations, ridge=ridge)
+        for name, choice in (("bias", bias), ("nonnegative", nonnegative), ("projected", projected)):
+            check(name, choice, bool)
         _one_of("padding_mode", padding_mode, PADDING_MODES)
         _one_of("lipschitz_method", lipschitz_method, (None, "fourier", "power"))
         kernel = _per_dimension("kernel_size", kernel_size, self.dims, 1)
@@ -228,23 +231,17 @@ def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
         raise ValueError(f"groups must divide in_channels={in_channels} and out_channels={out_channels}; got {groups}.")
 
 
-def _check_solver(
-    lam: float, iterations: int, ridge: float, method: str, gradient: str, tolerance: float | None
-) -> None:
-    _at_least_one("iterations", iterations)
-    for name, number in [("lam", lam), ("ridge", ridge)]:
-        if not (math.isfinite(number) and number >= 0):
-            raise ValueError(f"{name} must be finite and >= 0; got {number}.")
+def _check_solver(method: str, gradient: str, tolerance: float | None, **numbers: float) -> None:
+    for name, number in {**numbers, "tolerance": tolerance}.items():
+        check(name, number, NETWORK[name])
     _one_of("method", method, METHODS)
     _one_of("gradient", gradient, GRADIENTS)
-    if tolerance is not None and not tolerance > 0:
-        raise ValueError(f"tolerance must be a number > 0; got {tolerance}.")
     if tolerance is not None and gradient != "implicit":
         raise ValueError(f"tolerance belongs to gradient='implicit'; got gradient={gradient!r}.")
 
 
 def _at_least_one(name: str, number: object) -> None:
-    if not isinstance(number, int) or number < 1:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ValueError(f"{name} must be an integer >= 1; got {number!r}.")
 
 

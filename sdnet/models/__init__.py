@@ -13,6 +13,7 @@ from sdnet.models.mdeq import MDEQ
 from sdnet.models.resnet import STEMS, Conv, ResNet
 from sdnet.models.scn import SCN, PatchCoding2d
 from sdnet.names import unknown_name
+from sdnet.parameters import NETWORK, Count, check
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,7 @@ def _check(arch: str, stem: str, numbers: dict[str, object], options: dict[str, 
     if arch not in ARCHITECTURES:
         raise ValueError(unknown_name("arch", arch, names()))
     for name, number in numbers.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"{name} must be a positive integer; got {number!r}.")
+        check(name, number, Count)
     if stem not in STEMS:
         raise ValueError(unknown_name("stem", stem, STEMS))
     if stem not in stems(arch):
@@ -137,8 +137,10 @@ def _check(arch: str, stem: str, numbers: dict[str, object], options: dict[str, 
         if name not in known:
             raise ValueError(f"{arch} has no option {name!r}. It has: {', '.join(known)}.")
     kernel = options.get("kernel", 1)
-    if not (isinstance(kernel, int) and kernel > 0 and kernel % 2):
-        raise ValueError(f"kernel must be a positive odd integer; got {kernel!r}.")
+    if not (isinstance(kernel, int) and not isinstance(kernel, bool) and 0 < kernel < 1000 and kernel % 2):
+        raise ValueError(f"kernel must be a positive odd integer < 1,000; got {kernel!r}.")
+    for name, value in options.items():
+        check(name, value, NETWORK[name])
     if options.get("csc_shortcut") and options.get("shortcut") is False:
         raise ValueError("csc_shortcut needs shortcuts; choose shortcut=True.")
 

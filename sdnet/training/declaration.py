@@ -1,18 +1,19 @@
 """A training, declared completely: network, data, recipe and seed."""
 
 import os
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sdnet import models
+from sdnet import models, parameters
 from sdnet.data import datasets, photographs
 from sdnet.data.datasets import Dataset
 from sdnet.data.photographs import PhotographSet
 from sdnet.models.classifier import Classifier
 from sdnet.names import config_hash, unknown_name
+from sdnet.parameters import Fraction, Seed
 from sdnet.training.recipes import Recipe, recipe
 
 
@@ -35,9 +36,9 @@ class Training:
     dataset: str
     preset: str
     recipe: Recipe
-    seed: int = 0
+    seed: Seed = 0
     network: dict[str, Any] = field(default_factory=dict)
-    hold_out: float = 0.0
+    hold_out: Fraction = 0.0
     precision: str = "auto"
 
     @property
@@ -59,10 +60,23 @@ class Training:
         return self.preset.endswith("imagenet")
 
     def load(self, data_root: str | os.PathLike[str] | None, workers: int = 4) -> Dataset | PhotographSet:
-        """Its data, with the validation images held out; ``workers`` read photographs."""
+        """Its data, with the validation images held out; ``workers`` read photographs.
+
+        Raises:
+            ValueError: for data that is missing or broken, or if fewer than two images are left to train on.
+        """
+        data: Dataset | PhotographSet
         if self.photographs:
-            return photographs.load(self.dataset, data_root, workers=workers).hold_out(self.hold_out, self.seed)
-        return datasets.load(self.dataset, data_root).hold_out(self.hold_out, self.seed)
+            data = photographs.load(self.dataset, data_root, workers=workers)
+        else:
+            data = datasets.load(self.dataset, data_root)
+        kept = data.hold_out(self.hold_out, self.seed)
+        if len(kept.train) < 2:
+            raise ValueError(
+                f"hold_out {self.hold_out} leaves {len(kept.train)} of {len(data.train)} training images, and batch "
+                "normalisation needs two; hold out fewer."
+            )
+        return kept
 
     def build(self, num_classes: int) -> Classifier:
         """The untrained network, its initial weights drawn with the seed."""
@@ -71,35 +85,47 @@ class Training:
         return models.build(self.arch, num_classes, **options)
 
 
-def training(arch: str, dataset: str, preset: str, *, seed: int = 0, **changes: Any) -> Training:
+def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: Any) -> Training:
     """Declare a training run.
 
     Args:
         arch, dataset, preset: names.
-        seed: any integer >= 0.
+        seed: any integer >= 0, below 2³².
         **changes: numbers of the recipe (``epochs``, ``lr``, ``width``, ...), options of the network (``lam``,
-            ``iterations``, ``shortcut``, ...), ``hold_out`` or ``precision``. None means: unchanged.
+            ``iterations``, ``shortcut``, ...), ``hold_out`` or ``precision``. None means: unchanged. Every value may
+            be text as YAML, JSON or a command line spells it (``"no"``, ``"1e-3"``, ``"null"``), and is kept in its own
+            type, so that one training has one name.
 
     Raises:
-        ValueError: for a name or number that does not exist, before anything is loaded.
+        ValueError: for a name that does not exist, or a value of another type or out of its range, before anything is
+            loaded.
     """
-    changes = {name: value for name, value in changes.items() if value is not None}
-    recipe_names = [f.name for f in fields(Recipe)]
-    own_names, network_names = ["hold_out", "precision"], [*models.RESIDUAL, "csc_shortcut", *models.CSC_OPTIONS]
+    own, of_recipe = parameters.kinds(Training), parameters.kinds(Recipe)
+    own = {name: own[name] for name in ("hold_out", "precision")}
+    kinds = {**of_recipe, **own, **parameters.NETWORK}
+    named = dataset if not isinstance(dataset, os.PathLike) else os.fspath(dataset)
+    for name, value in (("arch", arch), ("dataset", named), ("preset", preset)):
+        parameters.check(name, value, str)
+    seed = parameters.read("seed", seed, Seed)
     for name in changes:
-        if name not in [*recipe_names, *own_names, *network_names]:
-            raise ValueError(unknown_name("parameter", name, [*recipe_names, *own_names, *network_names]))
-    if changes.get("precision", "auto") not in ("auto", "fp32", "bf16"):
-        raise ValueError(unknown_name("precision", changes["precision"], ("auto", "fp32", "bf16")))
+        if name not in kinds:
+            raise ValueError(unknown_name("parameter", name, kinds))
+    given = {
+        name: parameters.read(name, value, kinds[name])
+        for name, value in changes.items()
+        if not parameters.is_nothing(value)
+    }
+    if given.get("precision", "auto") not in ("auto", "fp32", "bf16"):
+        raise ValueError(unknown_name("precision", given["precision"], ("auto", "fp32", "bf16")))
     run = Training(
         arch,
         dataset,
         preset,
-        replace(recipe(preset), **{name: changes[name] for name in recipe_names if name in changes}),
+        replace(recipe(preset), **{name: given[name] for name in of_recipe if name in given}),
         seed,
-        {name: changes[name] for name in network_names if name in changes},
-        **{name: changes[name] for name in own_names if name in changes},
+        {name: given[name] for name in parameters.NETWORK if name in given},
+        **{name: given[name] for name in own if name in given},
     )
     with torch.device("meta"):
-        run.build(num_classes=10)  # every number of the network is checked here, at no cost
+        run.build(num_classes=10)  # what one number of the network asks of another is checked here, at no cost
     return run

@@ -22,11 +22,10 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.nn.parallel import DistributedDataParallel
 
 from sdnet.names import unknown_name
+from sdnet.parameters import Count, Natural, Positive, check_fields
 
 PREEMPTED = 75
 """Exit code of a run that was told to stop (SIGTERM) and has saved: start it again to go on (EX_TEMPFAIL)."""
-
-
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 """Of ``torch.compile``."""
 GLOO_LOST = ("gloo", "pair closure")
@@ -56,25 +55,30 @@ class Execution:
         compile: None, or a mode of ``torch.compile``: the step as one program, made in the first minute or so.
             ``"reduce-overhead"`` replays it as CUDA graphs, where small batches leave a GPU waiting for the next call.
             Numbers change by rounding only.
+
+    Raises ValueError for a value of another type, or out of the range that its annotation names.
     """
 
-    accumulate: int = 1
+    accumulate: Count = 1
     sync_batchnorm: bool = False
-    save_every: int | None = None
-    workers: int = 4
-    max_corrupt: int = 0
-    timeout: float = 300.0
+    save_every: Count | None = None
+    workers: Natural = 4
+    max_corrupt: Natural = 0
+    timeout: Positive = 300.0
     compile: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("accumulate", 1), ("save_every", 1), ("workers", 0), ("max_corrupt", 0)):
-            value = getattr(self, name)
-            if not ((isinstance(value, int) and value >= least) or (name == "save_every" and value is None)):
-                raise ValueError(f"{name} must be an integer >= {least}; got {value!r}.")
-        if not self.timeout > 0:
-            raise ValueError(f"timeout must be a number of seconds > 0; got {self.timeout!r}.")
+        check_fields(self)
         if self.compile not in (None, *COMPILE_MODES):
             raise ValueError(unknown_name("compile", self.compile, COMPILE_MODES))
+
+    def check_batch(self, size: int, ranks: int) -> None:
+        """Raise ValueError if a batch of ``size`` images has fewer than two for each piece of each rank."""
+        if size < 2 * ranks * self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} on {ranks} ranks leaves fewer than two images of a batch of {size} for "
+                f"each piece; take at most {size // (2 * ranks)} pieces, fewer ranks, or a larger batch_size."
+            )
 
 
 @dataclass(frozen=True)

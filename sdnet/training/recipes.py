@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from sdnet.names import unknown_name
+from sdnet.parameters import Amount, Batch, Count, Fraction, Natural, Rate, check_fields
 
 SCHEDULES = ("cosine", "steps")
 
@@ -25,30 +26,28 @@ class Recipe:
         noise: standard deviation of the Gaussian noise that every other training image gets, in units of pixels
             in [0, 1]; 0, as in the paper, for none. 0.1 is Kireev et al.'s (2021) baseline against corruptions.
         width: channels of the network's first stage.
+
+    Raises:
+        ValueError: for a value of another type, or out of the range that its annotation names.
     """
 
-    epochs: int
-    batch_size: int = 128
-    lr: float = 0.1
-    momentum: float = 0.9
+    epochs: Count
+    batch_size: Batch = 128
+    lr: Rate = 0.1
+    momentum: Fraction = 0.9
     nesterov: bool = True
-    weight_decay: float = 5e-4
+    weight_decay: Amount = 5e-4
     schedule: str = "cosine"
-    milestones: tuple[int, ...] = ()
-    warmup: float = 0.0
-    padding: int = 4
-    noise: float = 0.0
-    width: int = 64
+    milestones: tuple[Natural, ...] = ()
+    warmup: Fraction = 0.0
+    padding: Natural = 4
+    noise: Amount = 0.0
+    width: Count = 64
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "width"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer; got {value!r}.")
-        if not self.lr > 0:
-            raise ValueError(f"lr must be positive; got {self.lr!r}.")
-        if not 0 <= self.noise < math.inf:
-            raise ValueError(f"noise must be finite and >= 0; got {self.noise!r}.")
+        check_fields(self)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum > 0; got momentum 0. Choose nesterov=False without momentum.")
         if self.schedule not in SCHEDULES:
             raise ValueError(unknown_name("schedule", self.schedule, SCHEDULES))
 

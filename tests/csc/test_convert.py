@@ -161,7 +161,7 @@ def test_errors_are_one_sentence_and_leave_the_network_alone() -> None:
     for where, words in [("frist", "'first'"), ("last", "where 'last'"), (lambda *_: False, "none of the 2 conv")]:
         with pytest.raises(ValueError, match=words):
             convert(model, where)
-    with pytest.raises(ValueError, match="iterations must be an integer >= 1; got 0"):
+    with pytest.raises(ValueError, match="iterations must be an integer >= 1, at most 10,000; got 0"):
         convert(model, "all", iterations=0)
     with pytest.raises(ValueError, match="holds none"):
         convert(nn.Linear(3, 4))

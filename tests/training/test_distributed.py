@@ -219,11 +219,11 @@ def test_compiled_training_of_an_sdnet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"accumulate": 0}, "accumulate must be an integer >= 1; got 0"),
-        ({"save_every": 0}, "save_every must be an integer >= 1; got 0"),
+        ({"accumulate": 0}, "accumulate must be an integer >= 1, at most 1,000,000; got 0"),
+        ({"save_every": 0}, "save_every must be an integer >= 1, at most 1,000,000; got 0"),
         ({"workers": -1}, "workers must be an integer >= 0"),
         ({"compile": "fast"}, "compile 'fast' does not exist. Available: default, reduce-overhead, max-autotune"),
-        ({"timeout": 0.0}, "timeout must be a number of seconds > 0"),
+        ({"timeout": 0.0}, "timeout must be finite and > 0, at most 1,000,000; got 0.0"),
     ],
 )
 def test_execution_refuses(fields: dict[str, object], message: str) -> None:

@@ -66,10 +66,10 @@ def test_steps_schedule() -> None:
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"epochs": 0}, "epochs must be a positive integer; got 0"),
-        ({"width": 2.5}, "width must be a positive integer; got 2.5"),
-        ({"lr": 0.0}, "lr must be positive"),
-        ({"lr": float("nan")}, "lr must be positive"),
+        ({"epochs": 0}, "epochs must be an integer >= 1, at most 1,000,000; got 0"),
+        ({"width": 2.5}, "width must be an integer >= 1, at most 1,000,000; got 2.5"),
+        ({"lr": 0.0}, "lr must be finite and > 0; got"),
+        ({"lr": float("nan")}, "lr must be finite and > 0; got"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
     ],
 )

@@ -88,8 +88,7 @@ def test_unknown_names(folders: Path, arguments: tuple[str, str, str], message: 
         ({"epoch": 3}, "parameter 'epoch' does not exist. Did you mean 'epochs'"),
         ({"lam": -1.0}, "lam must be finite and >= 0"),
         ({"iterations": 0}, "iterations must be an integer >= 1"),
-        ({"width": 0}, "width must be a positive integer"),
-        ({"width": "None"}, "width must be a positive integer; got 'None'"),
+        ({"width": 0}, "width must be an integer >= 1"),
         ({"precision": "fp8"}, "precision 'fp8' does not exist"),
     ],
 )
@@ -121,7 +120,7 @@ def test_the_command_line_trains(folders: Path) -> None:
     ("options", "message"),
     [
         ("--arch sdnet81", "Error: arch 'sdnet81' does not exist."),
-        ("--lam -1", "Error: lam must be finite and >= 0; got -1.0."),
+        ("--lam -1", "Error: lam must be finite and >= 0, at most 1,000,000; got -1.0."),
         ("--dataset nowhere", "Error: dataset 'nowhere' does not exist."),
         ("--dataset digits --preset smoke --lr 1e30 --width 2", "Error: the loss is no longer finite"),
     ],
