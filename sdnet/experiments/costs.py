@@ -60,10 +60,10 @@ def of_imagenet_c(row: Row, speed: float) -> Cost:
     calibration, tested = DECODED
     images = 6 * tested
     if row.policy is None:
-        command = f'python -m sdnet sweep {network} --knob "{row.knob}" --strength {row.strength:g}'
+        command = f'python -m sdnet sweep {network} --preset paper --knob "{row.knob}" --strength {row.strength:g}'
         what = f"6 × {tested:,} images"
     else:
-        command = f"python -m sdnet policies {network} --policy {row.policy}"
+        command = f"python -m sdnet policies {network} --preset paper --policy {row.policy}"
         # At five levels every λ on every calibration image at most; then the residual, the fixed λ, and the policy's.
         images = 5 * len(LAMS) * calibration + 3 * images
         what = f"5 × {len(LAMS)} × {calibration:,} + 3 × 6 × {tested:,} images"
