@@ -177,6 +177,9 @@ class _CSCConv(Projected):
         if saved is not None and saved.shape != self.lam.shape:
             self.lam = self.lam.new_empty(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        # A plain convolution's weights come without L; the old one would make steps far too long for them.
+        if prefix + "weight" in state_dict and prefix + "lipschitz" not in state_dict and not self.lipschitz.is_meta:
+            self.project_(power_steps=30)
 
 
 class CSCConv1d(_CSCConv):
