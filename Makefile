@@ -9,7 +9,7 @@ EXECUTED := _build/source
 # The notebooks' own size is the smallest, and their runs stay out of data/runs. Paths are seen from book/.
 NOTEBOOK_ENV := SDNET_PRESET=smoke SDNET_DATASET=digits SDNET_OUTPUT=../_build/outputs SDNET_LEDGER=../_build/ledger
 
-# As in sdnet/threads.py, for what loads torch before sdnet.
+# As in sdnet/__main__.py, for notebooks and tests.
 export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help

@@ -1,10 +1,13 @@
 """SDNet: convolutional sparse coding layers for visual recognition (Dai et al., NeurIPS 2022)."""
 
-import sdnet.threads  # noqa: F401  (before torch is loaded)
-from sdnet.csc.convert import Conversion, convert
-from sdnet.csc.export import to_onnx
-from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers, set_lam
-from sdnet.csc.projection import project_, project_after_step
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sdnet.csc.convert import Conversion, convert
+    from sdnet.csc.export import to_onnx
+    from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers, set_lam
+    from sdnet.csc.projection import project_, project_after_step
 
 __version__ = "0.1.0"
 __all__ = [
@@ -18,3 +21,27 @@ __all__ = [
     "set_lam",
     "to_onnx",
 ]
+
+# Public name → its module, which is imported when the name is first used: the command line must set the environment
+# before torch is loaded (see __main__.py).
+_MODULES = {
+    "CSCConv1d": "sdnet.csc.layers",
+    "CSCConv2d": "sdnet.csc.layers",
+    "Conversion": "sdnet.csc.convert",
+    "convert": "sdnet.csc.convert",
+    "csc_layers": "sdnet.csc.layers",
+    "project_": "sdnet.csc.projection",
+    "project_after_step": "sdnet.csc.projection",
+    "set_lam": "sdnet.csc.layers",
+    "to_onnx": "sdnet.csc.export",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

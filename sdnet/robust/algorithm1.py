@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import linregress
 from torch import Tensor, nn
 
 from sdnet.data.corruptions import add_noise
@@ -126,6 +125,8 @@ def fit_line(points: Sequence[Point], power: int = 1) -> Fit:
     """
     if len(points) < 2:
         raise ValueError(f"a line needs at least two noise levels; got {len(points)}.")
+    from scipy.stats import linregress  # the library itself does without scipy
+
     x = [point.residual if power == 1 else point.squared_residual for point in points]
     line = linregress(x, [point.lam for point in points])
     flat = len({point.lam for point in points}) == 1
