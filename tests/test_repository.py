@@ -34,7 +34,8 @@ CSC = [
     ["solvers"],
     ["gradients"],
     ["layers"],
-    ["convert", "theory", "export"],
+    ["convert", "theory", "export", "network"],
+    ["pursuit", "coherence"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 CSC_LEVEL = {name: level for level, names in enumerate(CSC) for name in names}
