@@ -31,7 +31,7 @@ ORDER = [
 CSC = [
     ["prox", "dictionary", "projection"],
     ["lipschitz", "lasso"],
-    ["solvers"],
+    ["solvers", "atoms"],
     ["gradients"],
     ["layers"],
     ["convert", "theory", "export", "network"],
