@@ -46,6 +46,10 @@ Positive = Annotated[float, Range(0, MANY, above=True)]
 Rate = Annotated[float, Range(0, above=True)]
 Fraction = Annotated[float, Range(0, 1, below=True)]
 
+Share = Annotated[float, Range(0, 1, above=True)]
+Depth = Annotated[int, Range(1, 1000)]
+"""Of a network in blocks or layers."""
+
 NETWORK: Mapping[str, Any] = {
     "atoms": Count,
     "kernel": int,
@@ -61,6 +65,10 @@ NETWORK: Mapping[str, Any] = {
     "tolerance": Positive | None,
     "lipschitz_method": str | None,
     "projected": bool,
+    "depth": Depth,
+    "dilations": Count,
+    "extrapolation": Fraction,
+    "beta": Share,
 }
 """Option of a network → what it may be. (What ``kernel``, and the names, may be is said where they are used.)"""
 

@@ -35,10 +35,11 @@ ORDER = [
 CSC = [
     ["prox", "dictionary", "projection"],
     ["lipschitz", "lasso"],
-    ["solvers"],
+    ["solvers", "atoms"],
     ["gradients"],
     ["layers"],
-    ["convert", "theory", "export"],
+    ["convert", "theory", "export", "network"],
+    ["pursuit", "coherence"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 CSC_LEVEL = {name: level for level, names in enumerate(CSC) for name in names}

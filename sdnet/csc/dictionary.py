@@ -50,9 +50,18 @@ class Dictionary:
         """M, the number of channels of a signal."""
         return self.weight.shape[1] * self.groups
 
+    @property
+    def atoms(self) -> int:
+        """C, the number of atoms."""
+        return self.weight.shape[0]
+
     def with_weight(self, weight: Tensor) -> "Dictionary":
         """The same geometry with other atoms."""
         return replace(self, weight=weight)
+
+    def scaled(self, factors: Tensor) -> "Dictionary":
+        """The same with each atom multiplied by its factor, (C,)."""
+        return self.with_weight(self.weight * factors.view(-1, *[1] * (self.dims + 1)))
 
     def code_size(self, signal_size: Sequence[int]) -> tuple[int, ...]:
         """Spatial size of the code of a signal of the given spatial size."""

@@ -11,25 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.csc.gradients import GRADIENTS, checkpointed, implicit
 from sdnet.csc.lasso import Lasso, check_lam, check_signal
-from sdnet.csc.lipschitz import fourier_bound, power_iteration, random_probe
-from sdnet.csc.projection import Projected
 from sdnet.csc.solvers import METHODS, Solution, solve, unroll
 from sdnet.parameters import NETWORK, check
 
 Size = int | Sequence[int]
-SMALL_SIDE = 16
-"""Up to this many signal (or code) channels the Fourier bound is the cheaper way to L."""
 
 
-class _CSCConv(Projected):
+class _CSCConv(Atoms):
     dims: int
-    weight: nn.Parameter
     lam: Tensor
-    lipschitz: Tensor
-    probe: Tensor
 
     def __init__(
         self,
@@ -70,16 +64,12 @@ class _CSCConv(Projected):
         self.groups, self.padding_mode = groups, padding_mode
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
         self.method, self.gradient, self.tolerance, self.projected = method, gradient, tolerance, projected
-        small_side = min(in_channels // groups * math.prod(self.stride), out_channels // groups)
-        self.lipschitz_method = lipschitz_method or ("fourier" if small_side <= SMALL_SIDE else "power")
 
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel, **options))
         self.bias = nn.Parameter(torch.zeros(out_channels, **options)) if bias else None
         self.register_buffer("lam", torch.tensor(float(lam), **options))
-        self.register_buffer("lipschitz", torch.ones((), **options))
-        if self.lipschitz_method == "power":
-            self.register_buffer("probe", random_probe(self.dictionary))
+        self.follow(lipschitz_method)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -95,26 +85,6 @@ class _CSCConv(Projected):
     def dictionary(self) -> Dictionary:
         """The layer's dictionary A, sharing its weight."""
         return Dictionary(self.weight, self.stride, self.padding, self.dilation, self.groups, self.padding_mode)
-
-    @torch.no_grad()
-    def project_(self, power_steps: int = 1) -> None:
-        """Put the atoms back on the unit sphere (Eq. 5) and bring the Lipschitz constant up to date.
-
-        A layer with ``projected=False`` does the latter only.
-
-        Call it after every change of the weight: :func:`sdnet.project_` does so for a whole network, and
-        :func:`sdnet.project_after_step` after every step of an optimizer. ``power_steps`` counts the power
-        iterations where the layer uses these; a warm start makes one enough during training.
-        """
-        if self.projected:
-            self.weight.copy_(unit_norm(self.weight))
-        if self.lipschitz_method == "fourier":
-            self.lipschitz.copy_(fourier_bound(self.dictionary))
-        else:
-            norm, probe = power_iteration(self.dictionary, self.probe, power_steps)
-            # An estimate from below: the margin keeps the step size under 1/L.
-            self.lipschitz.copy_((norm / 0.9).clamp_min(torch.finfo(norm.dtype).tiny))
-            self.probe.copy_(probe)
 
     def forward(self, signal: Tensor) -> Tensor:
         """The sparse code (N, C, ...) of ``signal`` (N, M, ...), plus the bias if there is one.

@@ -10,6 +10,9 @@ from torch import nn
 from sdnet.csc.layers import CSCConv2d
 from sdnet.models.classifier import Classifier
 from sdnet.models.mdeq import MDEQ
+from sdnet.models.mixed_scale import MSDCSC, MSDNet
+from sdnet.models.multilayer import MultiLayer
+from sdnet.models.pursuit import PursuitNet
 from sdnet.models.resnet import STEMS, Conv, ResNet
 from sdnet.models.scn import SCN, PatchCoding2d
 from sdnet.names import unknown_name
@@ -47,6 +50,11 @@ CSC_OPTIONS = (
 )
 RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu")
 CODING = ("lam", "iterations")
+PURSUIT = ("depth", "iterations", "lam", "beta")
+MULTILAYER = ("depth", "iterations", "method", "lam")
+STEPS = 4
+"""Iterations of a pursuit or multi-layer code by default."""
+DEEP: dict[str, Any] = {"schedule": "deep", "iterations": STEPS, "extrapolation": 0.5}
 LAM_RATE = 1 / 256
 """Of SCN-18's λ: one over the square root of the number of entries (64 × 32 × 32) that share it, as Esser et al. (2020)
 scale the gradient of a learned step size. At the full rate all codes are zero after twenty steps of training."""
@@ -62,6 +70,20 @@ ARCHITECTURES = {
     "mdeq": Architecture("MDEQ", body=MDEQ, options=("iterations",)),
     "scn": Architecture("SCN", body=SCN, options=CODING),
     "scn18": Architecture("SCN-18", D18, patches=True, options=(*RESIDUAL, *CODING)),
+    "ltp": Architecture("L-TP", body=PursuitNet, options=("depth", "lam")),
+    "ltp_res": Architecture("L-TP-res", body=partial(PursuitNet, skips=True), options=("depth", "lam")),
+    "lbp": Architecture("L-BP", body=partial(PursuitNet, iterations=STEPS), options=PURSUIT),
+    "dp": Architecture("DP", body=partial(PursuitNet, **DEEP), options=(*PURSUIT, "extrapolation")),
+    "dp_res": Architecture("DP-res", body=partial(PursuitNet, skips=True, **DEEP), options=(*PURSUIT, "extrapolation")),
+    "ml_csc": Architecture("ML-CSC", body=partial(MultiLayer, iterations=STEPS), options=MULTILAYER),
+    "res_csc": Architecture(
+        "Res-CSC", body=partial(MultiLayer, start="residual", iterations=STEPS), options=MULTILAYER
+    ),
+    "res_csc_b": Architecture(
+        "Res-CSC (B)", body=partial(MultiLayer, start="shortcut", iterations=STEPS), options=MULTILAYER
+    ),
+    "msdnet": Architecture("MSDNet", body=MSDNet, options=("depth", "dilations")),
+    "msd_csc": Architecture("MSD-CSC", body=partial(MSDCSC, iterations=STEPS), options=(*PURSUIT, "dilations")),
 }
 
 
@@ -94,7 +116,8 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
             shortcuts CSC layers too, as "all convolution layers" would have it and an early version of the authors'
             code did). Of networks with CSC layers: ``lam``, ``iterations``, ``method``, ... (see
             :class:`CSCConv2d`). Of SCN and SCN-18: ``lam`` (to begin with) and ``iterations``. Of MDEQ: ``iterations``
-            of its solver.
+            of its solver. Of the pursuits and the multi-layer codes: ``depth`` and, where they iterate, ``iterations``,
+            ``lam`` and ``beta`` (to begin with), and ``extrapolation``, ``method`` or ``dilations``.
 
     Raises:
         ValueError: for an unknown name, a number out of its range, or an option that the architecture does not have.
