@@ -3,7 +3,8 @@
 import sdnet.threads  # noqa: F401  (before torch is loaded)
 from sdnet.csc.convert import Conversion, convert
 from sdnet.csc.export import to_onnx
-from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers, set_lam
+from sdnet.csc.lam import set_lam
+from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers
 from sdnet.csc.projection import project_, project_after_step
 
 __version__ = "0.1.0"

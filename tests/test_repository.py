@@ -31,7 +31,7 @@ ORDER = [
 CSC = [
     ["prox", "dictionary", "projection"],
     ["lipschitz", "lasso"],
-    ["solvers"],
+    ["lam", "solvers"],
     ["gradients"],
     ["layers"],
     ["convert", "theory", "export"],
