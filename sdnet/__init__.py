@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdnet.csc.convert import Conversion, convert
     from sdnet.csc.export import to_onnx
-    from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers, set_lam
+    from sdnet.csc.lam import set_lam
+    from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers
     from sdnet.csc.projection import project_, project_after_step
 
 __version__ = "0.1.0"
@@ -32,7 +33,7 @@ _MODULES = {
     "csc_layers": "sdnet.csc.layers",
     "project_": "sdnet.csc.projection",
     "project_after_step": "sdnet.csc.projection",
-    "set_lam": "sdnet.csc.layers",
+    "set_lam": "sdnet.csc.lam",
     "to_onnx": "sdnet.csc.export",
 }
 

@@ -35,7 +35,7 @@ ORDER = [
 CSC = [
     ["prox", "dictionary", "projection"],
     ["lipschitz", "lasso"],
-    ["solvers", "atoms"],
+    ["atoms", "lam", "solvers"],
     ["gradients"],
     ["layers"],
     ["convert", "theory", "export", "network"],

@@ -5,7 +5,7 @@ laid down where, explain the whole input?": its output is the sparse code of its
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.csc.gradients import GRADIENTS, checkpointed, implicit
-from sdnet.csc.lasso import Lasso, check_lam, check_signal
+from sdnet.csc.lam import CodingLayer, is_many
+from sdnet.csc.lasso import Lasso, check_signal
 from sdnet.csc.solvers import METHODS, Solution, solve, unroll
 from sdnet.parameters import NETWORK, check
 
 Size = int | Sequence[int]
 
 
-class _CSCConv(Atoms):
+class _CSCConv(Atoms, CodingLayer):
     dims: int
-    lam: Tensor
 
     def __init__(
         self,
@@ -93,6 +93,8 @@ class _CSCConv(Atoms):
             ValueError: if the signal has the wrong type, shape or (where looking costs no
                 synchronisation, on a CPU) is not finite.
         """
+        if is_many(self.lam):
+            return self.many_codes(signal, self.lam.flatten())
         lasso = self.lasso(signal)
         if not torch.compiler.is_compiling():
             check_signal(signal, lasso.dictionary)
@@ -108,6 +110,17 @@ class _CSCConv(Atoms):
             code = unroll(lasso, step_size, self.iterations, self.method)
         return code if self.bias is None else code + self.bias.view(-1, *[1] * self.dims)
 
+    def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
+        """The codes at each of K λ (K,), by unrolled steps; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
+        step_size = 1 / self.lipschitz
+        correlation = self.dictionary.with_weight(step_size * self.weight).analysis(signal)
+        # Unlike repeat(), cat() keeps channels-last memory.
+        repeated, correlation = torch.cat([signal] * len(lams)), torch.cat([correlation] * len(lams))
+        lam = lams.repeat_interleave(len(signal))
+        lasso = Lasso(self.dictionary, repeated, lam, self.nonnegative, self.ridge)
+        code = unroll(lasso, step_size, self.iterations, self.method, correlation)
+        return code if self.bias is None else code + self.bias.view(-1, *[1] * self.dims)
+
     def lasso(self, signal: Tensor) -> Lasso:
         """The problem (Eq. 4) that this layer poses for ``signal``."""
         return Lasso(self.dictionary, signal, self.lam, self.nonnegative, self.ridge)
@@ -116,11 +129,13 @@ class _CSCConv(Atoms):
         """Solve the layer's problem with FISTA to a certified duality gap, whatever ``iterations`` it runs."""
         return solve(self.lasso(signal), iterations=iterations, tolerance=tolerance, restart=True)
 
-    @torch.no_grad()
-    def residual(self, signal: Tensor) -> Tensor:
-        """x − A(z) for the code z that the layer's own iterations give."""
+    def residual(self, signal: Tensor, code: Tensor | None = None) -> Tensor:
+        """x − A(z) for the code z that the layer gave for ``signal``; None for that of its own iterations, detached."""
         lasso = self.lasso(signal)
-        return lasso.residual(unroll(lasso, 1 / self.lipschitz, self.iterations, self.method))
+        if code is not None:
+            return lasso.residual(code if self.bias is None else code - self.bias.view(-1, *[1] * self.dims))
+        with torch.no_grad():
+            return lasso.residual(unroll(lasso, 1 / self.lipschitz, self.iterations, self.method))
 
     def extra_repr(self) -> str:
         lam = f"{self.lam.item():g}" if self.lam.dim() == 0 else f"tensor{tuple(self.lam.shape)}"
@@ -233,23 +248,3 @@ def _per_dimension(name: str, value: Size, dims: int, least: int) -> tuple[int, 
 def csc_layers(model: nn.Module) -> list[tuple[str, _CSCConv]]:
     """The CSC layers of a network with their names, in the order in which it holds them."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, _CSCConv)]
-
-
-def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] = lambda name: True) -> None:
-    """Set λ of every CSC layer of a network: the one knob that Algorithm 1 turns.
-
-    Args:
-        lam: a number, or a tensor of shape () for all images, (N,) for one λ per image of the batches to
-            come, (1, C) per channel, or (N, C).
-        where: which layers, by name; all by default.
-
-    Raises:
-        ValueError: if a λ is negative or not finite, or the network has no CSC layer that ``where`` accepts.
-    """
-    lam = torch.as_tensor(lam, dtype=torch.get_default_dtype() if not isinstance(lam, Tensor) else None)
-    check_lam(lam)
-    layers = [layer for name, layer in csc_layers(model) if where(name)]
-    if not layers:
-        raise ValueError("set_lam found no CSC layer in this network; convert one with sdnet.convert first.")
-    for layer in layers:
-        layer.lam = lam.to(layer.weight).clone()

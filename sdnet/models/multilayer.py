@@ -15,7 +15,7 @@ X_{i−1} ≈ D_i X_i, by steps of ISTA or FISTA from a start that makes the dif
 from torch import Tensor, nn
 
 from sdnet.csc.layers import CSCConv2d
-from sdnet.csc.solvers import Iterate, ProximalStep, next_iterate, unroll
+from sdnet.csc.solvers import Iterate, ProximalStep, next_iterate
 from sdnet.models.classifier import Classifier
 from sdnet.models.pursuit import plan, shortcut
 from sdnet.names import unknown_name
@@ -57,7 +57,9 @@ class MultiLayer(Classifier):
             raise ValueError(unknown_name("method", method, METHODS))
         self.iterations, self.method, self.start = iterations, method, start
         self.plan = plan(width, depth)
-        self.layers = nn.ModuleList(CSCConv2d(i, o, 3, s, 1, lam=lam) for i, o, s in self.plan)
+        self.layers = nn.ModuleList(
+            CSCConv2d(i, o, 3, s, 1, lam=lam, iterations=iterations, method=method) for i, o, s in self.plan
+        )
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o, _ in self.plan)
         self.head = nn.Linear(self.plan[-1][1], num_classes)
 
@@ -81,9 +83,10 @@ class MultiLayer(Classifier):
 
     def code(self, layer: CSCConv2d, signal: Tensor, earlier: Tensor | None = None) -> Tensor:
         """The code of one layer; ``earlier`` is X₋₁, or None to start at zero."""
-        lasso, step_size = layer.lasso(signal), 1 / layer.lipschitz
         if earlier is None:
-            return unroll(lasso, step_size, self.iterations, self.method)
+            code: Tensor = layer(signal)
+            return code
+        lasso, step_size = layer.lasso(signal), 1 / layer.lipschitz
         step = ProximalStep(lasso, step_size)
         iterate, first = Iterate(earlier, earlier), 0
         if self.start == "shortcut":

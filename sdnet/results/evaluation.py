@@ -10,7 +10,7 @@ import torch
 
 from sdnet.data import datasets, photographs
 from sdnet.data.datasets import Dataset
-from sdnet.models.resnet import ResNet
+from sdnet.models.classifier import Classifier
 from sdnet.results import ledger, networks
 from sdnet.results.ledger import Record, Start
 from sdnet.results.networks import Network
@@ -40,7 +40,7 @@ class Evaluation:
     start: Start = field(default_factory=ledger.start)
 
     @property
-    def model(self) -> ResNet:
+    def model(self) -> Classifier:
         """The network itself."""
         return self.trained.model
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdnet.models.resnet import ResNet
+from sdnet.models.classifier import Classifier
 from sdnet.names import unknown_name
 from sdnet.results.ledger import repository_data
 from sdnet.training.checkpoint import read_network
@@ -21,7 +21,7 @@ from sdnet.training.recipes import Recipe
 class Network:
     """A trained network in eval mode, with the declaration of its training and the names of its classes."""
 
-    model: ResNet
+    model: Classifier
     training: Training
     classes: tuple[str, ...]
 
@@ -43,9 +43,8 @@ def load(network: str | os.PathLike[str]) -> Network:
     Torch's random numbers go on as if nothing had been loaded.
 
     Raises:
-        ValueError: if there is no such network (the message lists the names that exist), its file is damaged or holds
-            numbers that no network computes with, or it has no stem, as SCN and MDEQ: what is done with a trained
-            network here turns λ or a threshold in the stem.
+        ValueError: if there is no such network (the message lists the names that exist), or its file is damaged or
+            holds numbers that no network computes with.
     """
     path = Path(network).expanduser()
     if path.suffix != ".safetensors":
@@ -60,10 +59,6 @@ def load(network: str | os.PathLike[str]) -> Network:
         model = _built(training, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not declare a training that sdnet knows ({error!r}); train it anew.") from error
-    if not isinstance(model, ResNet):
-        raise ValueError(
-            f"{network} holds {training.arch}, which has no stem to turn a knob of; give a ResNet or SDNet."
-        )
     _fill(model, state, path)
     return Network(model.eval(), training, classes)
 
@@ -106,7 +101,7 @@ def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         ) from error
 
 
-def _built(training: Training, classes: int) -> nn.Module:
+def _built(training: Training, classes: int) -> Classifier:
     """The network of a training, its weights yet to be loaded: the seed of the training is not left behind."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):

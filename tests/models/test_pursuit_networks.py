@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdnet import models, project_
+from sdnet import models, project_, set_lam
+from sdnet.csc.lam import at_lams
 from sdnet.csc.lipschitz import fourier_bound
 from sdnet.csc.network import Connection, Layer, Network
 from sdnet.csc.pursuit import feed_forward, fista_weights, pursue
@@ -321,3 +322,14 @@ def test_normalisation_over_ranks_is_refused() -> None:
         layer.frozen(torch.rand(2, 4, 3, 3))  # type: ignore[operator,union-attr]
     assert isinstance(model, PursuitNet)
     assert isinstance(models.build("ml_csc", width=4), MultiLayer)
+
+
+@pytest.mark.parametrize("arch", ["ml_csc", "res_csc", "res_csc_b"])
+def test_multilayer_networks_are_evaluated_at_many_lams_at_once(arch: str) -> None:
+    model, images, lams = models.build(arch, 10, width=4).eval(), torch.rand(2, 3, 16, 16), torch.tensor([0.05, 0.3])
+    with torch.no_grad():
+        together = at_lams(model, lams, images)
+        for lam, scores in zip(lams, together, strict=True):
+            set_lam(model, lam)
+            torch.testing.assert_close(model(images), scores)
+    assert not torch.allclose(*together)

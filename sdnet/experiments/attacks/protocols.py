@@ -15,13 +15,11 @@ from tqdm import tqdm
 from sdnet.data.batches import evaluation_batches, to_pixels
 from sdnet.data.datasets import Split
 from sdnet.robust.attacks import Attack, perturb
-from sdnet.robust.knobs import Denoiser, Lam, StemThreshold
+from sdnet.robust.knobs import Knob
 from sdnet.robust.policies import RobustClassifier
 from sdnet.robust.sweep import fitting, together
 from sdnet.training.loop import exact_float32, precision_of
 
-Turned = Lam | StemThreshold | Denoiser
-"""Knobs through which gradients pass."""
 BATCH = {"cpu": 250}
 """Images that are perturbed at a time; on an accelerator 1000 of 32 × 32 pixels."""
 Cell = dict[str, Any]
@@ -74,7 +72,7 @@ class Target(nn.Module):
         return scores.float()
 
 
-def at(knob: Turned, strength: float, precision: str = "fp32") -> Target:
+def at(knob: Knob, strength: float, precision: str = "fp32") -> Target:
     """The network with its knob at one strength."""
 
     def scores(images: Tensor) -> Tensor:
@@ -83,7 +81,7 @@ def at(knob: Turned, strength: float, precision: str = "fp32") -> Target:
     return Target(knob.model, scores, precision)
 
 
-def at_all(knob: Turned, strengths: Sequence[float], precision: str = "fp32") -> Target:
+def at_all(knob: Knob, strengths: Sequence[float], precision: str = "fp32") -> Target:
     """The mixture over strengths: its loss is large only where the true class is unlikely at every one of them."""
 
     def scores(images: Tensor) -> Tensor:
@@ -111,7 +109,7 @@ def craft(target: nn.Module, split: Split, attack: Attack, seed: int = 0, batch:
 
 @torch.no_grad()
 def correct_at(
-    knob: Turned, pixels: Tensor, labels: Tensor, strengths: Sequence[float], precision: str = "fp32"
+    knob: Knob, pixels: Tensor, labels: Tensor, strengths: Sequence[float], precision: str = "fp32"
 ) -> Tensor:
     """Which images are classified correctly at which strength: bool, (K, N)."""
     turned = torch.tensor(strengths, device=pixels.device)
@@ -135,14 +133,14 @@ class Plan:
     """What one attack of a run is measured at.
 
     Attributes:
-        knob: the network and what is turned.
+        knob: the network and what is turned; gradients pass through it.
         split: test images.
         start: strength of training, λ₀.
         grid: strengths at which perturbations are crafted.
         strengths: strengths at which they are scored; they hold ``start`` and the grid.
     """
 
-    knob: Turned
+    knob: Knob
     split: Split
     start: float
     grid: tuple[float, ...]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sdnet.csc.layers import csc_layers
+from sdnet.csc.lam import coding_layers, own_lam
 from sdnet.data.datasets import Dataset
 from sdnet.experiments.attacks.protocols import (
     ON_GRID,
@@ -19,7 +19,6 @@ from sdnet.experiments.attacks.protocols import (
     Cell,
     Plan,
     Target,
-    Turned,
     at,
     guarded,
     in_the_loop,
@@ -29,8 +28,7 @@ from sdnet.experiments.attacks.protocols import (
 )
 from sdnet.experiments.attacks.sanity import sanity
 from sdnet.experiments.corruptions.policies import CALIBRATION
-from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, knob_of, subset
-from sdnet.models.resnet import ResNet
+from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, knob_of, subset, usual_knob
 from sdnet.names import unknown_name
 from sdnet.results import networks
 from sdnet.results.evaluation import prepare
@@ -49,6 +47,7 @@ QUERIES = {"paper": 5000, "quick": 1000, "smoke": 50}
 """Size of a run → queries of Square."""
 GRIDS = {
     "lam": (0.1, 0.3, 0.5, 0.8, 1.1, 1.5),
+    "lam shift": (0.0, 0.2, 0.4, 0.7, 1.1, 1.4),
     "stem threshold": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
     "gaussian filter": (0.0, 0.5, 0.8, 1.0),
     "quantisation": (0.0, 0.1, 0.25, 0.5),
@@ -68,7 +67,8 @@ class Choices:
         norms, attacks: see :mod:`sdnet.robust.attacks`.
         protocols: names of :data:`sdnet.experiments.attacks.protocols.PROTOCOLS`; None for all that this network
             allows.
-        knob: a name of :data:`GRIDS`; None for λ where there is one, else the stem's threshold.
+        knob: a name of :data:`GRIDS`; None for the network's
+            :func:`sdnet.experiments.corruptions.sweep.usual_knob`.
         crafted: strengths at which perturbations are crafted; None for the knob's of :data:`GRIDS`.
         epsilon: another radius than Table 4's.
         units, steps, restarts: of :class:`sdnet.robust.attacks.Attack`, for PGD.
@@ -164,12 +164,13 @@ def run(
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     model, place = evaluation.model, evaluation.device
     wanted = chosen.protocols or default_protocols(model, chosen)
-    knob, lam0 = turned(model, chosen.knob)
+    knob = knob_of(model, chosen.knob or usual_knob(model))
+    lam0 = knob.start
     libraries = {name: version(attacks.library(name).__name__) for name in ("torchattack", "pyautoattack")}
     transferred = chosen.source is not None and "transfer" in wanted
     source = _source(str(chosen.source), evaluation.trained, place, precision) if transferred else None
     data = evaluation.data
-    guard = classifier(model, chosen, data, lam0, precision) if "policy" in wanted else None
+    guard = classifier(model, chosen, data, precision) if "policy" in wanted else None
     grid, strengths = grids(knob.name, lam0, chosen.crafted)
 
     def plan(count: int) -> Plan:
@@ -185,18 +186,10 @@ def run(
     return evaluation.record("attack", results, knob=knob.name, choices=said, libraries=libraries)
 
 
-def default_protocols(model: ResNet, chosen: Choices) -> tuple[str, ...]:
+def default_protocols(model: nn.Module, chosen: Choices) -> tuple[str, ...]:
     """Every protocol that the network and the choices allow."""
-    left_out = {name for name, fits in (("policy", csc_layers(model)), ("transfer", chosen.source)) if not fits}
-    return tuple(name for name in PROTOCOLS if name not in left_out)
-
-
-def turned(model: ResNet, name: str | None) -> tuple[Turned, float]:
-    """The knob of that name, or the network's own, and its strength in training."""
-    layers = csc_layers(model)
-    knob = knob_of(model, name or ("lam" if layers else "stem threshold"))
-    assert isinstance(knob, Turned)
-    return knob, round(float(layers[0][1].lam), 6) if knob.name == "lam" else 0.0
+    allowed = {"policy": usual_knob(model) == "lam", "transfer": chosen.source is not None}
+    return tuple(name for name in PROTOCOLS if allowed.get(name, True))
 
 
 def grids(
@@ -207,16 +200,17 @@ def grids(
     return tuple(sorted(set(grid))), tuple(sorted({*KNOBS[knob], *grid, start}))
 
 
-def classifier(model: ResNet, chosen: Choices, data: Dataset, lam0: float, precision: str) -> RobustClassifier:
+def classifier(model: nn.Module, chosen: Choices, data: Dataset, precision: str) -> RobustClassifier:
     """The network behind a policy: the saved one, or one λ per image, fitted to its residual by Algorithm 1.
 
     Raises:
-        ValueError: for a network without λ, or a policy that was fitted for another one.
+        ValueError: for a network without one λ, or a policy that was fitted for another one.
     """
     if chosen.policy is not None:
         return RobustClassifier(model, load_policy(Path(chosen.policy)))
-    if not csc_layers(model):
+    if not coding_layers(model):
         raise ValueError("protocol 'policy' needs a CSC layer whose λ a policy could choose; choose an sdnet.")
+    lam0 = own_lam(model)
     train = subset(data.train, CALIBRATION[chosen.preset]).to(next(model.parameters()).device)
     points = calibrate(model, train, FITTED_ON, LAMS, lam0=lam0, precision=precision)
     return RobustClassifier(model, fit("per_image", model, points, LAMS, lam0=lam0, per_image=True))
@@ -279,4 +273,5 @@ def _source(name: str, trained: Network, place: torch.device, precision: str) ->
         own, its = trained.training.dataset, other.training.dataset
         raise ValueError(f"{name} was trained on {its}, this network on {own}; choose a source of the same data set.")
     model = other.model.to(place).to(memory_format=torch.channels_last)
-    return at(*turned(model, None), precision)
+    knob = knob_of(model, usual_knob(model))
+    return at(knob, knob.start, precision)

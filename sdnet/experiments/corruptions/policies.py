@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sdnet.csc.layers import csc_layers
+from sdnet.csc.lam import coding_layers, own_lam
 from sdnet.data.corruptions import NOISES, SEVERITIES
 from sdnet.data.datasets import Split
 from sdnet.experiments.corruptions.sweep import LAMS, conditions, images_of, mean_interval, subset
@@ -46,7 +46,7 @@ def fit_all(model: nn.Module, points: Mapping[str, list[Point]], released: Mappi
     Args:
         points, released: corruption → calibration, as written and as released.
     """
-    lam0 = float(csc_layers(model)[0][1].lam)
+    lam0 = own_lam(model)
     every = [point for group in points.values() for point in group]
     policies = [Fitted(fixed(lam0), "")]
     for corruption, group in points.items():
@@ -210,8 +210,9 @@ def run(
             raise ValueError(unknown_name("policy", name, POLICIES))
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     model, place, precision = evaluation.model, evaluation.device, evaluation.precision
-    if not csc_layers(model):
+    if not coding_layers(model):
         raise ValueError(f"{network} has no CSC layer whose λ a policy could choose; choose an sdnet.")
+    lam0 = own_lam(model)
     data = evaluation.data
     train, test = subset(data.train, CALIBRATION[preset]).to(place), subset(data.test, count).to(place)
     audited = subset(test, AS_RELEASED[preset])
@@ -219,7 +220,7 @@ def run(
     for corruption in corruptions:
         # Algorithm 1 leaves the noise levels open: of photographs they are the benchmark's own.
         levels = SEVERITIES["imagenet"][corruption] if evaluation.trained.training.photographs else None
-        points[corruption] = calibrate(model, train, corruption, LAMS, levels=levels, precision=precision)
+        points[corruption] = calibrate(model, train, corruption, LAMS, levels=levels, lam0=lam0, precision=precision)
         if only is None or "authors_script" in only:
             released[corruption] = calibrate_as_released(model, audited, corruption, RELEASED_LAMS, precision=precision)
     policies = [one for one in fit_all(model, points, released) if only is None or one.policy.name in ("fixed", *only)]

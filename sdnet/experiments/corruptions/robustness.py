@@ -50,7 +50,7 @@ ROWS = (
     Row("median in front, oracle", "resnet18", knob="median"),
     Row("total variation in front, oracle", "resnet18", knob="total variation"),
     Row("trained with Gaussian noise", "resnet18", NOISY, knob="stem threshold", strength=0.0),
-    Row("SCN", "scn", knob="lam", strength=0.1, paper=("scn", "")),
+    Row("SCN", "scn", knob="lam shift", strength=0.0, paper=("scn", "")),
     Row("One-step SDNet-18, λ = 0.1", "sdnet18", ONE_STEP, policy="fixed"),
     Row("λ by Algorithm 1", "sdnet18", ONE_STEP, policy="residual_fit"),
     Row("λ by an oracle", "sdnet18", ONE_STEP, knob="lam"),

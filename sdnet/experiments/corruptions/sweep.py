@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
+from torch import nn
 from tqdm import tqdm
 
 from sdnet.csc.solvers import METHODS
@@ -18,28 +19,30 @@ from sdnet.data.common_corruptions import COMMON, add_corruption
 from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
-from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import DECODED, prepare
 from sdnet.results.ledger import Record
 from sdnet.robust import denoisers
-from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, StemThreshold
+from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, LamShift, StemThreshold
 from sdnet.robust.sweep import sweep
 
 LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
 """Λ of Algorithm 1: the paper says a subset of [0.1, 1.5]."""
+LAM_SHIFTS = (0.0, 0.05, *LAMS[:5], 0.7, 0.9, 1.1, 1.4)
 THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(15))
 """Finer than Λ: after batch normalisation a ResNet's stem has small outputs, and at 0.3 it is all but silent."""
 ITERATIONS = {f"{method} iterations": method for method in METHODS}
 """Knob → the solver that takes the steps."""
-CONTROLS: dict[str, tuple[float, ...]] = {
-    "stem threshold": THRESHOLDS,
+ANYWHERE: dict[str, tuple[float, ...]] = {
     "batch statistics": (0.0, 0.5, 1.0),
     **{name: strengths for name, (_, strengths) in denoisers.DENOISERS.items()},
 }
+"""What helps a network, whatever it is made of → its strengths."""
+CONTROLS: dict[str, tuple[float, ...]] = {"stem threshold": THRESHOLDS, **ANYWHERE}
 """What helps a network without a λ → its strengths."""
 KNOBS: dict[str, tuple[float, ...]] = {
     "lam": LAMS,
+    "lam shift": LAM_SHIFTS,
     **dict.fromkeys(ITERATIONS, (1, 2, 4, 8, 16)),
     **CONTROLS,
 }
@@ -100,7 +103,7 @@ def _official(folder: Path, corruption: str, severity: int, benchmark: str) -> S
     return Photographs(tuple(files), workers=4, cropped=True).decoded(DECODED[1])
 
 
-def knob_of(model: ResNet, name: str) -> Knob:
+def knob_of(model: nn.Module, name: str) -> Knob:
     """The knob of that name (see :data:`KNOBS`) on a network.
 
     Raises:
@@ -114,7 +117,19 @@ def knob_of(model: ResNet, name: str) -> Knob:
         return Iterations(model, ITERATIONS[name])
     if name == "stem threshold":
         return StemThreshold(model)
-    return Lam(model) if name == "lam" else BatchStatistics(model)
+    return {"lam": Lam, "lam shift": LamShift, "batch statistics": BatchStatistics}[name](model)
+
+
+def usual_knob(model: nn.Module) -> str:
+    """The knob that is turned on a network unless told: the first that it has of λ, what is added to the λ of every
+    layer where each has learned its own, the threshold of its stem, and a filter in front of it."""
+    for name in ("lam", "lam shift", "stem threshold"):
+        try:
+            _ = knob_of(model, name).start
+        except ValueError:
+            continue
+        return name
+    return "gaussian filter"
 
 
 def images_of(size: str, images: int | None) -> int:
@@ -169,7 +184,7 @@ def measure(
 
 def run(
     network: str | os.PathLike[str],
-    knob: str = "lam",
+    knob: str | None = None,
     *,
     preset: str = "paper",
     images: int | None = None,
@@ -184,10 +199,11 @@ def run(
 
     Args:
         network: a name of :func:`sdnet.results.networks.names`, or a path.
+        knob: a name of :data:`KNOBS`; None for that of :func:`usual_knob`.
         preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (40).
         images: another number of test images, drawn at random.
         corruptions: names of :data:`sdnet.data.corruptions.NOISES` or :data:`sdnet.data.common_corruptions.COMMON`.
-        strengths: other strengths than the knob's of :data:`KNOBS`.
+        strengths: other strengths than the knob's of :data:`KNOBS` and that of training.
         official: a folder with the published CIFAR-10-C to read instead of making noise.
 
     Raises:
@@ -198,9 +214,10 @@ def run(
         if corruption not in (*NOISES, *COMMON):
             raise ValueError(unknown_name("corruption", corruption, (*NOISES, *COMMON)))
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
-    turned = knob_of(evaluation.model, knob)
+    turned = knob_of(evaluation.model, knob or usual_knob(evaluation.model))
+    strengths = strengths or tuple(sorted({*KNOBS[turned.name], turned.start}))
     split = subset(evaluation.data.test, count).to(evaluation.device)
     folder = Path(official) if official else None
-    results = measure(turned, split, strengths or KNOBS[knob], evaluation.precision, corruptions, folder)
+    results = measure(turned, split, strengths, evaluation.precision, corruptions, folder)
     noise = "official" if official else "generated"
-    return evaluation.record("sweep", results, knob=knob, images=len(split), noise=noise)
+    return evaluation.record("sweep", results, knob=turned.name, images=len(split), noise=noise)
