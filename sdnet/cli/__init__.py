@@ -1,5 +1,6 @@
 """The command line: ``python -m sdnet``."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,23 @@ def main() -> None:
     """Train and measure networks of convolutional sparse coding layers."""
 
 
+def with_others(changes: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
+    """Parameters of a training with those given as ``NAME=VALUE`` added.
+
+    Raises:
+        ValueError: for text of another form, or a parameter that is given twice.
+    """
+    together = {name: value for name, value in changes.items() if value is not None}
+    for text in others:
+        name, sign, value = text.partition("=")
+        if not (name and sign):
+            raise ValueError(f"--set takes NAME=VALUE, for instance --set nonnegative=false; got {text!r}.")
+        if name in together:
+            raise ValueError(f"parameter {name!r} is given twice; give it once.")
+        together[name] = value
+    return together
+
+
 @main.command()
 @click.option("--arch", default="sdnet18", show_default=True, help=f"One of {', '.join(models.names())}.")
 @click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
@@ -51,6 +69,9 @@ def main() -> None:
 @click.option("--shortcut/--no-shortcut", default=None, help="Residual connections.")
 @click.option("--hold-out", type=float, help="Fraction of the training images kept for validation.")
 @click.option("--precision", help="fp32, bf16, or auto.")
+@click.option(
+    "--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other parameter: nonnegative=false, ..."
+)
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
@@ -69,6 +90,7 @@ def train(
     data_root: str | None,
     output: str | None,
     device: str | None,
+    others: tuple[str, ...],
     **changes: Any,
 ) -> None:
     """Train one network and record the run; the same as notebook 04, without Jupyter.
@@ -79,7 +101,7 @@ def train(
 
     def job() -> None:
         execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
-        run = training(arch, dataset, preset, seed=seed, **changes)
+        run = training(arch, dataset, preset, seed=seed, **with_others(changes, others))
         execution.check_batch(run.recipe.batch_size, environment().size if launched() else 1)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 

@@ -52,14 +52,18 @@ class _CSCConv(Projected):
         tolerance: float | None = None,
         lipschitz_method: str | None = None,
         projected: bool = True,
+        lipschitz_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         _check_channels(in_channels, out_channels, groups)
         _check_solver(method, gradient, tolerance, lam=lam, iterations=iterations, ridge=ridge)
-        for name, choice in (("bias", bias), ("nonnegative", nonnegative), ("projected", projected)):
+        choices = {"nonnegative": nonnegative, "projected": projected, "lipschitz_first": lipschitz_first}
+        for name, choice in {"bias": bias, **choices}.items():
             check(name, choice, bool)
+        if lipschitz_first and not projected:
+            raise ValueError("lipschitz_first needs atoms that are projected, after L is found; choose projected=True.")
         _one_of("padding_mode", padding_mode, PADDING_MODES)
         _one_of("lipschitz_method", lipschitz_method, (None, "fourier", "power"))
         kernel = _per_dimension("kernel_size", kernel_size, self.dims, 1)
@@ -69,7 +73,8 @@ class _CSCConv(Projected):
         self.padding = self._pairs(padding)
         self.groups, self.padding_mode = groups, padding_mode
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
-        self.method, self.gradient, self.tolerance, self.projected = method, gradient, tolerance, projected
+        self.method, self.gradient, self.tolerance = method, gradient, tolerance
+        self.projected, self.lipschitz_first = projected, lipschitz_first
         small_side = min(in_channels // groups * math.prod(self.stride), out_channels // groups)
         self.lipschitz_method = lipschitz_method or ("fourier" if small_side <= SMALL_SIDE else "power")
 
@@ -100,14 +105,20 @@ class _CSCConv(Projected):
     def project_(self, power_steps: int = 1) -> None:
         """Put the atoms back on the unit sphere (Eq. 5) and bring the Lipschitz constant up to date.
 
-        A layer with ``projected=False`` does the latter only.
+        A layer with ``projected=False`` does the latter only, one with ``lipschitz_first=True`` the latter first.
 
         Call it after every change of the weight: :func:`sdnet.project_` does so for a whole network, and
         :func:`sdnet.project_after_step` after every step of an optimizer. ``power_steps`` counts the power
         iterations where the layer uses these; a warm start makes one enough during training.
         """
+        if self.lipschitz_first:
+            self._update_lipschitz(power_steps)
         if self.projected:
             self.weight.copy_(unit_norm(self.weight))
+        if not self.lipschitz_first:
+            self._update_lipschitz(power_steps)
+
+    def _update_lipschitz(self, power_steps: int) -> None:
         if self.lipschitz_method == "fourier":
             self.lipschitz.copy_(fourier_bound(self.dictionary))
         else:
@@ -219,6 +230,7 @@ class CSCConv2d(_CSCConv):
             None: Fourier for up to 16 input channels, where it is cheap.
         projected: keep the atoms at unit norm, as Eq. 5 demands. Otherwise they start there and grow or shrink as
             training likes, and λ loses its unit with them.
+        lipschitz_first: find L for the atoms before they are projected, as the authors' code does.
 
     Raises:
         ValueError: for any argument out of its range.
