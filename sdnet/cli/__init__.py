@@ -26,6 +26,7 @@ from sdnet.experiments.corruptions.sweep import run as run_sweep
 from sdnet.experiments.layer.guarantee import run as run_guarantee
 from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
+from sdnet.robust.algorithm1 import DEVIATIONS
 from sdnet.robust.attacks import NAMES, NORMS, UNITS
 from sdnet.training.declaration import training
 from sdnet.training.distributed import COMPILE_MODES, Execution, environment, launched
@@ -157,7 +158,9 @@ def sweep(network: str, **settings: Any) -> None:
 @click.option("--images", type=int, help="Test images, instead of the preset's.")
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to save the fitted policies in.")
-@click.option("--policy", "only", multiple=True, help=f"Default all of {', '.join(POLICIES)}.")
+@click.option(
+    "--policy", "only", multiple=True, help=f"Default all of {', '.join(POLICIES)}; or {', '.join(DEVIATIONS)}."
+)
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:

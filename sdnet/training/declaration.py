@@ -100,9 +100,9 @@ def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: 
         arch, dataset, preset: names.
         seed: any integer >= 0, below 2³².
         **changes: numbers of the recipe (``epochs``, ``lr``, ``width``, ...), options of the network (``lam``,
-            ``iterations``, ``shortcut``, ...), ``hold_out``, ``precision`` or ``keep``. None means: unchanged. Every value
-            may be text as YAML, JSON or a command line spells it (``"no"``, ``"1e-3"``, ``"null"``), and is kept in its own
-            type, so that one training has one name.
+            ``iterations``, ``shortcut``, ...), ``hold_out``, ``precision`` or ``keep``. None means: unchanged. Every
+            value may be text as YAML, JSON or a command line spells it (``"no"``, ``"1e-3"``, ``"null"``), and is kept
+            in its own type, so that one training has one name.
 
     Raises:
         ValueError: for a name that does not exist, or a value of another type or out of its range, before anything is
