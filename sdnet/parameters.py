@@ -55,7 +55,9 @@ NETWORK: Mapping[str, Any] = {
     "kernel": int,
     "shortcut": bool,
     "stem_relu": bool,
+    "block_relu": bool,
     "csc_shortcut": bool,
+    "csc_pool": bool,
     "lam": Amount,
     "iterations": Steps,
     "nonnegative": bool,
@@ -69,6 +71,7 @@ NETWORK: Mapping[str, Any] = {
     "dilations": Count,
     "extrapolation": Fraction,
     "beta": Share,
+    "lipschitz_first": bool,
 }
 """Option of a network → what it may be. (What ``kernel``, and the names, may be is said where they are used.)"""
 

@@ -18,7 +18,7 @@ from sdnet.training.recipes import PRESETS, Recipe
 
 YES = ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", True]
 NO = ["false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", False]
-SWITCHES = ["shortcut", "projected", "nonnegative", "stem_relu"]
+SWITCHES = ["shortcut", "projected", "nonnegative", "stem_relu", "block_relu", "lipschitz_first"]
 
 
 def declared(arch: str = "sdnet18_all", **changes: Any) -> Training:

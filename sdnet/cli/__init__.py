@@ -1,5 +1,6 @@
 """The command line: ``python -m sdnet``."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sdnet.experiments.corruptions.sweep import run as run_sweep
 from sdnet.experiments.layer.guarantee import run as run_guarantee
 from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
+from sdnet.robust.algorithm1 import DEVIATIONS
 from sdnet.robust.attacks import NAMES, NORMS, UNITS
 from sdnet.training.declaration import training
 from sdnet.training.distributed import COMPILE_MODES, Execution, environment, launched
@@ -34,6 +36,23 @@ from sdnet.training.recipes import PRESETS
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Train and measure networks of convolutional sparse coding layers."""
+
+
+def with_others(changes: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
+    """Parameters of a training with those given as ``NAME=VALUE`` added.
+
+    Raises:
+        ValueError: for text of another form, or a parameter that is given twice.
+    """
+    together = {name: value for name, value in changes.items() if value is not None}
+    for text in others:
+        name, sign, value = text.partition("=")
+        if not (name and sign):
+            raise ValueError(f"--set takes NAME=VALUE, for instance --set nonnegative=false; got {text!r}.")
+        if name in together:
+            raise ValueError(f"parameter {name!r} is given twice; give it once.")
+        together[name] = value
+    return together
 
 
 @main.command()
@@ -52,6 +71,9 @@ def main() -> None:
 @click.option("--shortcut/--no-shortcut", default=None, help="Residual connections.")
 @click.option("--hold-out", type=float, help="Fraction of the training images kept for validation.")
 @click.option("--precision", help="fp32, bf16, or auto.")
+@click.option(
+    "--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other parameter: nonnegative=false, ..."
+)
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
@@ -70,6 +92,7 @@ def train(
     data_root: str | None,
     output: str | None,
     device: str | None,
+    others: tuple[str, ...],
     **changes: Any,
 ) -> None:
     """Train one network and record the run; the same as notebook 04, without Jupyter.
@@ -80,7 +103,7 @@ def train(
 
     def job() -> None:
         execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
-        run = training(arch, dataset, preset, seed=seed, **changes)
+        run = training(arch, dataset, preset, seed=seed, **with_others(changes, others))
         execution.check_batch(run.recipe.batch_size, environment().size if launched() else 1)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 
@@ -137,7 +160,9 @@ def sweep(network: str, **settings: Any) -> None:
 @click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to save the fitted policies in.")
-@click.option("--policy", "only", multiple=True, help=f"Default all of {', '.join(POLICIES)}.")
+@click.option(
+    "--policy", "only", multiple=True, help=f"Default all of {', '.join(POLICIES)}; or {', '.join(DEVIATIONS)}."
+)
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:

@@ -22,6 +22,8 @@ class Atoms(Projected):
     probe: Tensor
     projected: bool
     """Whether the atoms stay on the unit sphere."""
+    lipschitz_first: bool = False
+    """Whether L is brought up to date before the atoms are put back on the sphere."""
     lipschitz_method: str
     """``"fourier"`` (certified bound) or ``"power"`` (warm-started power iteration)."""
 
@@ -44,14 +46,20 @@ class Atoms(Projected):
     def project_(self, power_steps: int = 1) -> None:
         """Put the atoms back on the unit sphere (Eq. 5) and bring the Lipschitz constant up to date.
 
-        A layer with ``projected=False`` does the latter only.
+        A layer with ``projected=False`` does the latter only, one with ``lipschitz_first=True`` the latter first.
 
         Call it after every change of the weight: :func:`sdnet.project_` does so for a whole network, and
         :func:`sdnet.project_after_step` after every step of an optimizer. ``power_steps`` counts the power
         iterations where the layer uses these; a warm start makes one enough during training.
         """
+        if self.lipschitz_first:
+            self._update_lipschitz(power_steps)
         if self.projected:
             self.weight.copy_(unit_norm(self.weight))
+        if not self.lipschitz_first:
+            self._update_lipschitz(power_steps)
+
+    def _update_lipschitz(self, power_steps: int) -> None:
         if self.lipschitz_method == "fourier":
             self.lipschitz.copy_(fourier_bound(self.dictionary))
         else:

@@ -46,14 +46,18 @@ class _CSCConv(Atoms, CodingLayer):
         tolerance: float | None = None,
         lipschitz_method: str | None = None,
         projected: bool = True,
+        lipschitz_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         _check_channels(in_channels, out_channels, groups)
         _check_solver(method, gradient, tolerance, lam=lam, iterations=iterations, ridge=ridge)
-        for name, choice in (("bias", bias), ("nonnegative", nonnegative), ("projected", projected)):
+        choices = {"nonnegative": nonnegative, "projected": projected, "lipschitz_first": lipschitz_first}
+        for name, choice in {"bias": bias, **choices}.items():
             check(name, choice, bool)
+        if lipschitz_first and not projected:
+            raise ValueError("lipschitz_first needs atoms that are projected, after L is found; choose projected=True.")
         _one_of("padding_mode", padding_mode, PADDING_MODES)
         _one_of("lipschitz_method", lipschitz_method, (None, "fourier", "power"))
         kernel = _per_dimension("kernel_size", kernel_size, self.dims, 1)
@@ -63,7 +67,8 @@ class _CSCConv(Atoms, CodingLayer):
         self.padding = self._pairs(padding)
         self.groups, self.padding_mode = groups, padding_mode
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
-        self.method, self.gradient, self.tolerance, self.projected = method, gradient, tolerance, projected
+        self.method, self.gradient, self.tolerance = method, gradient, tolerance
+        self.projected, self.lipschitz_first = projected, lipschitz_first
 
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel, **options))
@@ -204,6 +209,7 @@ class CSCConv2d(_CSCConv):
             None: Fourier for up to 16 input channels, where it is cheap.
         projected: keep the atoms at unit norm, as Eq. 5 demands. Otherwise they start there and grow or shrink as
             training likes, and λ loses its unit with them.
+        lipschitz_first: find L for the atoms before they are projected, as the authors' code does.
 
     Raises:
         ValueError: for any argument out of its range.

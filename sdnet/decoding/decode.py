@@ -111,10 +111,10 @@ def check_decodable(model: nn.Module) -> None:
                 f"{layer.name} of this network is an ordinary convolution, which explains nothing that could be read "
                 "back: it cannot be decoded. Choose an sdnet18_all or sdnet34_all, which have CSC layers only."
             )
-    if isinstance(model.stem[3], nn.MaxPool2d):
+    if not isinstance(model.stem[3], nn.Identity):
         raise ValueError(
-            "this network's stem has max-pooling, which forgets where the maximum was and all else: it cannot be "
-            "decoded. Choose a network with stem='cifar'."
+            "this network's stem has max-pooling, which forgets where the maximum was and all else, or a layer in its "
+            "place: it cannot be decoded. Choose a network with stem='cifar'."
         )
     if any(isinstance(module, nn.ReLU) for module in model.modules()):
         raise ValueError(

@@ -47,8 +47,10 @@ class Architecture:
 
 CSC_OPTIONS = (
     *("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method", "projected"),
+    "lipschitz_first",
 )
-RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu")
+RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu", "block_relu")
+ALL_OPTIONS = (*RESIDUAL, "csc_shortcut", "csc_pool", *CSC_OPTIONS)
 CODING = ("lam", "iterations")
 PURSUIT = ("depth", "iterations", "lam", "beta")
 MULTILAYER = ("depth", "iterations", "method", "lam")
@@ -65,8 +67,8 @@ ARCHITECTURES = {
     "resnet34": Architecture("ResNet-34", D34, options=RESIDUAL),
     "sdnet18": Architecture("SDNet-18", D18, "first", options=(*RESIDUAL, *CSC_OPTIONS)),
     "sdnet34": Architecture("SDNet-34", D34, "first", options=(*RESIDUAL, *CSC_OPTIONS)),
-    "sdnet18_all": Architecture("SDNet-18-All", D18, "all", options=(*RESIDUAL, "csc_shortcut", *CSC_OPTIONS)),
-    "sdnet34_all": Architecture("SDNet-34-All", D34, "all", options=(*RESIDUAL, "csc_shortcut", *CSC_OPTIONS)),
+    "sdnet18_all": Architecture("SDNet-18-All", D18, "all", options=ALL_OPTIONS),
+    "sdnet34_all": Architecture("SDNet-34-All", D34, "all", options=ALL_OPTIONS),
     "mdeq": Architecture("MDEQ", body=MDEQ, options=("iterations",)),
     "scn": Architecture("SCN", body=SCN, options=CODING),
     "scn18": Architecture("SCN-18", D18, patches=True, options=(*RESIDUAL, *CODING)),
@@ -112,9 +114,12 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
             ``atoms`` (channels of the stem, 64 whatever the width), ``kernel`` (side of the stem's filters, odd),
             ``shortcut`` (residual connections; the paper's SDNet-All is shown with and without), ``stem_relu`` (ReLU
             after the stem's batch normalisation: by default for ResNet only; the paper retains "all other layers", but
-            the authors' code leaves this one out). Of an SDNet-All: ``csc_shortcut`` (make the 1×1 convolutions of its
+            the authors' code leaves this one out), ``block_relu`` (ReLU between the two convolutions of a block: by
+            default for all but SDNet-All, whose codes are non-negative already and which has none in the authors'
+            code). Of an SDNet-All: ``csc_shortcut`` (make the 1×1 convolutions of its
             shortcuts CSC layers too, as "all convolution layers" would have it and an early version of the authors'
-            code did). Of networks with CSC layers: ``lam``, ``iterations``, ``method``, ... (see
+            code did), ``csc_pool`` (a CSC layer of stride 2 instead of the ImageNet stem's max-pooling, as in the
+            authors' code). Of networks with CSC layers: ``lam``, ``iterations``, ``method``, ... (see
             :class:`CSCConv2d`). Of SCN and SCN-18: ``lam`` (to begin with) and ``iterations``. Of MDEQ: ``iterations``
             of its solver. Of the pursuits and the multi-layer codes: ``depth`` and, where they iterate, ``iterations``,
             ``lam`` and ``beta`` (to begin with), and ``extrapolation``, ``method`` or ``dilations``.
@@ -128,7 +133,7 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
     if architecture.body is not None:
         return architecture.body(num_classes, width=width, **options)
     residual = {name: options.pop(name) for name in RESIDUAL if name in options}
-    csc_shortcut = options.pop("csc_shortcut", False)
+    csc_shortcut, csc_pool = options.pop("csc_shortcut", False), options.pop("csc_pool", False)
     sparse = architecture.csc != "none" or architecture.patches
     first: Conv = partial(CSCConv2d, **options) if sparse else nn.Conv2d
     if architecture.patches:
@@ -141,8 +146,8 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
         first=first,
         conv=first if architecture.csc == "all" else nn.Conv2d,
         shortcut_conv=first if csc_shortcut else nn.Conv2d,
-        block_relu=architecture.csc != "all",
-        **{"stem_relu": not sparse, **residual},
+        pool=first if csc_pool else None,
+        **{"stem_relu": not sparse, "block_relu": architecture.csc != "all", **residual},
     )
 
 
@@ -166,6 +171,8 @@ def _check(arch: str, stem: str, numbers: dict[str, object], options: dict[str, 
         check(name, value, NETWORK[name])
     if options.get("csc_shortcut") and options.get("shortcut") is False:
         raise ValueError("csc_shortcut needs shortcuts; choose shortcut=True.")
+    if options.get("csc_pool") and stem == "cifar":
+        raise ValueError("csc_pool replaces max-pooling, which the stem 'cifar' does not have; choose stem='imagenet'.")
 
 
 def parameter_count(model: nn.Module) -> int:

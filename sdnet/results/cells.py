@@ -49,7 +49,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     return frame.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *frame.columns])))
 
 
-OTHERWISE = {"hold_out": 0.0, "ranks": 1, "accumulate": 1, "sync_batchnorm": False}
+OTHERWISE = {"hold_out": 0.0, "keep": "last", "ranks": 1, "accumulate": 1, "sync_batchnorm": False}
 """What a training may differ in beside recipe and network: its images, and those that normalise each other."""
 
 
@@ -77,7 +77,7 @@ def _is_paper_scale(config: dict[str, Any]) -> bool:
     usual = _numbers(PRESETS[preset])
     # What a recipe did not have yet when it was recorded, noise for instance, it did not do.
     recorded = {**usual, **config.get("recipe", {})}
-    return recorded == usual and not config.get("network") and not config.get("hold_out")
+    return recorded == usual and not config.get("network") and not config.get("hold_out") and "keep" not in config
 
 
 def _numbers(recipe: Recipe) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from sdnet.names import config_hash, unknown_name
 from sdnet.parameters import Fraction, Seed
 from sdnet.training.recipes import Recipe, recipe
 
+KEPT = ("last", "best_on_test")
+PRECISIONS = ("auto", "fp32", "bf16")
+
 
 @dataclass(frozen=True)
 class Training:
@@ -30,6 +33,8 @@ class Training:
         network: options of :func:`sdnet.models.build` that differ from its defaults.
         hold_out: fraction of the training images kept for validation.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 where the hardware multiplies it natively.
+        keep: which epoch's network is the result: the ``"last"``, or the one that is ``"best_on_test"``, as in the
+            authors' script. The latter is an oracle: it is for measuring what that choice is worth.
     """
 
     arch: str
@@ -40,6 +45,7 @@ class Training:
     network: dict[str, Any] = field(default_factory=dict)
     hold_out: Fraction = 0.0
     precision: str = "auto"
+    keep: str = "last"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -47,6 +53,8 @@ class Training:
         config = asdict(self)
         config["dataset"] = Path(self.dataset).name
         config["recipe"]["milestones"] = list(self.recipe.milestones)
+        if self.keep == "last":
+            del config["keep"]  # trainings from before there was a choice keep their names
         return config
 
     @property
@@ -92,16 +100,16 @@ def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: 
         arch, dataset, preset: names.
         seed: any integer >= 0, below 2³².
         **changes: numbers of the recipe (``epochs``, ``lr``, ``width``, ...), options of the network (``lam``,
-            ``iterations``, ``shortcut``, ...), ``hold_out`` or ``precision``. None means: unchanged. Every value may
-            be text as YAML, JSON or a command line spells it (``"no"``, ``"1e-3"``, ``"null"``), and is kept in its own
-            type, so that one training has one name.
+            ``iterations``, ``shortcut``, ...), ``hold_out``, ``precision`` or ``keep``. None means: unchanged. Every
+            value may be text as YAML, JSON or a command line spells it (``"no"``, ``"1e-3"``, ``"null"``), and is kept
+            in its own type, so that one training has one name.
 
     Raises:
         ValueError: for a name that does not exist, or a value of another type or out of its range, before anything is
             loaded.
     """
     own, of_recipe = parameters.kinds(Training), parameters.kinds(Recipe)
-    own = {name: own[name] for name in ("hold_out", "precision")}
+    own = {name: own[name] for name in ("hold_out", "precision", "keep")}
     kinds = {**of_recipe, **own, **parameters.NETWORK}
     named = dataset if not isinstance(dataset, os.PathLike) else os.fspath(dataset)
     for name, value in (("arch", arch), ("dataset", named), ("preset", preset)):
@@ -115,8 +123,9 @@ def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: 
         for name, value in changes.items()
         if not parameters.is_nothing(value)
     }
-    if given.get("precision", "auto") not in ("auto", "fp32", "bf16"):
-        raise ValueError(unknown_name("precision", given["precision"], ("auto", "fp32", "bf16")))
+    for name, known in (("precision", PRECISIONS), ("keep", KEPT)):
+        if given.get(name, known[0]) not in known:
+            raise ValueError(unknown_name(name, given[name], known))
     run = Training(
         arch,
         dataset,

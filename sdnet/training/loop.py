@@ -19,7 +19,7 @@ from sdnet.data.photographs import Photographs
 from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, preemption, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
-from sdnet.training.run import Epoch, Run
+from sdnet.training.run import BestEpoch, Epoch, Run
 
 CHECK_EVERY = 100
 """Steps between two looks at the loss; each waits for the device."""
@@ -86,6 +86,7 @@ def train(
     key: str = "",
     ranks: Ranks = ALONE,
     execution: Execution = Execution(),  # noqa: B008  (immutable)
+    best: BestEpoch | None = None,
 ) -> list[Epoch]:
     """Train ``model`` in place, on the device where it lies, and return one row per epoch.
 
@@ -104,6 +105,7 @@ def train(
         key: identifies the run; a checkpoint with another key is refused.
         ranks: from :func:`sdnet.training.distributed.joined`.
         execution: how.
+        best: judges every epoch; the network is then left as after the best one, instead of the last.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
@@ -116,7 +118,7 @@ def train(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
     settle(together, split)
-    run = Run(model, optimizer, ranks, checkpoint, key)
+    run = Run(model, optimizer, ranks, checkpoint, key, best)
     run.resume()
     steps = math.ceil(len(split) / recipe.batch_size)
     progress = Progress(recipe.epochs, steps, len(run.history), run.step, quiet=not ranks.leader)
@@ -129,6 +131,8 @@ def train(
             )  # fmt: skip
             _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
     progress.close()
+    if best is not None:
+        model.load_state_dict(best.weights)
     return run.history
 
 

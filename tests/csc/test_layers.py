@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sdnet import CSCConv1d, CSCConv2d, csc_layers, project_after_step, set_lam
+from sdnet.csc.lipschitz import fourier_bound
 from sdnet.models import build, parameter_count
 
 BOTH_L = pytest.mark.parametrize("lipschitz_method", ["fourier", "power"])
@@ -60,6 +61,25 @@ def test_atoms_have_unit_norm_at_birth_and_after_every_step(lipschitz_method: st
         optimizer.step()
         assert not torch.equal(before, layer.weight)
     torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(8))
+
+
+def test_l_may_be_that_of_the_atoms_before_their_projection() -> None:
+    """As in the authors' code, which finds L before a batch and projects when the batch arrives."""
+    layer, usual = (CSCConv2d(3, 8, 3, padding=1, lipschitz_first=first) for first in (True, False))
+    usual.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        for some in (layer, usual):
+            some.weight.mul_(torch.linspace(0.5, 2, 8).view(-1, 1, 1, 1))
+            unprojected = fourier_bound(some.dictionary)
+            some.project_()
+    assert torch.equal(layer.weight, usual.weight)
+    torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(8))
+    torch.testing.assert_close(layer.lipschitz, unprojected)
+    torch.testing.assert_close(usual.lipschitz, fourier_bound(usual.dictionary))
+    layer.project_()
+    torch.testing.assert_close(layer.lipschitz, usual.lipschitz)  # once the atoms stay, there is no difference
+    with pytest.raises(ValueError, match=r"^lipschitz_first needs atoms that are projected, .*projected=True\.$"):
+        CSCConv2d(3, 8, 3, lipschitz_first=True, projected=False)
 
 
 @BOTH_L

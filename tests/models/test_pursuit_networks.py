@@ -326,8 +326,12 @@ def test_normalisation_over_ranks_is_refused() -> None:
 
 @pytest.mark.parametrize("arch", ["ml_csc", "res_csc", "res_csc_b"])
 def test_multilayer_networks_are_evaluated_at_many_lams_at_once(arch: str) -> None:
-    model, images, lams = models.build(arch, 10, width=4).eval(), torch.rand(2, 3, 16, 16), torch.tensor([0.05, 0.3])
+    torch.manual_seed(0)
+    model, images, lams = models.build(arch, 10, width=4), torch.rand(4, 3, 16, 16), torch.tensor([0.05, 0.3])
     with torch.no_grad():
+        for _ in range(30):  # brings the statistics of the normalisations to what comes out of the layers
+            model(images)
+        model.eval()
         together = at_lams(model, lams, images)
         for lam, scores in zip(lams, together, strict=True):
             set_lam(model, lam)

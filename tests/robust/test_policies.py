@@ -15,7 +15,7 @@ from sdnet.data.corruptions import add_noise
 from sdnet.data.datasets import Split
 from sdnet.experiments.corruptions import policies as experiment
 from sdnet.robust import algorithm1
-from sdnet.robust.algorithm1 import Point, calibrate, calibrate_as_released, fit, fit_line
+from sdnet.robust.algorithm1 import DEVIATIONS, Deviation, Point, calibrate, calibrate_as_released, fit, fit_line
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import (
     Policy,
@@ -145,6 +145,47 @@ def test_the_released_script_averages_what_it_has_seen_so_far(monkeypatch: pytes
             if lam == point.lam:
                 assert point.squared_residual == pytest.approx(sum(seen) / len(seen))
     assert points[1].squared_residual != pytest.approx(seen[len(LAMS) + LAMS.index(points[1].lam)])
+
+
+def test_a_residual_may_be_that_at_the_best_lam() -> None:
+    """The script reads the residual off the row of the best λ, not off that of λ₀."""
+    model, split = network(), images(40)
+    (usual,) = calibrate(model, split, "gaussian_noise", LAMS, levels=(0.2,), lam0=0.3)
+    (point,) = calibrate(model, split, "gaussian_noise", LAMS, levels=(0.2,), lam0=0.3, residual="best")
+    noisy = add_noise(split.images, "gaussian_noise", 0.2, seed=0)
+    assert point.lam == usual.lam
+    assert point.residual == pytest.approx(all_residuals(model, noisy, point.lam).mean().item())
+    with pytest.raises(ValueError, match=r"residual 'bets' does not exist\. Did you mean 'best'"):
+        calibrate(model, split, "gaussian_noise", LAMS, residual="bets")
+
+
+def test_every_lam_may_be_asked_about_noise_of_its_own() -> None:
+    model, split = network(), images(40)
+    (point,) = calibrate(model, split, "gaussian_noise", LAMS, levels=(0.2,), fresh_noise=True)
+    correct = []
+    for position, lam in enumerate(LAMS):
+        noisy = Split(add_noise(split.images, "gaussian_noise", 0.2, seed=1000 + position), split.labels)
+        correct.append(int(sweep(Lam(model), noisy, torch.tensor([lam])).sum()))
+    assert point.lam == LAMS[correct.index(max(correct))]
+    first = add_noise(split.images, "gaussian_noise", 0.2, seed=1000)
+    assert point.residual == pytest.approx(all_residuals(model, first, 0.1).mean().item())
+
+
+def test_the_script_is_its_deviations_together() -> None:
+    """Test images, its levels, its Λ and its running, squared residual are Algorithm 1 with five switches turned."""
+    model, train, test = network(), images(40), Split(images(50).images[40:], torch.arange(10))
+    script = Deviation(on_test=True, released_levels=True, released_lams=True, residual="running", power=2)
+    points = script.points(model, train, test, "speckle_noise", (0.1, 0.8, 1.4, 1.5), exhaustive=True)
+    assert points == calibrate_as_released(model, test, "speckle_noise", (0.1, 0.8, 1.4))
+    assert [point.level for point in points] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    usual = calibrate(model, train, "speckle_noise", LAMS)
+    assert Deviation().points(model, train, test, "speckle_noise", LAMS) == usual
+    assert DEVIATIONS["squared_residual"].points(model, train, test, "speckle_noise", LAMS) == usual
+    turned = [
+        [name for name in vars(one) if getattr(one, name) != getattr(Deviation(), name)] for one in DEVIATIONS.values()
+    ]
+    assert {len(names) for names in turned} == {1}
+    assert {name for (name,) in turned} == set(vars(script))
 
 
 def test_a_policy_survives_its_file_and_knows_its_network(tmp_path: Path) -> None:

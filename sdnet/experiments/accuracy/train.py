@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sdnet.training.checkpoint import save_network
 from sdnet.training.declaration import Training
 from sdnet.training.distributed import Execution, Ranks
 from sdnet.training.progress import duration
-from sdnet.training.run import Epoch
+from sdnet.training.run import BestEpoch, Epoch
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def run(
     device: str | torch.device | None = None,
     execution: Execution = Execution(),  # noqa: B008  (immutable)
 ) -> Trained:
-    """Train, evaluate the last epoch on the test split, save the network, write the ledger row.
+    """Train, evaluate the epoch that is kept on the test split, save the network, write the ledger row.
 
     Says beforehand what it is about to do and about how long it takes. Interrupted, it goes on from the last
     checkpoint when called again. Started as one of several ranks (by torchrun), it takes its part, and rank 0 speaks
@@ -89,15 +90,16 @@ def _run(
     model = model.to(place).to(memory_format=torch.channels_last)
     precision = loop.best_precision(place, model) if training.precision == "auto" else training.precision
     checkpoint = folder / "checkpoint.pt"
+    best = BestEpoch(partial(_test_accuracy, data, ranks)) if training.keep == "best_on_test" else None
     with loop.safe_kernels(model):
         if ranks.leader:
             print(announcement(training, data, model, place, precision, ranks.size, execution.accumulate), flush=True)
         history = loop.train(
             model, data.train, training.recipe, seed=training.seed, flip=data.flip, precision=precision,
-            checkpoint=checkpoint, key=training.name, ranks=ranks, execution=execution,
+            checkpoint=checkpoint, key=training.name, ranks=ranks, execution=execution, best=best,
         )  # fmt: skip
         model.eval()
-        results = _results(model, data, history, ranks, execution)
+        results = [*_results(model, data, history, ranks, execution), *_by_epoch(best, data)]
     record = start.record(
         experiment="train",
         config={**training.config, "precision": precision, **_ranks_config(ranks, execution)},
@@ -164,6 +166,22 @@ def _results(
     cells.append({"metric": "parameters", "value": models.parameter_count(model), "n": 1})
     cells.append({"metric": "train_images_per_second", "value": round(len(data.train) / seconds, 1), "n": len(history)})
     return cells
+
+
+def _test_accuracy(data: Dataset | PhotographSet, ranks: Ranks, model: nn.Module) -> float:
+    ranks.share_buffers(model)
+    return loop.accuracy(model, data.test, ranks=ranks)
+
+
+def _by_epoch(best: BestEpoch | None, data: Dataset | PhotographSet) -> list[dict[str, Any]]:
+    """Test accuracy after every epoch, if one of them was chosen by it, and which one that was."""
+    if best is None:
+        return []
+    cells: list[dict[str, Any]] = [
+        {"metric": "top1_after_epoch", "split": "test", "epoch": epoch, "value": value, "n": len(data.test)}
+        for epoch, value in enumerate(best.accuracies, start=1)
+    ]
+    return [*cells, {"metric": "kept_epoch", "value": best.epoch, "n": 1}]
 
 
 def _require_writable(folder: Path) -> None:

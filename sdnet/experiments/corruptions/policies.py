@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from sdnet.experiments.corruptions.sweep import LAMS, conditions, images_of, mea
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
-from sdnet.robust.algorithm1 import Point, calibrate, calibrate_as_released, fit, fit_line
+from sdnet.robust.algorithm1 import DEVIATIONS, Point, calibrate, calibrate_as_released, fit, fit_line
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import Policy, all_residuals, fixed, predictions
 from sdnet.robust.sweep import sweep
@@ -30,6 +31,8 @@ AS_RELEASED = {"paper": 1000, "quick": 300, "smoke": 20}
 """Size of a run → number of test images for the audit of the authors' script, which sweeps them exhaustively."""
 RELEASED_LAMS = LAMS[:14]
 POLICIES = ("fixed", "residual_fit", "type_free", "per_image", "per_image_type_free", "authors_script")
+Calibrations = Mapping[str, Mapping[str, list[Point]]]
+"""Name of :data:`sdnet.robust.algorithm1.DEVIATIONS` → corruption → calibration."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,37 @@ def fit_all(model: nn.Module, points: Mapping[str, list[Point]], released: Mappi
     return policies
 
 
+def fit_deviating(model: nn.Module, deviating: Calibrations) -> list[Fitted]:
+    """The policies that differ from Algorithm 1 in one thing, as the authors' script does."""
+    lam0 = float(csc_layers(model)[0][1].lam)
+    return [
+        Fitted(
+            fit(name, model, group, DEVIATIONS[name].lams(LAMS), lam0=lam0, power=DEVIATIONS[name].power), corruption
+        )
+        for name, groups in deviating.items()
+        for corruption, group in groups.items()
+    ]
+
+
 def fit_cells(
-    points: Mapping[str, list[Point]], released: Mapping[str, list[Point]], images: int, audited: int
+    points: Mapping[str, list[Point]],
+    released: Mapping[str, list[Point]],
+    images: int,
+    audited: int,
+    deviating: Calibrations = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Ledger cells of the calibration: its points (Figure 3), and each line's slope, intercept and R², for r and r².
 
     Args:
         points, released: as for :func:`fit_all`.
         images, audited: how many images these and those were found on.
+        deviating: calibrations that deviate in one thing, on as many images as ``points``.
     """
     cells: list[dict[str, Any]] = []
     every = [point for group in points.values() for point in group]
     for policy, groups, n in (
         ("residual_fit", points, images), ("authors_script", released, audited), ("type_free", {"all": every}, images),
+        *((name, groups, images) for name, groups in deviating.items()),
     ):  # fmt: skip
         for corruption, group in groups.items():
             for power in (1, 2):
@@ -157,7 +178,8 @@ def measure(
 def _over_severities(
     gathered: Mapping[tuple[str, str, str], list[NDArray[np.bool_]]], corruptions: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """Accuracy of every policy over severities, and its paired difference to the fixed λ, with bootstrap intervals."""
+    """Accuracy of every policy over severities, its paired difference to the fixed λ, and of one that deviates from
+    Algorithm 1 the one to that, if both were asked; with bootstrap intervals."""
     cells = []
     for (policy, fitted_on, corruption), parts in gathered.items():
         if corruption in corruptions:
@@ -167,6 +189,10 @@ def _over_severities(
             cells.append({"metric": "top1_over_severities", **who, **mean_interval(by_image)})
             if policy != "fixed":
                 cells.append({"metric": "gain_over_fixed", **who, **mean_interval(by_image - baseline)})
+            written = gathered.get(("residual_fit", corruption, corruption))
+            if policy in DEVIATIONS and written is not None:
+                gain = by_image - np.stack(written).mean(0)
+                cells.append({"metric": "gain_over_residual_fit", **who, **mean_interval(gain)})
     return cells
 
 
@@ -198,16 +224,17 @@ def run(
     Args:
         network, preset, images, official: as for :func:`sdnet.experiments.corruptions.sweep.run`.
         output: a folder to save the fitted policies in, a file each; None for not saving them.
-        only: names of :data:`POLICIES` to ask beside the fixed λ, each on the noise it was fitted on; None for all,
-            the fits of other types and the cost on clean images included.
+        only: names of :data:`POLICIES` or :data:`sdnet.robust.algorithm1.DEVIATIONS` to ask beside the fixed λ, each
+            on the noise it was fitted on; None for all of the former, the fits of other types and the cost on clean
+            images included.
 
     Raises:
         ValueError: for anything that does not exist, before a network is run.
     """
     count = images_of(preset, images)
     for name in only or ():
-        if name not in POLICIES:
-            raise ValueError(unknown_name("policy", name, POLICIES))
+        if name not in (*POLICIES, *DEVIATIONS):
+            raise ValueError(unknown_name("policy", name, (*POLICIES, *DEVIATIONS)))
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     model, place, precision = evaluation.model, evaluation.device, evaluation.precision
     if not coding_layers(model):
@@ -217,18 +244,25 @@ def run(
     train, test = subset(data.train, CALIBRATION[preset]).to(place), subset(data.test, count).to(place)
     audited = subset(test, AS_RELEASED[preset])
     points, released = {}, {}
+    deviating: dict[str, dict[str, list[Point]]] = {name: {} for name in only or () if name in DEVIATIONS}
     for corruption in corruptions:
         # Algorithm 1 leaves the noise levels open: of photographs they are the benchmark's own.
         levels = SEVERITIES["imagenet"][corruption] if evaluation.trained.training.photographs else None
         points[corruption] = calibrate(model, train, corruption, LAMS, levels=levels, lam0=lam0, precision=precision)
         if only is None or "authors_script" in only:
             released[corruption] = calibrate_as_released(model, audited, corruption, RELEASED_LAMS, precision=precision)
+        same = subset(data.test, len(train)).to(place)
+        for name, groups in deviating.items():
+            groups[corruption] = DEVIATIONS[name].points(
+                model, train, same, corruption, LAMS, levels=levels, precision=precision
+            )
     policies = [one for one in fit_all(model, points, released) if only is None or one.policy.name in ("fixed", *only)]
+    policies += fit_deviating(model, deviating)
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
         for fitted in policies:
             fitted.policy.save(Path(output) / f"{fitted.policy.name}-{fitted.corruption or 'any'}.json")
-    results = fit_cells(points, released, len(train), len(audited))
+    results = fit_cells(points, released, len(train), len(audited), deviating)
     folder = Path(official) if official else None
     results += measure(model, policies, test, precision, corruptions, folder, crossed=only is None)
     return evaluation.record(

@@ -117,6 +117,25 @@ def test_policies_are_fitted_asked_and_saved(trained: Path, folders: Path) -> No
     assert fixed == pytest.approx(accuracy(networks.load(trained).model, sweep.subset(load("digits").test, 40)))
 
 
+def test_what_one_deviation_of_the_released_script_is_worth(trained: Path) -> None:
+    """A policy that differs from Algorithm 1 in one thing is asked beside it, on the same images."""
+    asked = ("residual_fit", "fit_on_test", "squared_residual")
+    record, _ = policies.run(trained, preset="smoke", corruptions=("speckle_noise",), images=20, only=asked)
+    cells = to_frame([record])
+    assert set(cells[cells["metric"] == "top1"]["policy"]) == {"fixed", *asked}
+    over = cells[cells["metric"] == "top1_over_severities"].set_index("policy")["value"]
+    gains = cells[cells["metric"] == "gain_over_residual_fit"].set_index("policy")
+    assert set(gains.index) == set(asked[1:])
+    for policy, row in gains.iterrows():
+        assert row["value"] == pytest.approx(over[policy] - over["residual_fit"], abs=1e-12)
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["n"] == 20
+    points = cells[cells["metric"] == "best_lam"].groupby("policy")
+    usual, test, squared = (points.get_group(name) for name in asked)
+    assert list(usual["value"]) == list(squared["value"])
+    assert set(test["n"]) == {40}
+
+
 def test_some_policies_may_be_asked_alone(trained: Path, folders: Path) -> None:
     options = ["--preset", "smoke", "--images", "10", "--policy", "residual_fit", "--policy", "per_image_type_free"]
     done = CliRunner().invoke(main, ["policies", str(trained), *options])
