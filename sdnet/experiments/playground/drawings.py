@@ -1,6 +1,6 @@
 """The playground's pictures: a photograph that is in the public domain, and drawings made here. None is of CIFAR.
 
-Every drawing is made of a few shapes on a canvas of 512 × 512 and shrunk to the 32 × 32 pixels that a CIFAR network sees.
+Every drawing is made of a few shapes on a canvas of 512 × 512 and shrunk to the 32 × 32 pixels of a CIFAR image.
 """
 
 import math
@@ -36,9 +36,7 @@ class Picture:
 
 def pictures() -> list[Picture]:
     """All pictures, in the order in which the page shows them; the first is shown when the page opens."""
-    found = [
-        Picture(name, "drawn by sdnet's code, MIT", _shrunk(draw())) for name, draw in DRAWINGS.items()
-    ]
+    found = [Picture(name, "drawn by sdnet's code, MIT", _shrunk(draw())) for name, draw in DRAWINGS.items()]
     found.append(Picture("horse", "silhouette by Andreas Preuss, CC0, coloured here", _shrunk(_horse())))
     cat = Image.fromarray(data.chelsea())
     left = (cat.width - cat.height) // 2

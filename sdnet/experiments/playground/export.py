@@ -43,19 +43,19 @@ class Weights:
     def text(self, dtype: str) -> str:
         """All numbers in base64, little-endian."""
         values = np.concatenate(self.parts).astype(np.dtype(DTYPES[dtype]).newbyteorder("<"))
-        return base64.b64encode(values.tobytes()).decode()
+        return _base64(values)
 
 
-def folded(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the one convolution that a convolution and the batch normalisation after it are in eval mode."""
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-    scale, shift = _affine(norm)
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the one convolution that does in eval mode what a convolution and a batch normalisation do."""
+    scale, shift = affine(norm)
     return conv.weight * scale.view(-1, 1, 1, 1), shift
 
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Scale and shift per channel of a batch normalisation in eval mode."""
-    assert norm.running_var is not None and norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     return scale, norm.bias - norm.running_mean * scale
 
@@ -67,46 +67,50 @@ def describe(network: str, weights: Weights) -> dict[str, Any]:
         ValueError: for a network that the page cannot run: it knows residual networks with a CIFAR stem, shortcuts and
             either a plain first convolution or a non-negative CSC layer without ridge.
     """
-    trained = networks.load(network)
-    model = trained.model
-    first, norm, relu, pool = model.stem
-    csc = isinstance(first, CSCConv2d)
-    plain = isinstance(pool, nn.Identity) and isinstance(norm, nn.BatchNorm2d) and first.kernel_size == (3, 3)
-    if not plain or (csc and not (first.nonnegative and first.ridge == 0 and first.method == "fista")):
-        raise ValueError(f"the playground cannot run the stem of {network}; give an sdnet18 or resnet18 for CIFAR.")
-    stem: dict[str, Any] = {"channels": first.out_channels, "relu": isinstance(relu, nn.ReLU)}
-    if csc:
-        scale, shift = _affine(norm)
-        # The code must stay as it is, to be looked at: what follows it scales and shifts it.
-        stem |= {"weight": weights.add(first.weight), "scale": weights.add(scale), "bias": weights.add(shift)}
-        stem |= {"step": 1 / first.lipschitz.item(), "iterations": first.iterations, "lam": first.lam.item()}
-    else:
-        weight, bias = folded(first, norm)
-        stem |= {"weight": weights.add(weight), "bias": weights.add(bias)}
+    model = networks.load(network).model
     return {
         "name": network,
         "mean": model.normalize.mean.flatten().tolist(),
         "std": model.normalize.std.flatten().tolist(),
-        "stem": stem,
-        "blocks": [_block(block, network, weights) for stage in model.stages for block in stage],
+        "stem": _stem(model.stem, network, weights),
+        "blocks": [_block(block, network, weights) for block in model.modules() if isinstance(block, BasicBlock)],
         "head": {"weight": weights.add(model.head.weight), "bias": weights.add(model.head.bias)},
     }
 
 
+def _stem(stem: nn.Sequential, network: str, weights: Weights) -> dict[str, Any]:
+    first, norm, relu, pool = stem
+    if not (isinstance(pool, nn.Identity) and isinstance(norm, nn.BatchNorm2d) and first.kernel_size == (3, 3)):
+        raise ValueError(f"{network} has a stem that the playground cannot run; give one with 3×3 filters for CIFAR.")
+    told: dict[str, Any] = {"channels": first.out_channels, "relu": isinstance(relu, nn.ReLU)}
+    if isinstance(first, nn.Conv2d):
+        weight, bias = folded(first, norm)
+        return told | {"weight": weights.add(weight), "bias": weights.add(bias)}
+    if not (isinstance(first, CSCConv2d) and first.nonnegative and first.ridge == 0 and first.method == "fista"):
+        raise ValueError(f"{network} has a stem that the playground cannot run; its codes must be the paper's.")
+    # The code must stay as it is, to be looked at: what follows it scales and shifts it.
+    scale, shift = affine(norm)
+    told |= {"weight": weights.add(first.weight), "scale": weights.add(scale), "bias": weights.add(shift)}
+    return told | {"step": 1 / first.lipschitz.item(), "iterations": first.iterations, "lam": first.lam.item()}
+
+
 def _block(block: BasicBlock, network: str, weights: Weights) -> dict[str, Any]:
-    if block.shortcut is None or not isinstance(block.conv1, nn.Conv2d) or not isinstance(block.relu, nn.ReLU):
-        raise ValueError(f"the playground cannot run the blocks of {network}; give an sdnet18 or resnet18.")
-    pairs = {"first": (block.conv1, block.bn1), "second": (block.conv2, block.bn2)}
+    if not isinstance(block.conv1, nn.Conv2d) or block.shortcut is None or not isinstance(block.relu, nn.ReLU):
+        raise ValueError(f"{network} has blocks that the playground cannot run; give a ResNet or SDNet with shortcuts.")
+    pairs: dict[str, tuple[Any, Any]] = {"first": (block.conv1, block.bn1), "second": (block.conv2, block.bn2)}
     if isinstance(block.shortcut, nn.Sequential):
         pairs["shortcut"] = (block.shortcut[0], block.shortcut[1])
     return {name: _conv(conv, norm, weights) for name, (conv, norm) in pairs.items()}
 
 
-def _conv(conv: nn.Module, norm: nn.Module, weights: Weights) -> dict[str, int]:
-    assert isinstance(conv, nn.Conv2d)
+def _conv(conv: nn.Conv2d, norm: nn.BatchNorm2d, weights: Weights) -> dict[str, int]:
     weight, bias = folded(conv, norm)
     places = {"weight": weights.add(weight), "bias": weights.add(bias)}
     return {**places, "channels": conv.out_channels, "kernel": conv.kernel_size[0], "stride": conv.stride[0]}
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode()
 
 
 @torch.no_grad()
@@ -118,10 +122,7 @@ def data(dtype: str = "float16") -> dict[str, Any]:
     """
     weights = Weights()
     described = {"sdnet": describe(SDNET, weights), "resnet": describe(RESNET, weights)}
-    shown = [
-        {"label": picture.label, "credit": picture.credit, "pixels": base64.b64encode(picture.pixels.numpy().tobytes()).decode()}
-        for picture in pictures()
-    ]
+    shown = [{"label": one.label, "credit": one.credit, "pixels": _base64(one.pixels.numpy())} for one in pictures()]
     return {
         "classes": networks.load(SDNET).classes,
         "networks": described,

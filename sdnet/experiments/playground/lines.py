@@ -26,8 +26,8 @@ def folder_of(network: str) -> Path:
 def fit_lines(network: str, *, data_root: str | os.PathLike[str] | None = None, size: str = "quick") -> Path:
     """Calibrate Algorithm 1 (lines 3-12) on training images and store a line for each noise and one for all.
 
-    No test image is looked at. ``python -c "from sdnet.experiments.playground.lines import fit_lines; fit_lines(NAME)"``
-    renews what is stored, in about three minutes on one core.
+    No test image is looked at. It takes some minutes on one core; what is stored was made by this function, and it is
+    to be called again only for other networks.
 
     Args:
         network: a name of :func:`sdnet.results.networks.names`.

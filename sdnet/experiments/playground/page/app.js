@@ -81,8 +81,10 @@
     const own = lines[state.noise], any = along(lines.all);
     chosen = own ? along(own) : any;
     const which = own ? `on this kind of noise; the line fitted on all four says ${any.toFixed(2)}` : "on all four noises";
-    byId("advice").innerHTML =
-      `Mean residual at λ = 0.1: ${study.residual.toFixed(1)}. <b>Algorithm 1 would choose λ = ${chosen.toFixed(2)}</b> (fitted ${which}).`;
+    const { lam, iterations } = PLAYGROUND.networks.sdnet.stem;
+    const steps = state.steps === iterations ? "" : ` It was fitted for the ${iterations} steps of training.`;
+    byId("advice").innerHTML = `Mean residual at λ = ${lam.toFixed(1)}: ${study.residual.toFixed(1)}. ` +
+      `<b>Algorithm 1 would choose λ = ${chosen.toFixed(2)}</b> (fitted ${which}).${steps}`;
     byId("follow").disabled = false;
     mark("mark-chosen", chosen);
   }
@@ -141,6 +143,8 @@
 
   // Inside the book: say how high the page is, and take the book's light or dark.
   function embed() {
+    byId("alone").hidden = true;
+    document.body.classList.add("framed");
     new ResizeObserver(() => parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*")).observe(document.body);
     addEventListener("message", ({ source, data }) => {
       if (source === parent && (data.theme === "dark" || data.theme === "light")) document.documentElement.style.colorScheme = data.theme;

@@ -17,8 +17,7 @@ const view = (() => {
   function paint(canvas, colour) {
     const { width, height } = canvas, context = canvas.getContext("2d"), image = context.createImageData(width, height);
     for (let i = 0; i < width * height; i++) {
-      const [red, green, blue] = colour(i % width, Math.floor(i / width));
-      image.data.set([red, green, blue, 255], 4 * i);
+      image.data.set([...colour(i % width, Math.floor(i / width)), 255], 4 * i);
     }
     context.putImageData(image, 0, 0);
   }
@@ -86,8 +85,8 @@ const view = (() => {
     const { right, wrong, other, name } = shares(counts, truth, classes);
     const part = (kind, share) => (share > 0.001 ? `<span class="${kind}" style="height:${100 * share}%"></span>` : "");
     const text = `${head}: right ${percent(right)}${name ? `, ${name} ${percent(wrong)}` : ""}`;
-    const inside = `<span class="share">${percent(right)}</span><span class="stack">${part("other", other)}${part("wrong", wrong)}${part("right", right)}</span>`;
-    return { text, inside: `${inside}<span class="head">${head}</span><span class="instead">${short(name)}</span>` };
+    const inside = `<span class="share">${Math.round(100 * right)}<span class="unit"> %</span></span><span class="stack">${part("other", other)}${part("wrong", wrong)}${part("right", right)}</span>`;
+    return { text, inside: `${inside}<span class="head">${head.replace("λ ", '<span class="unit">λ </span>')}</span><span class="instead">${short(name)}</span>` };
   }
 
   // The columns are built once: what is redrawn must not lose the keyboard's place.
