@@ -70,17 +70,19 @@
 
   function showStudy(draws) {
     view.showChart(study, lams, state.lam, state.picture.truth, classes);
-    byId("progress").textContent = draws === 1 ? "Without noise all draws are alike." : `${study.draws} of ${draws} draws so far.`;
-    if (study.draws === draws && draws > 1) byId("progress").textContent = `${draws} draws.`;
+    const some = study.draws === draws ? `${draws} draws.` : `${study.draws} of ${draws} draws so far.`;
+    byId("progress").textContent = draws === 1 ? "Without noise all draws are alike." : some;
     advise();
   }
 
   // Lines 13 and 14 of Algorithm 1: λ from the mean residual of the batch, which here is all draws so far.
   function advise() {
-    const along = ({ slope, intercept, low, high }) => Math.min(high, Math.max(low, slope * study.residual + intercept));
+    const clip = (lam, { low, high }) => Math.min(high, Math.max(low, lam));
+    const along = (line) => clip(line.slope * study.residual + line.intercept, line);
     const own = lines[state.noise], any = along(lines.all);
     chosen = own ? along(own) : any;
-    const which = own ? `on this kind of noise; the line fitted on all four says ${any.toFixed(2)}` : "on all four noises";
+    const others = `on this kind of noise; the line fitted on all four says ${any.toFixed(2)}`;
+    const which = own ? others : "on all four noises";
     const { lam, iterations } = PLAYGROUND.networks.sdnet.stem;
     const steps = state.steps === iterations ? "" : ` It was fitted for the ${iterations} steps of training.`;
     byId("advice").innerHTML = `Mean residual at λ = ${lam.toFixed(1)}: ${study.residual.toFixed(1)}. ` +
@@ -121,13 +123,15 @@
       view.paintPixels(box.lastElementChild.querySelector("canvas"), picture.pixels);
     });
     box.addEventListener("change", (event) => set({ picture: pictures[event.target.value] }));
-    byId("truth").innerHTML = `<option value="-1">none of these</option>${classes.map((name, k) => `<option value="${k}">${name}</option>`).join("")}`;
+    const options = classes.map((name, k) => `<option value="${k}">${name}</option>`);
+    byId("truth").innerHTML = `<option value="-1">none of these</option>${options.join("")}`;
   }
 
   function takeOwn(pixels, name) {
     byId("problem").textContent = "";
     document.querySelectorAll("#pictures input").forEach((input) => { input.checked = false; });
-    set({ picture: { name, credit: "your own, which stays on your machine", pixels, truth: Number(byId("truth").value) } });
+    const truth = Number(byId("truth").value);
+    set({ picture: { name, credit: "your own, which stays on your machine", pixels, truth } });
   }
 
   function connect() {
@@ -135,7 +139,9 @@
       byId(name).addEventListener("input", (event) => set({ [name]: Number(event.target.value) }));
     }
     byId("noise").addEventListener("change", (event) => set({ noise: event.target.value }));
-    byId("truth").addEventListener("change", (event) => set({ picture: { ...state.picture, truth: Number(event.target.value) } }));
+    byId("truth").addEventListener("change", ({ target }) => {
+      set({ picture: { ...state.picture, truth: Number(target.value) } });
+    });
     byId("follow").addEventListener("click", () => set({ lam: chosen }));
     byId("controls").addEventListener("submit", (event) => event.preventDefault());
     own.listen(byId("file"), document.body, takeOwn, (error) => { byId("problem").textContent = error.message; });
@@ -145,9 +151,11 @@
   function embed() {
     byId("alone").hidden = true;
     document.body.classList.add("framed");
-    new ResizeObserver(() => parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*")).observe(document.body);
+    const height = () => Math.ceil(document.body.getBoundingClientRect().height);
+    new ResizeObserver(() => parent.postMessage({ height: height() }, "*")).observe(document.body);
     addEventListener("message", ({ source, data }) => {
-      if (source === parent && (data.theme === "dark" || data.theme === "light")) document.documentElement.style.colorScheme = data.theme;
+      const known = source === parent && ["dark", "light"].includes(data.theme);
+      if (known) document.documentElement.style.colorScheme = data.theme;
     });
   }
 

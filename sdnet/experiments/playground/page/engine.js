@@ -57,7 +57,7 @@ function createEngine() {
     return { rows, pixels: out * out, length: channels * kernel * kernel, side: out };
   }
 
-  // out[o, p] = w[o] · rows[p] + bias[o]; two channels and four pixels at a time, so that what is fetched is used often.
+  // out[o, p] = w[o] · rows[p] + bias[o]; two channels, four pixels at a time: what is fetched is used often.
   function multiply(weight, bias, { rows, pixels, length, side }, channels) {
     const out = image(channels, side), { data } = out;
     for (let o = 0; o < channels; o += 2) {

@@ -57,18 +57,23 @@ const view = (() => {
     showScores(softmax(found.sdnet), softmax(found.resnet), classes, truth);
   }
 
-  const used = ({ data, channels }) =>
-    Array.from({ length: channels }, (_, a) => data.subarray(a * 1024, (a + 1) * 1024).some((v) => v > 0)).filter(Boolean).length;
+  function used({ data, channels }) {
+    const maps = Array.from({ length: channels }, (_, atom) => data.subarray(atom * 1024, (atom + 1) * 1024));
+    return maps.filter((map) => map.some((value) => value > 0)).length;
+  }
 
   function showScores(sdnet, resnet, classes, truth) {
     const bar = (share, who) =>
-      `<td class="${who}"><span class="bar" style="width:${(100 * share).toFixed(1)}%"></span><span class="value">${percent(share)}</span></td>`;
-    byId("scores").innerHTML = classes
-      .map((name, k) => `<tr${k === truth ? ' class="truth"' : ""}><th scope="row">${name}</th>${bar(sdnet[k], "sdnet")}${bar(resnet[k], "resnet")}</tr>`)
-      .join("");
+      `<td class="${who}"><span class="bar" style="width:${(100 * share).toFixed(1)}%"></span>` +
+      `<span class="value">${percent(share)}</span></td>`;
+    const row = (name, k) =>
+      `<tr${k === truth ? ' class="truth"' : ""}><th scope="row">${name}</th>` +
+      `${bar(sdnet[k], "sdnet")}${bar(resnet[k], "resnet")}</tr>`;
+    byId("scores").innerHTML = classes.map(row).join("");
     const said = [["SDNet-18", "sdnet", sdnet], ["ResNet-18", "resnet", resnet]].map(([label, who, shares]) => {
       const k = shares.indexOf(Math.max(...shares));
-      return `<b class="${who}">${label}</b> says <b>${classes[k]}</b> (${percent(shares[k])})${k === truth ? " ✓" : ""}`;
+      const right = k === truth ? " ✓" : "";
+      return `<b class="${who}">${label}</b> says <b>${classes[k]}</b> (${percent(shares[k])})${right}`;
     });
     byId("verdict").innerHTML = `${said.join("; ")}.`;
   }
@@ -85,15 +90,21 @@ const view = (() => {
     const { right, wrong, other, name } = shares(counts, truth, classes);
     const part = (kind, share) => (share > 0.001 ? `<span class="${kind}" style="height:${100 * share}%"></span>` : "");
     const text = `${head}: right ${percent(right)}${name ? `, ${name} ${percent(wrong)}` : ""}`;
-    const inside = `<span class="share">${Math.round(100 * right)}<span class="unit"> %</span></span><span class="stack">${part("other", other)}${part("wrong", wrong)}${part("right", right)}</span>`;
-    return { text, inside: `${inside}<span class="head">${head.replace("λ ", '<span class="unit">λ </span>')}</span><span class="instead">${short(name)}</span>` };
+    const stack = part("other", other) + part("wrong", wrong) + part("right", right);
+    const inside =
+      `<span class="share">${Math.round(100 * right)}<span class="unit"> %</span></span>` +
+      `<span class="stack">${stack}</span>` +
+      `<span class="head">${head.replace("λ ", '<span class="unit">λ </span>')}</span>` +
+      `<span class="instead">${short(name)}</span>`;
+    return { text, inside };
   }
 
   // The columns are built once: what is redrawn must not lose the keyboard's place.
   function buildChart(lams, choose) {
     const chart = byId("chart");
-    chart.innerHTML = `<div class="column resnet" role="img"></div>${lams.map(() => '<button type="button" class="column"></button>').join("")}`;
-    [...chart.querySelectorAll("button")].forEach((button, i) => button.addEventListener("click", () => choose(lams[i])));
+    const button = '<button type="button" class="column"></button>';
+    chart.innerHTML = `<div class="column resnet" role="img"></div>${button.repeat(lams.length)}`;
+    chart.querySelectorAll("button").forEach((one, i) => one.addEventListener("click", () => choose(lams[i])));
   }
 
   function showChart(study, lams, lam, truth, classes) {
@@ -109,18 +120,17 @@ const view = (() => {
   function showSame(rows, heads, classes) {
     const cell = (answer, row) => {
       if (answer === undefined) return "<td>·</td>";
-      const right = answer === row.truth;
-      return `<td class="${right ? "right" : "wrong"}">${short(classes[answer])}${right ? ' <span aria-label="right">✓</span>' : ""}</td>`;
+      const name = short(classes[answer]);
+      return answer === row.truth ? `<td class="right">${name} ✓</td>` : `<td class="wrong">${name}</td>`;
     };
+    const line = (name, cells) => `<tr><th scope="row">${name}</th>${cells.join("")}</tr>`;
     byId("same-head").innerHTML = `<tr><td></td>${heads.map((head) => `<th scope="col">${head}</th>`).join("")}</tr>`;
     byId("same-body").innerHTML = rows
-      .map((row) => `<tr><th scope="row">${row.name}</th>${heads.map((_, i) => cell(row.answers[i], row)).join("")}</tr>`)
+      .map((row) => line(row.name, heads.map((_, i) => cell(row.answers[i], row))))
       .join("");
-    const full = rows.every((row) => row.answers.length);
     const most = heads.map((_, i) => frequent(rows.map((row) => row.answers[i])));
-    byId("same-foot").innerHTML = full
-      ? `<tr><th scope="row">most frequent</th>${most.map(([k, n]) => `<td>${short(classes[k])} <small>${n} of ${rows.length}</small></td>`).join("")}</tr>`
-      : "";
+    const last = most.map(([k, n]) => `<td>${short(classes[k])} <small>${n} of ${rows.length}</small></td>`);
+    byId("same-foot").innerHTML = rows.every((row) => row.answers.length) ? line("most frequent", last) : "";
   }
 
   function frequent(answers) {
