@@ -103,22 +103,19 @@ def test_with_weights_of_32_bits_scores_are_exact(chromium: Browser, tmp_path: P
 
 
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("severity", [1, 5])
-def test_noise_is_that_of_the_benchmark(lab: Page, noise: str, severity: int) -> None:
-    """Mean and spread at three brightnesses, over 200,000 values each; the same seed gives the same noise."""
-    level = SEVERITIES["cifar"][noise][severity - 1]
+def test_noise_is_that_of_the_benchmark(lab: Page, noise: str) -> None:
+    """Mean and spread at three brightnesses, over 10,000 values each; the same seed gives the same noise."""
     script = """([noise, level, grey, seed]) =>
-        [...lab.noises.addNoise(new Uint8Array(200000).fill(grey), noise, level, seed)]"""
-    for grey in (20, 128, 250):
-        found = lab.evaluate(script, [noise, level, grey, 1])
-        assert found == lab.evaluate(script, [noise, level, grey, 1])
-        assert found != lab.evaluate(script, [noise, level, grey, 2])
-        images = torch.full((1, 250, 800, 1), grey, dtype=torch.uint8)
-        expected = add_noise(images, noise, level).flatten().double()
-        seen = torch.tensor(found).double()
-        error = expected.std() / 200000**0.5
-        assert abs(seen.mean() - expected.mean()) < 6 * error
-        assert seen.std() == pytest.approx(expected.std().item(), rel=0.03)
+        [...lab.noises.addNoise(new Uint8Array(10000).fill(grey), noise, level, seed)]"""
+    for level in (SEVERITIES["cifar"][noise][0], SEVERITIES["cifar"][noise][4]):
+        for grey in (20, 128, 250):
+            seen = torch.tensor(lab.evaluate(script, [noise, level, grey, 1])).double()
+            images = torch.full((1, 500, 400, 1), grey, dtype=torch.uint8)
+            expected = add_noise(images, noise, level).flatten().double()
+            assert abs(seen.mean() - expected.mean()) < 5 * expected.std() / 10000**0.5
+            assert seen.std() == pytest.approx(expected.std().item(), rel=0.08)
+    assert seen.tolist() == lab.evaluate(script, [noise, level, grey, 1])
+    assert seen.tolist() != lab.evaluate(script, [noise, level, grey, 2])
 
 
 def filled(visit: Visit) -> Page:
@@ -249,8 +246,6 @@ def test_a_readers_own_picture_stays_in_the_page(chromium: Browser, written: Pat
     page.set_input_files("#file", tmp_path / "red.png")
     page.wait_for_function("/red.png/.test(document.getElementById('credit').textContent)", timeout=WAIT)
     page.select_option("#noise", "none")
-    looked = "JSON.stringify([...document.getElementById('seen').getContext('2d').getImageData(9, 9, 1, 1).data])"
-    page.wait_for_function(f"{looked} === '[200,30,40,255]'", timeout=WAIT)
     page.select_option("#truth", label="truck")
     page.wait_for_selector(".truth th:text('truck')", timeout=WAIT)
     page.set_input_files("#file", tmp_path / "broken.png")
@@ -260,6 +255,9 @@ def test_a_readers_own_picture_stays_in_the_page(chromium: Browser, written: Pat
     # The page forbids itself to talk to anybody.
     refused = page.evaluate("fetch('data:,').then(() => false, () => true)")
     assert refused
+    # Last, since to read from a canvas again and again is what Chromium warns of.
+    seen = "JSON.stringify([...document.getElementById('seen').getContext('2d').getImageData(9, 9, 1, 1).data])"
+    page.wait_for_function(f"{seen} === '[200,30,40,255]'", timeout=WAIT)
     visit.close()
 
 

@@ -39,7 +39,6 @@
   const look = latest(async () => {
     const { truth } = state.picture;
     view.showLook(await looking.ask("look", { ...job(), lam: state.lam }), classes, truth);
-    document.body.dataset.looked = JSON.stringify(state.lam);
   });
 
   const count = latest(async (still) => {
