@@ -1,0 +1,65 @@
+"""What the playground shows, computed by PyTorch: answers to many noise draws of every picture, at every λ."""
+
+import pandas as pd
+import torch
+
+from sdnet.data.batches import to_pixels
+from sdnet.data.corruptions import add_noise, level_of
+from sdnet.experiments.playground.drawings import pictures
+from sdnet.experiments.playground.export import LAMS, RESNET, SDNET
+from sdnet.experiments.playground.lines import read_lines
+from sdnet.results import networks
+from sdnet.robust.policies import at_lam
+
+PLAIN = "ResNet-18"
+"""The column that has no λ."""
+
+
+@torch.no_grad()
+def answers(noise: str, severity: int, draws: int) -> pd.DataFrame:
+    """The class that each network answers to each noise draw of each picture.
+
+    Returns:
+        A row for each picture, draw and network: ``picture``, ``draw``, ``at`` (:data:`PLAIN`, or λ as text) and
+        ``answer``.
+    """
+    sdnet, resnet = networks.load(SDNET), networks.load(RESNET)
+    rows = []
+    for picture in pictures():
+        copies = picture.pixels.expand(draws, -1, -1, -1).contiguous()
+        images = to_pixels(add_noise(copies, noise, level_of(noise, severity)))
+        scores = {PLAIN: resnet.model(images)}
+        scores |= {f"λ = {lam:g}": at_lam(sdnet.model, torch.tensor(lam), images) for lam in LAMS}
+        for at, score in scores.items():
+            found = [sdnet.classes[index] for index in score.argmax(1).tolist()]
+            rows += [(picture.label, draw, at, answer) for draw, answer in enumerate(found)]
+    return pd.DataFrame(rows, columns=["picture", "draw", "at", "answer"])
+
+
+def shares(found: pd.DataFrame) -> pd.DataFrame:
+    """The share of draws that are answered rightly, in percent: a row for each picture, a column for each λ."""
+    right = (found["answer"] == found["picture"]).mul(100)
+    table = right.groupby([found["picture"], found["at"]], sort=False).mean().unstack()
+    return _in_order(table, found).round(0).astype(int)
+
+
+def favourites(found: pd.DataFrame) -> pd.DataFrame:
+    """The answer that is given most often over all pictures and draws, and its share in percent, for each λ.
+
+    As many pictures as there are classes would each have their share; an answer far above it says little of a picture.
+    """
+    given = found.groupby("at", sort=False)["answer"].value_counts(normalize=True).mul(100)
+    best = given.groupby(level="at", sort=False).head(1).reset_index()
+    table = best.set_index("at").set_axis(["most frequent answer", "share of all answers"], axis=1).T
+    return _in_order(table, found).map(lambda value: value if isinstance(value, str) else round(value))
+
+
+def _in_order(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    return table.reindex(columns=list(dict.fromkeys(found["at"]))).rename_axis(columns=None)
+
+
+def lines() -> pd.DataFrame:
+    """The stored lines λ = slope · r + intercept of Algorithm 1, by the noise that they were fitted on."""
+    found = read_lines(SDNET)
+    table = {name: {"slope": policy.slope, "intercept": policy.intercept} for name, policy in found.items()}
+    return pd.DataFrame(table).T.round(3).rename_axis("fitted on")
