@@ -64,7 +64,7 @@ def fit_all(model: nn.Module, points: Mapping[str, list[Point]], released: Mappi
 
 def fit_deviating(model: nn.Module, deviating: Calibrations) -> list[Fitted]:
     """The policies that differ from Algorithm 1 in one thing, as the authors' script does."""
-    lam0 = float(csc_layers(model)[0][1].lam)
+    lam0 = own_lam(model)
     return [
         Fitted(
             fit(name, model, group, DEVIATIONS[name].lams(LAMS), lam0=lam0, power=DEVIATIONS[name].power), corruption

@@ -15,7 +15,7 @@ from sdnet.csc.layers import CSCConv2d
 from sdnet.data.corruptions import SEVERITIES
 from sdnet.experiments.playground.drawings import pictures
 from sdnet.experiments.playground.lines import read_lines
-from sdnet.models.resnet import BasicBlock
+from sdnet.models.resnet import BasicBlock, ResNet
 from sdnet.results import networks
 
 SDNET, RESNET = "sdnet18-w16-cifar10-s0", "resnet18-w16-cifar10-s0"
@@ -68,6 +68,8 @@ def describe(network: str, weights: Weights) -> dict[str, Any]:
             either a plain first convolution or a non-negative CSC layer without ridge.
     """
     model = networks.load(network).model
+    if not isinstance(model, ResNet):
+        raise ValueError(f"the page knows residual networks only; {network} is a {type(model).__name__}.")
     return {
         "name": network,
         "mean": model.normalize.mean.flatten().tolist(),

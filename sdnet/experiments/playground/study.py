@@ -3,13 +3,13 @@
 import pandas as pd
 import torch
 
+from sdnet.csc.lam import at_lam
 from sdnet.data.batches import to_pixels
 from sdnet.data.corruptions import add_noise, level_of
 from sdnet.experiments.playground.drawings import pictures
 from sdnet.experiments.playground.export import LAMS, RESNET, SDNET
 from sdnet.experiments.playground.lines import read_lines
 from sdnet.results import networks
-from sdnet.robust.policies import at_lam
 
 PLAIN = "ResNet-18"
 """The column that has no λ."""
