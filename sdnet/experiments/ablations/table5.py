@@ -1,14 +1,9 @@
 """Table 5 and the other ablations from the ledger: what each choice is worth, clean, under noise, and in time."""
 
-from dataclasses import dataclass
-
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from scipy.stats import sem, t
 
 from sdnet.experiments.ablations.grid import GRID, LAMS, NOISES, Variant, trained_at
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
@@ -131,55 +126,6 @@ def _caption(cells: pd.DataFrame, variants: tuple[Variant, ...]) -> str:
         f"{run['dataset']}, width {run['width']:.0f}, {run['epochs']:.0f} epochs, {count} seeds; accuracy in %, at the "
         "λ of training, small the best λ by test labels; speed and memory of a training step over ResNet-18's"
     )
-
-
-@dataclass(frozen=True)
-class Step:
-    """What more iterations gain in one condition: in points, per pair of seeds, with the 95 % interval."""
-
-    condition: str
-    fewer: int
-    more: int
-    gain: float
-    low: float
-    high: float
-
-
-def steps(cells: pd.DataFrame, pairs: tuple[tuple[int, int], ...] = ((2, 4), (4, 8))) -> list[Step]:
-    """The gain from fewer to more FISTA iterations in training and test, paired over seeds (Student's t).
-
-    Under noise at the best λ, since the paper's Table 5 adapts λ: its row of two steps is Table 3's with Algorithm 1.
-    Empty unless every pair was run with two seeds or more.
-    """
-    by_count = {
-        count: accuracies(cells, Variant("", network={} if count == 2 else {"iterations": count}), best=True)
-        for count in {count for pair in pairs for count in pair}
-    }
-    found = []
-    for fewer, more in pairs:
-        joined = by_count[fewer].merge(by_count[more], on=["seed", "corruption"], suffixes=("", "_more"))
-        for condition, group in joined.groupby("corruption"):
-            gains = 100 * (group["value_more"] - group["value"]).to_numpy(float)
-            if len(gains) > 1:
-                half = _half_width(gains)
-                found.append(Step(str(condition), fewer, more, gains.mean(), gains.mean() - half, gains.mean() + half))
-    return found if len(found) == len(pairs) * len(CONDITIONS) else []
-
-
-def _half_width(values: NDArray[np.float64]) -> float:
-    return float(sem(values) * t.ppf(0.975, len(values) - 1))
-
-
-def cost_of_all(cells: pd.DataFrame) -> tuple[float, float] | None:
-    """Natural accuracy of SDNet-18-All with shortcuts less SDNet-18's, in points, with half the 95 % interval's width.
-
-    Paired over seeds; None with fewer than two.
-    """
-    ours, base = (accuracies(cells, Variant("", arch)) for arch in ("sdnet18_all", "sdnet18"))
-    joined = ours.merge(base, on=["seed", "corruption"], suffixes=("", "_base"))
-    joined = joined[joined["corruption"] == NATURAL]
-    gains = 100 * (joined["value"] - joined["value_base"]).to_numpy(float)
-    return (float(gains.mean()), _half_width(gains)) if len(gains) > 1 else None
 
 
 def at_test_time(cells: pd.DataFrame) -> Figure:

@@ -123,7 +123,10 @@ def clean_at_the_lam_of_noise(cells: pd.DataFrame) -> list[Requirement]:
     """C12b: with each λ that Algorithm 1 chooses for a noise and severity, clean accuracy falls by less than that."""
     answers = _residual_fit(cells, "clean_top1")
     severity = answers["severity"].fillna(0).astype(int).astype(str)
-    return paired(_clean(cells, answers.assign(label=answers["corruption"].map(short, na_action="ignore") + " " + severity), 5), -0.5)
+    return paired(
+        _clean(cells, answers.assign(label=answers["corruption"].map(short, na_action="ignore") + " " + severity), 5),
+        -0.5,
+    )
 
 
 def _clean(cells: pd.DataFrame, answers: pd.DataFrame, each: int = 1) -> dict[str, "pd.Series[float]"]:
@@ -182,7 +185,7 @@ def _accuracy(cells: pd.DataFrame, row: Row) -> "pd.Series[float]":
 
 
 def _best_of_common(cells: pd.DataFrame, *rows: Row) -> list[dict[str, "pd.Series[float]"]]:
-    """Per row the accuracy in points by noise and seed, over severities, at the best of the strengths all rows share."""
+    """Per row the accuracy in points by noise and seed, over severities, at the best of their common λ."""
     keys = ["seed", "corruption", "severity", "strength"]
     tables = [_grid(cells, row).set_index(keys)["value"].rename(str(place)) for place, row in enumerate(rows)]
     both = pd.concat(tables, axis=1, join="inner").reset_index()

@@ -1,7 +1,7 @@
 """A rule: what a claim asks of the ledger, and the verdict at every scale that answers it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -81,21 +81,26 @@ class Rule:
         return tuple(verdict for _, verdict in sorted(found, key=lambda pair: pair[0], reverse=True))
 
     def _verdict(self, scale: Mapping[str, Any], asked: list[Requirement], cells: pd.DataFrame) -> Verdict:
-        seeds, printed = asked[0].estimate.seeds, self.printed()
-        said = {"scale": in_words(scale), "seeds": seeds, "paper": _paper(printed, self.level)}
-        if seeds < SEEDS:
-            needed = f"{seeds} of the {SEEDS} seeds that a verdict needs"
-            return Verdict(UNDECIDED, numbers=_means(asked), needed=needed, **said)
+        printed = self.printed()
+        begun = Verdict(
+            UNDECIDED, in_words(scale), asked[0].estimate.seeds, _means(asked), paper=_paper(printed, self.level)
+        )
+        if begun.seeds < SEEDS:
+            return replace(begun, needed=f"{begun.seeds} of the {SEEDS} seeds that a verdict needs")
         verdict = decide(asked, self.level)
-        numbers, needed = _intervals(asked), ""
+        numbers = _intervals(asked)
         if verdict == HOLDS and _equivalent(asked, self.level):
             numbers += "; equivalent within the margin"
         if verdict == FAILS and (fallen := [one.label for one in below(asked, self.level) if one.label]):
             numbers += f"; below the bound: {', '.join(fallen)}"
-        if verdict == UNDECIDED:
-            needed = _needed(asked, self.level)
-        excludes = _excludes(asked, printed.effects)
-        return Verdict(verdict, numbers=numbers, excludes=excludes, needed=needed, controls=self._said(cells), **said)
+        return replace(
+            begun,
+            verdict=verdict,
+            numbers=numbers,
+            excludes=_excludes(asked, printed.effects),
+            needed=_needed(asked, self.level) if verdict == UNDECIDED else "",
+            controls=self._said(cells),
+        )
 
     def _said(self, cells: pd.DataFrame) -> str:
         parts = []
@@ -125,7 +130,10 @@ def scales(
     chosen = chosen.assign(images=chosen["images"].fillna(chosen["n"]).astype(int))
     chosen = chosen[chosen["images"] >= images].astype({"width": int, "epochs": int})
     for values, group in chosen.groupby(list(SCALE), dropna=False):
-        yield dict(zip(SCALE, values, strict=True)), group.sort_values("started").drop_duplicates(list(ASKED), keep="last")
+        yield (
+            dict(zip(SCALE, values, strict=True)),
+            group.sort_values("started").drop_duplicates(list(ASKED), keep="last"),
+        )
 
 
 def rank(scale: Mapping[str, Any], seeds: int, data: Sequence[str]) -> tuple[Any, ...]:

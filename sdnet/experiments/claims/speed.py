@@ -38,11 +38,12 @@ def _beside_resnet(timed: pd.DataFrame, speeds: pd.DataFrame, stem: str) -> Verd
     memory = memories[memories["started"] == one["started"]].set_index("arch")["value"]
     ratio = float(memory["sdnet18"] / memory["resnet18"])
     holds, fails = one["low"] >= SPEED and ratio <= MEMORY, one["high"] < SPEED or ratio > MEMORY
-    numbers = f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}] of ResNet-18's speed, {ratio:.2f} of its memory"
+    numbers = f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}] of ResNet-18's speed (median and quartiles of "
+    numbers += f"turns), {ratio:.2f} of its memory"
     return Verdict(
         HOLDS if holds else FAILS if fails else UNDECIDED,
         f"{stem} stem, width {one['width']:.0f}, batches of {one['batch']:.0f}, on {one['device']}",
-        numbers=f"{numbers} (median and quartiles of turns)",
+        numbers=numbers,
         needed="" if holds or fails else f"the quartiles lie on both sides of {SPEED}: more turns",
         paper=_paper_of_c3(stem),
     )
@@ -51,7 +52,9 @@ def _beside_resnet(timed: pd.DataFrame, speeds: pd.DataFrame, stem: str) -> Verd
 def _paper_of_c3(stem: str) -> str:
     ratios = {metric: _printed(metric, "sdnet18", "resnet18", stem) for metric in ("speed", "train_memory")}
     holds = ratios["speed"] >= SPEED and ratios["train_memory"] <= MEMORY
-    return f"{HOLDS if holds else FAILS} ({ratios['speed']:.2f} of the speed, {ratios['train_memory']:.2f} of the memory)"
+    return (
+        f"{HOLDS if holds else FAILS} ({ratios['speed']:.2f} of the speed, {ratios['train_memory']:.2f} of the memory)"
+    )
 
 
 def _printed(metric: str, arch: str, baseline: str, stem: str) -> float:
@@ -80,10 +83,10 @@ def faster_than_scn(cells: pd.DataFrame) -> tuple[Verdict, ...]:
 
 def _ratio(run: pd.DataFrame, metric: str) -> Mapping[str, float]:
     """SDNet-18's rate over SCN's, with the quartiles of both at their farthest."""
-    rates = run[run["metric"] == metric].set_index("arch")
-    ours, theirs = rates.loc["sdnet18"], rates.loc["scn"]
+    rates = run[run["metric"] == metric].set_index("arch")[["value", "low", "high"]].astype(float).to_dict("index")
+    ours, theirs = rates["sdnet18"], rates["scn"]
     return {
-        "value": float(ours["value"] / theirs["value"]),
-        "low": float(ours["low"] / theirs["high"]),
-        "high": float(ours["high"] / theirs["low"]),
+        "value": ours["value"] / theirs["value"],
+        "low": ours["low"] / theirs["high"],
+        "high": ours["high"] / theirs["low"],
     }

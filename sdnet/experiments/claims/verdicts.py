@@ -1,4 +1,4 @@
-"""The verdicts on the paper's claims, computed from the ledger by the rules of :mod:`sdnet.experiments.claims.rules`."""
+"""The verdicts on the paper's claims, computed from the ledger by :mod:`sdnet.experiments.claims.rules`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,9 +36,9 @@ def show_verdicts(verdicts: Verdicts, only: tuple[str, ...] = ()) -> HTML:
     Raises:
         ValueError: for a claim that does not exist.
     """
-    for claim in only:
-        if claim not in verdicts:
-            raise ValueError(unknown_name("claim", claim, verdicts))
+    for name in only:
+        if name not in verdicts:
+            raise ValueError(unknown_name("claim", name, verdicts))
     lines = []
     for claim in claims().to_dict("records"):
         if only and claim["id"] not in only:

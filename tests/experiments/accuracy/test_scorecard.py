@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from sdnet.experiments.accuracy import scorecard, table1, tables
-from sdnet.experiments.claims import rules
 from sdnet.results import ledger
 from sdnet.results.cells import CELL_COLUMNS, to_frame
 
@@ -125,52 +124,6 @@ def test_scorecard_html_is_the_same_every_time() -> None:
     assert first == second
     assert "<b>95.20%</b>" in first
     assert "reproduced" in first
-
-
-def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
-    """Differences of one point in either direction; ten million images make the interval small."""
-
-    def pair(difference: float, **changes: object) -> list[dict[str, object]]:
-        values = {"sdnet18": 0.9 + difference / 100, "resnet18": 0.9}
-        return [
-            cell(arch=arch, value=value + 1e-9 * seed, n=10**7, **{"seed": seed, **changes})
-            for arch, value in values.items()
-            for seed in (0, 1, 2)
-        ]
-
-    def judged(*pairs: list[dict[str, object]]) -> list[str]:
-        cells = pd.DataFrame([row for rows in pairs for row in rows])
-        return [rule(cells).verdict for rule in (rules.on_par, rules.better_on_cifar100)]
-
-    assert judged(pair(0.1)) == ["supported", "not run"]
-    assert judged(pair(1.0, dataset="cifar100")) == ["not run", "supported"]
-    assert judged(pair(-1.0, dataset="cifar100")) == ["not run", "refuted"]
-    assert judged(pair(1.0, seed=0, dataset="cifar100")) == ["not run", "undecided"]  # an interval needs seeds
-    assert judged(pair(1.0)) == ["supported", "not run"]  # more accurate is as accurate
-    assert judged(pair(-1.0)) == ["refuted", "not run"]
-    assert judged(pair(1.0, dataset="tiny-imagenet-32")) == ["not run", "not run"]
-    assert judged(pair(1.0, epochs=1), pair(0.1), pair(1.0, epochs=2)) == ["supported", "not run"]
-    assert judged(pair(1.0, epochs=300, width=16), pair(0.1, width=64)) == ["supported", "not run"]
-    assert judged(pair(-1.0, width=16), pair(0.1, dataset="cifar10-jpeg")) == ["refuted", "not run"]
-    # One wide pair of one seed does not take the verdict from three seeds of narrower networks.
-    assert judged(pair(-1.0, width=64, seed=0), pair(0.1, width=16)) == ["supported", "not run"]
-
-
-def test_equal_networks_whose_seeds_differ_are_undecided_until_there_are_enough() -> None:
-    def judged(seeds: int) -> rules.Verdict:
-        spread = [0.006, -0.006, 0.004, -0.004, 0.005, -0.005, 0.003, -0.003]
-        return rules.on_par(
-            frame(*(cell(arch=arch, value=0.9 + spread[seed], seed=seed)
-                    for arch in ("sdnet18", "resnet18") for seed in range(seeds)))
-        )  # fmt: skip
-
-    assert judged(2) == rules.Verdict("undecided", judged(2).numbers)
-    assert "a verdict needs 3 seeds" in judged(2).numbers
-    assert judged(3).verdict == "undecided"
-    steady = [
-        cell(arch=arch, value=0.9 + 1e-4 * seed, seed=seed) for arch in ("sdnet18", "resnet18") for seed in range(5)
-    ]
-    assert "equivalent within ±0.3 points" in rules.on_par(frame(*steady)).numbers
 
 
 def timed(started: str, width: int = 64, **rates: float) -> list[dict[str, object]]:

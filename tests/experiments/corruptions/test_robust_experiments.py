@@ -13,7 +13,8 @@ from sdnet.cli import main
 from sdnet.csc.theory import mutual_coherence
 from sdnet.data.datasets import Split, load
 from sdnet.experiments.accuracy import train
-from sdnet.experiments.claims.rules import guarantee_applies
+from sdnet.experiments.claims.codes import guarantee_applies
+from sdnet.experiments.claims.estimates import decide
 from sdnet.experiments.corruptions import policies, study, sweep
 from sdnet.experiments.layer import guarantee
 from sdnet.results import ledger, networks
@@ -165,13 +166,14 @@ def test_the_guarantee_is_checked_on_codes_and_minimisers(trained: Path, folders
     assert cells.loc[cells["metric"] == "sparsity_limit", "value"].item() == pytest.approx((1 + 1 / mu) / 3)
     by = cells[cells["metric"] == "fewest"].set_index("case")["value"]
     assert by["layer"] >= by["minimiser"] >= 1
-    assert guarantee_applies(cells.assign(variant="")).verdict == "refuted"
+    assert decide(guarantee_applies(cells.assign(variant=""))) == "does not hold"
     counts = cells["metric"].isin(["fewest", "most"])
     few = cells.assign(variant="", value=cells["value"].where(~counts, 0))
-    assert guarantee_applies(few).verdict == "supported"
-    assert guarantee_applies(few[few["metric"] != "most"]).verdict == "undecided"
-    assert guarantee_applies(few.assign(value=few["value"].where(few["metric"] != "most", 9))).verdict == "refuted"
-    assert guarantee_applies(to_frame([])).verdict == "not run"
+    assert decide(guarantee_applies(few)) == "holds"
+    assert decide(guarantee_applies(few[few["metric"] != "most"])) == "undecided"
+    one = few.assign(value=few["value"].where(few["metric"] != "most", 9))
+    assert decide(guarantee_applies(one)) == "does not hold"
+    assert guarantee_applies(to_frame([])) == []
     with pytest.raises(ValueError, match="no CSC layer to which a guarantee"):
         guarantee.run("resnet18-w16-cifar10-jpeg-s0", images=2)
 
