@@ -110,7 +110,7 @@ def calibrate_as_released(
             total, squares, seen = total + norms.sum().item(), squares + norms.square().sum().item(), seen + len(norms)
             if position == best:
                 means = (total / seen, squares / seen)
-        points.append(Point(corruption, level, *means, lams[best]))
+        points.append(Point(corruption, float(level), *means, lams[best]))
     return points
 
 

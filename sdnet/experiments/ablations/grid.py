@@ -139,7 +139,7 @@ def run(
     left = [declared for declared in plan if not any(answers(row, declared) for row in known)]
     print(f"{len(plan)} networks, {len(plan) - len(left)} of them done", flush=True)
     for declared in left:
-        file = Path(output or train.default_output()) / declared.name / "network.safetensors"
+        file = Path(output or ledger.output_folder()) / declared.name / "network.safetensors"
         if not file.is_file():
             train.run(declared, data_root=data_root, output=output, device=device)
         knob, strengths = asked(declared)

@@ -32,11 +32,6 @@ class Trained:
     record_file: Path
 
 
-def default_output() -> Path:
-    """Where trained networks go unless told otherwise: ``$SDNET_OUTPUT`` if set, else ``outputs`` here."""
-    return Path(os.environ.get("SDNET_OUTPUT", "outputs")).expanduser()
-
-
 def run(
     training: Training,
     *,
@@ -62,7 +57,7 @@ def run(
     place = device_of(device)
     with distributed.joined(place, execution.timeout) as ranks:
         place = distributed.own_device(place, ranks)
-        return _run(training, data_root, Path(output or default_output()), place, ranks, execution)
+        return _run(training, data_root, Path(output or ledger.output_folder()), place, ranks, execution)
 
 
 def _run(
@@ -76,12 +71,12 @@ def _run(
     start = ledger.start()
     rows = ledger.ledger_folder()
     for path in (output, rows) if ranks.leader else ():
-        _require_writable(path)
+        ledger.check_writable(path)
     data = training.load(data_root, execution.workers)
     training = replace(training, dataset=data.name)  # a folder of CIFAR-10 is cifar10
     folder = output / training.name
     if ranks.leader:
-        _require_writable(folder)
+        ledger.check_writable(folder)
     ranks.agree("the data", {"images": len(data.train), "hash": data.data_hash[:16]})
     ranks.agree("the run", training.name)
     model = training.build(len(data.classes))
@@ -164,13 +159,3 @@ def _results(
     cells.append({"metric": "parameters", "value": models.parameter_count(model), "n": 1})
     cells.append({"metric": "train_images_per_second", "value": round(len(data.train) / seconds, 1), "n": len(history)})
     return cells
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder} ({error.strerror}); choose another output folder.") from error

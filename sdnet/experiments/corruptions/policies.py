@@ -1,8 +1,9 @@
 """Algorithm 1 and its relatives, asked on every corruption: the adaptive rows of Tables 2 and 3."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,20 @@ from tqdm import tqdm
 from sdnet.csc.lam import coding_layers, own_lam
 from sdnet.data.corruptions import NOISES, SEVERITIES
 from sdnet.data.datasets import Split
-from sdnet.experiments.corruptions.sweep import LAMS, conditions, images_of, mean_interval, subset
+from sdnet.experiments.corruptions.sweep import (
+    LAMS,
+    Condition,
+    asked_of,
+    conditions,
+    files_of,
+    images_of,
+    mean_interval,
+    subset,
+)
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
+from sdnet.results.unfinished import Keep, computed, stoppable
 from sdnet.robust.algorithm1 import Point, calibrate, calibrate_as_released, fit, fit_line
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import Policy, all_residuals, fixed, predictions
@@ -129,29 +140,41 @@ def measure(
     corruptions: tuple[str, ...] = tuple(NOISES),
     official: Path | None = None,
     crossed: bool = True,
+    keep: Keep = computed,
 ) -> list[dict[str, Any]]:
     """Ledger cells: accuracy and λ per policy, corruption and severity, and the gain over the fixed λ, over severities.
 
-    If ``crossed``, also of fits of other types, and the accuracy on clean images at every λ chosen for noisy ones.
+    If ``crossed``, also of fits of other types, and the accuracy on clean images at every λ chosen for noisy ones. The
+    answers under each condition are a part for ``keep``.
     """
     cells: list[dict[str, Any]] = []
     gathered: dict[tuple[str, str, str], list[NDArray[np.bool_]]] = {}
     chosen: list[dict[str, Any]] = []
     for condition in tqdm(conditions(split, corruptions, official), unit="condition", disable=None):
         where = {"corruption": condition.corruption, "severity": condition.severity}
-        for answer in ask(model, asked(policies, condition.corruption, crossed), condition.split, precision):
-            name, fitted_on = answer.fitted.policy.name, answer.fitted.corruption
+        some = asked(policies, condition.corruption, crossed)
+        answers = keep(condition.name, partial(_answers, model, some, condition, precision))
+        for fitted, (lam, correct) in zip(some, answers, strict=True):
+            name, fitted_on = fitted.policy.name, fitted.corruption
             who = {"policy": name, "fitted_on": fitted_on}
-            lam = answer.lam.mean().item()
-            value = answer.correct.double().mean().item()
+            value = correct.double().mean().item()
             cells.append({"metric": "top1", **who, **where, "lam": lam, "value": value, "n": len(split)})
-            gathered.setdefault((name, fitted_on, condition.corruption), []).append(answer.correct.cpu().numpy())
+            gathered.setdefault((name, fitted_on, condition.corruption), []).append(correct.numpy())
             if name == "type_free" or (name, fitted_on) == ("residual_fit", condition.corruption):
                 chosen.append({**who, **where, "lam": lam})
     cells += _over_severities(gathered, corruptions)
     if not crossed:
         return cells
-    return cells + _clean_at(model, split, precision, [row for row in chosen if row["corruption"] != "clean"])
+    noisy = [row for row in chosen if row["corruption"] != "clean"]
+    return cells + keep("clean at the λ of noise", partial(_clean_at, model, split, precision, noisy))
+
+
+def _answers(
+    model: nn.Module, policies: list[Fitted], condition: Condition, precision: str
+) -> list[tuple[float, Tensor]]:
+    """Of every policy the mean λ and which images it classified correctly (N,)."""
+    answers = ask(model, policies, condition.split, precision)
+    return [(answer.lam.mean().item(), answer.correct.cpu()) for answer in answers]
 
 
 def _over_severities(
@@ -180,6 +203,42 @@ def _clean_at(model: nn.Module, split: Split, precision: str, chosen: list[dict[
     ]
 
 
+def _calibration(keep: Keep, name: str, compute: Callable[[], list[Point]]) -> list[Point]:
+    """The points of a calibration, as a part for ``keep``."""
+
+    def plain() -> list[tuple[Any, ...]]:
+        return [tuple(point) for point in compute()]
+
+    return [Point(*point) for point in keep(name, plain)]
+
+
+def _fit(
+    model: nn.Module,
+    train: Split,
+    audited: Split,
+    corruptions: tuple[str, ...],
+    only: tuple[str, ...] | None,
+    photographs: bool,
+    precision: str,
+    keep: Keep,
+) -> tuple[list[Fitted], list[dict[str, Any]]]:
+    """The policies that are asked, and the ledger cells of their calibration."""
+    points, released = {}, {}
+    for corruption in corruptions:
+        # Algorithm 1 leaves the noise levels open: of photographs they are the benchmark's own.
+        levels = SEVERITIES["imagenet"][corruption] if photographs else None
+        written = partial(
+            calibrate, model, train, corruption, LAMS, levels=levels, lam0=own_lam(model), precision=precision
+        )
+        points[corruption] = _calibration(keep, f"calibration {corruption}", written)
+        if only is None or "authors_script" in only:
+            audit = partial(calibrate_as_released, model, audited, corruption, RELEASED_LAMS, precision=precision)
+            released[corruption] = _calibration(keep, f"calibration as released {corruption}", audit)
+    policies = [one for one in fit_all(model, points, released) if only is None or one.policy.name in ("fixed", *only)]
+    return policies, fit_cells(points, released, len(train), len(audited))
+
+
+@stoppable()
 def run(
     network: str | os.PathLike[str],
     *,
@@ -195,6 +254,8 @@ def run(
 ) -> tuple[Record, Path]:
     """Calibrate on training images, fit every policy, ask it on corrupted test images; write a ledger row.
 
+    Calibrations and conditions are kept when they are done: a run that was stopped goes on when it is called again.
+
     Args:
         network, preset, images, official: as for :func:`sdnet.experiments.corruptions.sweep.run`.
         output: a folder to save the fitted policies in, a file each; None for not saving them.
@@ -203,6 +264,7 @@ def run(
 
     Raises:
         ValueError: for anything that does not exist, before a network is run.
+        sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     count = images_of(preset, images)
     for name in only or ():
@@ -212,30 +274,26 @@ def run(
     model, place, precision = evaluation.model, evaluation.device, evaluation.precision
     if not coding_layers(model):
         raise ValueError(f"{network} has no CSC layer whose λ a policy could choose; choose an sdnet.")
-    lam0 = own_lam(model)
-    data = evaluation.data
+    _ = own_lam(model)
+    data, folder = evaluation.data, Path(official) if official else None
     train, test = subset(data.train, CALIBRATION[preset]).to(place), subset(data.test, count).to(place)
     audited = subset(test, AS_RELEASED[preset])
-    points, released = {}, {}
-    for corruption in corruptions:
-        # Algorithm 1 leaves the noise levels open: of photographs they are the benchmark's own.
-        levels = SEVERITIES["imagenet"][corruption] if evaluation.trained.training.photographs else None
-        points[corruption] = calibrate(model, train, corruption, LAMS, levels=levels, lam0=lam0, precision=precision)
-        if only is None or "authors_script" in only:
-            released[corruption] = calibrate_as_released(model, audited, corruption, RELEASED_LAMS, precision=precision)
-    policies = [one for one in fit_all(model, points, released) if only is None or one.policy.name in ("fixed", *only)]
-    if output is not None:
-        Path(output).mkdir(parents=True, exist_ok=True)
-        for fitted in policies:
-            fitted.policy.save(Path(output) / f"{fitted.policy.name}-{fitted.corruption or 'any'}.json")
-    results = fit_cells(points, released, len(train), len(audited))
-    folder = Path(official) if official else None
-    results += measure(model, policies, test, precision, corruptions, folder, crossed=only is None)
-    return evaluation.record(
+    measurement = evaluation.measurement(
         "policies",
-        results,
+        files_of(folder),
         images=len(test),
         calibration_images=len(train),
         audit_images=len(audited),
-        noise="official" if official else "generated",
+        policies=list(only or POLICIES),
+        crossed=only is None,
+        **asked_of(corruptions, folder),
     )
+    with measurement.keep as keep:
+        photographs = evaluation.trained.training.photographs
+        policies, results = _fit(model, train, audited, corruptions, only, photographs, precision, keep)
+        if output is not None:
+            Path(output).mkdir(parents=True, exist_ok=True)
+            for fitted in policies:
+                fitted.policy.save(Path(output) / f"{fitted.policy.name}-{fitted.corruption or 'any'}.json")
+        results += measure(model, policies, test, precision, corruptions, folder, only is None, keep)
+        return measurement.finish(results)
