@@ -16,8 +16,8 @@ from sdnet.experiments.ablations import grid
 from sdnet.experiments.accuracy import train as experiment
 from sdnet.experiments.accuracy.precision import record_precision
 from sdnet.experiments.architectures.sizes import record_sizes
+from sdnet.experiments.attacks.choices import GRIDS, Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
-from sdnet.experiments.attacks.robust_accuracy import GRIDS
 from sdnet.experiments.attacks.robust_accuracy import run as run_attack
 from sdnet.experiments.corruptions.policies import POLICIES
 from sdnet.experiments.corruptions.policies import run as run_policies
@@ -148,9 +148,30 @@ def ablate(
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def sweep(network: str, **settings: Any) -> None:
-    """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2)."""
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_sweep(network, **settings)[1]}"))
+def sweep(
+    network: str,
+    knob: str | None,
+    preset: str,
+    images: int | None,
+    corruptions: tuple[str, ...],
+    strengths: tuple[float, ...],
+    official: Path | None,
+    data_root: str | None,
+    device: str | None,
+) -> None:
+    """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2).
+
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    """
+
+    def job() -> None:
+        _, path = run_sweep(
+            network, knob, preset=preset, images=images, corruptions=corruptions, strengths=strengths or None,
+            official=official, data_root=data_root, device=device,
+        )  # fmt: skip
+        click.echo(f"Ledger row: {path}")
+
+    in_one_sentence(job)
 
 
 @main.command()
@@ -165,9 +186,30 @@ def sweep(network: str, **settings: Any) -> None:
 )
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
-    """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then ask on corrupted images."""
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_policies(network, only=only or None, **settings)[1]}"))
+def policies(
+    network: str,
+    preset: str,
+    images: int | None,
+    corruptions: tuple[str, ...],
+    official: Path | None,
+    output: Path | None,
+    only: tuple[str, ...],
+    data_root: str | None,
+    device: str | None,
+) -> None:
+    """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then evaluate on corrupted images.
+
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    """
+
+    def job() -> None:
+        _, path = run_policies(
+            network, preset=preset, images=images, corruptions=corruptions, official=official, output=output,
+            only=only or None, data_root=data_root, device=device,
+        )  # fmt: skip
+        click.echo(f"Ledger row: {path}")
+
+    in_one_sentence(job)
 
 
 @main.command()
@@ -189,10 +231,26 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def attack(network: str, protocols: tuple[str, ...], crafted: tuple[float, ...], **settings: Any) -> None:
-    """Robust accuracy of a trained NETWORK under attacks and protocols (Table 4)."""
-    choices = {"protocols": protocols or None, "crafted": crafted or None, **settings}
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_attack(network, **choices)[1]}"))
+def attack(
+    network: str,
+    protocols: tuple[str, ...],
+    crafted: tuple[float, ...],
+    data_root: str | None,
+    device: str | None,
+    precision: str,
+    **budget: Any,
+) -> None:
+    """Robust accuracy of a trained NETWORK under attacks and protocols (Table 4).
+
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    """
+
+    def job() -> None:
+        chosen = Choices(protocols=protocols or None, crafted=crafted or None, **budget)
+        _, path = run_attack(network, chosen, data_root=data_root, device=device, precision=precision)
+        click.echo(f"Ledger row: {path}")
+
+    in_one_sentence(job)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from sdnet.csc.dictionary import PADDING_MODES
 from sdnet.csc.layers import CSCConv1d, CSCConv2d
 from sdnet.names import unknown_name
+from sdnet.parameters import SolverOptions
 
 Predicate = Callable[[str, nn.Module], bool]
 WHERE = ("first", "all")
@@ -43,7 +44,7 @@ def convert(
     lam: float = 0.1,
     iterations: int = 2,
     keep_weights: bool = True,
-    **csc: Any,
+    **csc: Unpack[SolverOptions],
 ) -> Conversion:
     """Replace convolutions of a network by CSC layers of the same geometry, in place.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
@@ -16,7 +16,7 @@ from sdnet.models.pursuit import PursuitNet
 from sdnet.models.resnet import STEMS, Conv, ResNet
 from sdnet.models.scn import SCN, PatchCoding2d
 from sdnet.names import unknown_name
-from sdnet.parameters import NETWORK, Count, check
+from sdnet.parameters import NETWORK, CodingOptions, Count, NetworkOptions, SolverOptions, check, kinds
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,10 @@ class Architecture:
     options: tuple[str, ...] = ()
 
 
-CSC_OPTIONS = (
-    *("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method", "projected"),
-    "lipschitz_first",
-)
+CODING = tuple(kinds(CodingOptions))
+CSC_OPTIONS = (*CODING, *kinds(SolverOptions))
 RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu", "block_relu")
 ALL_OPTIONS = (*RESIDUAL, "csc_shortcut", "csc_pool", *CSC_OPTIONS)
-CODING = ("lam", "iterations")
 PURSUIT = ("depth", "iterations", "lam", "beta")
 MULTILAYER = ("depth", "iterations", "method", "lam")
 STEPS = 4
@@ -99,7 +96,9 @@ def stems(arch: str) -> tuple[str, ...]:
     return STEMS if ARCHITECTURES[arch].depths else STEMS[:1]
 
 
-def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cifar", **options: Any) -> Classifier:
+def build(
+    arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cifar", **given: Unpack[NetworkOptions]
+) -> Classifier:
     """Build an untrained network; pixels in [0, 1] in, class scores out.
 
     ResNet and SDNet of one depth have identical parameter counts: 11,173,962 (18 layers, 10 classes),
@@ -110,7 +109,7 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
         num_classes: number of classes, >= 1.
         width: channels of the first stage, 64 in the paper; for all networks 64 is the full size.
         stem: ``"cifar"`` (3×3) or ``"imagenet"`` (7×7, stride 2, max-pooling).
-        **options: those of the architecture (:data:`ARCHITECTURES`); None means the default. Of residual networks:
+        **given: options of the architecture (:data:`ARCHITECTURES`); None means the default. Of residual networks:
             ``atoms`` (channels of the stem, 64 whatever the width), ``kernel`` (side of the stem's filters, odd),
             ``shortcut`` (residual connections; the paper's SDNet-All is shown with and without), ``stem_relu`` (ReLU
             after the stem's batch normalisation: by default for ResNet only; the paper retains "all other layers", but
@@ -127,7 +126,7 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
     Raises:
         ValueError: for an unknown name, a number out of its range, or an option that the architecture does not have.
     """
-    options = {name: value for name, value in options.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     _check(arch, stem, {"num_classes": num_classes, "width": width, "atoms": options.get("atoms", 1)}, options)
     architecture = ARCHITECTURES[arch]
     if architecture.body is not None:

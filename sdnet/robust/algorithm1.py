@@ -117,7 +117,7 @@ def calibrate(
             at, part = (lam0, noisy[0]) if residual == "lam0" else (lams[best], noisy[best])
             norms = all_residuals(model, part.images, at, precision)
             means = (norms.mean().item(), norms.square().mean().item())
-        points.append(Point(corruption, level, *means, lams[best]))
+        points.append(Point(corruption, float(level), *means, lams[best]))
     return points
 
 

@@ -97,11 +97,11 @@ def fixed(lam: float) -> Policy:
     return Policy("fixed", 0.0, lam, lam, lam, lam)
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Sixteen hexadecimal digits of the network's weights and buffers, λ left out."""
+def fingerprint(model: nn.Module, *, with_lam: bool = False) -> str:
+    """Sixteen hexadecimal digits of the network's weights and buffers, by default without λ."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if name.rpartition(".")[2] != "lam":
+        if with_lam or name.rpartition(".")[2] != "lam":
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

@@ -3,7 +3,7 @@
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -13,7 +13,7 @@ from sdnet.data.datasets import Dataset
 from sdnet.data.photographs import PhotographSet
 from sdnet.models.classifier import Classifier
 from sdnet.names import config_hash, unknown_name
-from sdnet.parameters import Fraction, Seed
+from sdnet.parameters import Amount, Batch, Count, Fraction, Natural, NetworkOptions, Rate, Seed
 from sdnet.training.recipes import Recipe, recipe
 
 KEPT = ("last", "best_on_test")
@@ -93,16 +93,35 @@ class Training:
         return models.build(self.arch, num_classes, **options)
 
 
-def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: Any) -> Training:
+class Changes(NetworkOptions, total=False):
+    """What a training may be told beside its names and seed: the network's options, the recipe's numbers, how many
+    images are held out, in which precision, and which epoch is kept. None means: unchanged."""
+
+    epochs: Count | None
+    batch_size: Batch | None
+    lr: Rate | None
+    momentum: Fraction | None
+    nesterov: bool | None
+    weight_decay: Amount | None
+    schedule: str | None
+    milestones: tuple[Natural, ...] | None
+    warmup: Fraction | None
+    padding: Natural | None
+    noise: Amount | None
+    width: Count | None
+    hold_out: Fraction | None
+    precision: str | None
+    keep: str | None
+
+
+def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: Unpack[Changes]) -> Training:
     """Declare a training run.
 
     Args:
         arch, dataset, preset: names.
         seed: any integer >= 0, below 2³².
-        **changes: numbers of the recipe (``epochs``, ``lr``, ``width``, ...), options of the network (``lam``,
-            ``iterations``, ``shortcut``, ...), ``hold_out``, ``precision`` or ``keep``. None means: unchanged. Every
-            value may be text as YAML, JSON or a command line spells it (``"no"``, ``"1e-3"``, ``"null"``), and is kept
-            in its own type, so that one training has one name.
+        **changes: of :class:`Changes`. Every value may be text as YAML, JSON or a command line spells it (``"no"``,
+            ``"1e-3"``, ``"null"``), and is kept in its own type, so that one training has one name.
 
     Raises:
         ValueError: for a name that does not exist, or a value of another type or out of its range, before anything is

@@ -13,6 +13,7 @@ from toys import images, network
 import sdnet
 from sdnet.data.corruptions import add_noise
 from sdnet.data.datasets import Split
+from sdnet.experiments.corruptions import calibration
 from sdnet.experiments.corruptions import policies as experiment
 from sdnet.robust import algorithm1
 from sdnet.robust.algorithm1 import DEVIATIONS, Deviation, Point, calibrate, calibrate_as_released, fit, fit_line
@@ -112,7 +113,7 @@ def test_fit_recovers_a_line_and_says_how_well() -> None:
 
 def test_cells_of_a_calibration_hold_the_best_lam_once_and_say_on_how_many_images_it_was_found() -> None:
     points = {"gaussian_noise": [Point("gaussian_noise", c, c, c**2, 0.1 * c) for c in (1.0, 2.0, 3.0)]}
-    cells = [cell for cell in experiment.fit_cells(points, points, 40, 20) if cell["metric"] == "best_lam"]
+    cells = [cell for cell in calibration.fit_cells(points, points, 40, 20) if cell["metric"] == "best_lam"]
     assert [cell["value"] for cell in cells] == pytest.approx([0.1, 0.2, 0.3] * 2)
     assert all("lam" not in cell and cell["residual"] == cell["level"] for cell in cells)
     assert {(cell["policy"], cell["n"]) for cell in cells} == {("residual_fit", 40), ("authors_script", 20)}
@@ -225,7 +226,7 @@ def test_no_policy_sees_test_labels() -> None:
     """With other labels every policy makes the same choice, and only what is counted as correct differs."""
     model, split = network(), images(60)
     points = {"gaussian_noise": [Point("gaussian_noise", c, 5.0 + c, (5.0 + c) ** 2, 0.2 + 0.1 * c) for c in (1, 2, 3)]}
-    policies = experiment.fit_all(model, points, points)
+    policies = calibration.fit_all(model, points, points)
     names = {fitted.policy.name for fitted in policies}
     assert names == {"fixed", "residual_fit", "per_image", "type_free", "per_image_type_free", "authors_script"}
     relabelled = Split(split.images, (split.labels + 1) % 10)
@@ -240,7 +241,7 @@ def test_no_policy_sees_test_labels() -> None:
 def test_which_policies_are_asked() -> None:
     model = network()
     one = [Point("gaussian_noise", c, 5.0 + c, 25.0 + c, 0.1 * c) for c in (1, 2)]
-    policies = experiment.fit_all(model, {"gaussian_noise": one, "shot_noise": one}, {"gaussian_noise": one})
+    policies = calibration.fit_all(model, {"gaussian_noise": one, "shot_noise": one}, {"gaussian_noise": one})
     asked = {(fitted.policy.name, fitted.corruption) for fitted in experiment.asked(policies, "shot_noise")}
     assert asked == {
         ("fixed", ""), ("type_free", "all"), ("per_image_type_free", "all"),

@@ -33,11 +33,6 @@ class Trained:
     record_file: Path
 
 
-def default_output() -> Path:
-    """Where trained networks go unless told otherwise: ``$SDNET_OUTPUT`` if set, else ``outputs`` here."""
-    return Path(os.environ.get("SDNET_OUTPUT", "outputs")).expanduser()
-
-
 def run(
     training: Training,
     *,
@@ -63,7 +58,7 @@ def run(
     place = device_of(device)
     with distributed.joined(place, execution.timeout) as ranks:
         place = distributed.own_device(place, ranks)
-        return _run(training, data_root, Path(output or default_output()), place, ranks, execution)
+        return _run(training, data_root, Path(output or ledger.output_folder()), place, ranks, execution)
 
 
 def _run(
@@ -77,12 +72,12 @@ def _run(
     start = ledger.start()
     rows = ledger.ledger_folder()
     for path in (output, rows) if ranks.leader else ():
-        _require_writable(path)
+        ledger.check_writable(path)
     data = training.load(data_root, execution.workers)
     training = replace(training, dataset=data.name)  # a folder of CIFAR-10 is cifar10
     folder = output / training.name
     if ranks.leader:
-        _require_writable(folder)
+        ledger.check_writable(folder)
     ranks.agree("the data", {"images": len(data.train), "hash": data.data_hash[:16]})
     ranks.agree("the run", training.name)
     model = training.build(len(data.classes))
@@ -182,13 +177,3 @@ def _by_epoch(best: BestEpoch | None, data: Dataset | PhotographSet) -> list[dic
         for epoch, value in enumerate(best.accuracies, start=1)
     ]
     return [*cells, {"metric": "kept_epoch", "value": best.epoch, "n": 1}]
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder} ({error.strerror}); choose another output folder.") from error

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from sdnet.csc.solvers import METHODS
@@ -22,6 +23,7 @@ from sdnet.data.photographs import Photographs
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import DECODED, prepare
 from sdnet.results.ledger import Record
+from sdnet.results.unfinished import Keep, computed, stoppable
 from sdnet.robust import denoisers
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, LamShift, StemThreshold
 from sdnet.robust.sweep import sweep
@@ -56,11 +58,37 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Test images under one corruption at one severity; the images themselves are ``"clean"``, severity 0."""
+    """One corruption at one severity; the images themselves are ``"clean"``, severity 0.
+
+    Attributes:
+        clean, official, seed: as for :func:`conditions`.
+    """
 
     corruption: str
     severity: int
-    split: Split
+    clean: Split
+    official: Path | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Corruption and severity."""
+        return f"{self.corruption} {self.severity}"
+
+    @property
+    def split(self) -> Split:
+        """The corrupted images, made or read anew."""
+        if self.severity == 0:
+            return self.clean
+        images, labels = self.clean.images, self.clean.labels
+        benchmark = "imagenet" if images.shape[1] >= 128 else "cifar"
+        if self.official is not None:
+            published = _official(self.official, self.corruption, self.severity, benchmark)
+            return subset(published, len(labels), self.seed).to(images.device)
+        if self.corruption in COMMON:
+            return Split(add_corruption(images, self.corruption, self.severity, seed=self.severity), labels)
+        level = level_of(self.corruption, self.severity, benchmark)
+        return Split(add_noise(images, self.corruption, level, seed=self.severity), labels)
 
 
 def subset(split: Split, count: int, seed: int = 0) -> Split:
@@ -80,19 +108,10 @@ def conditions(
             ImageNet-C, whose images of the same places are taken; by default the noise is made here, by the same
             formulas and with the severity as its seed.
     """
-    yield Condition("clean", 0, split)
-    benchmark = "imagenet" if split.images.shape[1] >= 128 else "cifar"
+    yield Condition("clean", 0, split, official, seed)
     for corruption in corruptions:
         for severity in SEVERITIES:
-            if official is not None:
-                published = _official(official, corruption, severity, benchmark)
-                corrupted = subset(published, len(split), seed).to(split.images.device)
-            elif corruption in COMMON:
-                corrupted = Split(add_corruption(split.images, corruption, severity, seed=severity), split.labels)
-            else:
-                level = level_of(corruption, severity, benchmark)
-                corrupted = Split(add_noise(split.images, corruption, level, seed=severity), split.labels)
-            yield Condition(corruption, severity, corrupted)
+            yield Condition(corruption, severity, split, official, seed)
 
 
 def _official(folder: Path, corruption: str, severity: int, benchmark: str) -> Split:
@@ -159,15 +178,19 @@ def measure(
     precision: str,
     corruptions: tuple[str, ...] = tuple(NOISES),
     official: Path | None = None,
+    keep: Keep = computed,
 ) -> list[dict[str, Any]]:
-    """Ledger cells: accuracy per (corruption, severity, strength), and per (corruption, strength) over severities."""
+    """Ledger cells: accuracy per (corruption, severity, strength), and per (corruption, strength) over severities.
+
+    The answers under each condition are a part for ``keep``.
+    """
     turned = torch.tensor(strengths, device=split.images.device)
     cells: list[dict[str, Any]] = []
     gathered: dict[str, list[NDArray[np.bool_]]] = {}
     bar = tqdm(total=1 + len(corruptions) * len(SEVERITIES), unit="condition", disable=None)
     for condition in conditions(split, corruptions, official):
-        correct = sweep(knob, condition.split, turned, precision)
-        gathered.setdefault(condition.corruption, []).append(correct.cpu().numpy())
+        correct = keep(condition.name, partial(_correct, knob, condition, turned, precision))
+        gathered.setdefault(condition.corruption, []).append(correct.numpy())
         where = {"corruption": condition.corruption, "severity": condition.severity}
         for strength, value in zip(strengths, correct.double().mean(1).tolist(), strict=True):
             cells.append({"metric": "top1", **where, "strength": strength, "value": value, "n": len(split)})
@@ -182,6 +205,23 @@ def measure(
     return cells
 
 
+def _correct(knob: Knob, condition: Condition, strengths: Tensor, precision: str) -> Tensor:
+    return sweep(knob, condition.split, strengths, precision).cpu()
+
+
+def asked_of(corruptions: tuple[str, ...], official: Path | None) -> dict[str, Any]:
+    """What a ledger row's configuration says of the corrupted images."""
+    noise = {"noise": "official", "official": official.resolve().name} if official else {"noise": "generated"}
+    return {"corruptions": list(corruptions), **noise}
+
+
+def files_of(official: Path | None) -> dict[str, tuple[int, int]]:
+    """Size and time of everything directly in a folder: whether it is the folder that it was when a run was stopped."""
+    states = {path.name: path.stat() for path in sorted(official.iterdir())} if official and official.is_dir() else {}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
+
+
+@stoppable()
 def run(
     network: str | os.PathLike[str],
     knob: str | None = None,
@@ -197,6 +237,8 @@ def run(
 ) -> tuple[Record, Path]:
     """Sweep a knob of a trained network over corrupted test images of its data set; write a ledger row.
 
+    Every condition is kept when it is done: a run that was stopped goes on when it is called again.
+
     Args:
         network: a name of :func:`sdnet.results.networks.names`, or a path.
         knob: a name of :data:`KNOBS`; None for that of :func:`usual_knob`.
@@ -208,6 +250,7 @@ def run(
 
     Raises:
         ValueError: for anything that does not exist, before a network is run.
+        sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     count = images_of(preset, images)
     for corruption in () if official else corruptions:
@@ -218,6 +261,13 @@ def run(
     strengths = strengths or tuple(sorted({*KNOBS[turned.name], turned.start}))
     split = subset(evaluation.data.test, count).to(evaluation.device)
     folder = Path(official) if official else None
-    results = measure(turned, split, strengths, evaluation.precision, corruptions, folder)
-    noise = "official" if official else "generated"
-    return evaluation.record("sweep", results, knob=turned.name, images=len(split), noise=noise)
+    measurement = evaluation.measurement(
+        "sweep",
+        files_of(folder),
+        knob=turned.name,
+        images=len(split),
+        strengths=list(strengths),
+        **asked_of(corruptions, folder),
+    )
+    with measurement.keep as keep:
+        return measurement.finish(measure(turned, split, strengths, evaluation.precision, corruptions, folder, keep))

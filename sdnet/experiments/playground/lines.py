@@ -7,7 +7,7 @@ import torch
 
 from sdnet.data import datasets
 from sdnet.data.corruptions import NOISES
-from sdnet.experiments.corruptions.policies import CALIBRATION, fit_all
+from sdnet.experiments.corruptions.calibration import CALIBRATION, fit_all
 from sdnet.experiments.corruptions.sweep import LAMS, subset
 from sdnet.results import networks
 from sdnet.results.ledger import repository_data

@@ -1,0 +1,149 @@
+"""Measurements that take long keep what is done, so that a run that was stopped or killed goes on where it was."""
+
+import hashlib
+import json
+import os
+import signal
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+from sdnet.results.ledger import Start
+from sdnet.training.checkpoint import load_checkpoint, save_checkpoint
+from sdnet.training.distributed import Preempted
+
+T = TypeVar("T")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Keep(Protocol):
+    """Gives a part of a measurement by name: computed, or as it was kept by a run that was stopped."""
+
+    def __call__(self, name: str, compute: Callable[[], T], /) -> T: ...
+
+
+def computed(name: str, compute: Callable[[], T]) -> T:
+    """Computes every part and keeps none."""
+    return compute()
+
+
+class Unfinished:
+    """The parts of one measurement that are done, in a file that is there until the measurement is finished.
+
+    A part is what :func:`torch.save` writes of plain values, lists, dictionaries and tensors; it must depend on nothing
+    but what the key names. Used in a ``with`` statement, it turns Ctrl-C into :class:`Preempted`.
+
+    Args:
+        folder: for the file. What cannot be written costs a sentence, and the run goes on without it.
+        name: of the file, before the key.
+        key: everything that the parts depend on, as JSON can hold it; another key is another file.
+        start: when this run began; :attr:`start` is moved back by the time that earlier runs took.
+    """
+
+    def __init__(self, folder: Path, name: str, key: dict[str, Any], start: Start) -> None:
+        self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        self.path, self.start, self.kept = folder / f"{name}-{self.key[:16]}.pt", start, True
+        self.parts: dict[str, Any] = {}
+        self._read()
+
+    def __call__(self, name: str, compute: Callable[[], T], /) -> T:
+        if name not in self.parts:
+            value = compute()
+            with signals_wait():
+                self.parts[name] = value
+                self._write()
+        part: T = self.parts[name]
+        return part
+
+    def __enter__(self) -> "Unfinished":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            done = f"{len(self.parts)} parts are done and kept in {self.path}" if self.kept else "nothing is kept"
+            raise Preempted(f"told to stop; {done}. Start it again to go on.") from None
+
+    def remove(self) -> None:
+        """Delete the file, and what processes that were killed while they wrote it have left."""
+        for path in (self.path, *self.path.parent.glob(f"{self.path.stem}.*.part")):
+            path.unlink(missing_ok=True)
+        try:
+            self.path.parent.rmdir()
+        except OSError:
+            return  # others are unfinished, or it was never there
+
+    def _read(self) -> None:
+        if not self.path.is_file():
+            return
+        try:
+            state = load_checkpoint(self.path)
+            if state["key"] != self.key:
+                raise ValueError("it belongs to another")
+            self.parts, seconds = dict(state["parts"]), float(state["seconds"])
+            self.start = replace(self.start, started=str(state["started"]), clock=self.start.clock - seconds)
+        except (KeyError, TypeError, ValueError) as error:
+            why = textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".")
+            print(f"Starting over: {self.path} does not hold what is done of this run ({why}).", flush=True)
+            return
+        print(f"Going on: {len(self.parts)} parts of this run are done ({self.path}).", flush=True)
+
+    def _write(self) -> None:
+        seconds = time.monotonic() - self.start.clock
+        state = {"key": self.key, "started": self.start.started, "seconds": seconds, "parts": self.parts}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(self.path, state)
+        except (OSError, RuntimeError) as error:
+            if self.kept:
+                print(f"Cannot keep what is done in {self.path} ({error}): if it is stopped, this run starts over.")
+            self.kept = False
+        else:
+            self.kept = True
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within, SIGTERM does what Ctrl-C does, and both end in :class:`Preempted`. Also a decorator.
+
+    In a thread that is not the main one, signals are left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def interrupt(number: int, _: object) -> None:
+        if os.getpid() == process:
+            raise KeyboardInterrupt
+        os._exit(128 + number)  # a child that reads files: nothing of this run is its own
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Preempted("told to stop before anything was measured. Start it again to go on.") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Within, SIGTERM and Ctrl-C wait for the end: what is done here is done wholly or not at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:
+        raise KeyboardInterrupt
