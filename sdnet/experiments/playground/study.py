@@ -7,12 +7,14 @@ from sdnet.csc.lam import at_lam
 from sdnet.data.batches import to_pixels
 from sdnet.data.corruptions import add_noise, level_of
 from sdnet.experiments.playground.drawings import pictures
-from sdnet.experiments.playground.export import LAMS, RESNET, SDNET
+from sdnet.experiments.playground.export import RESNET, SDNET
 from sdnet.experiments.playground.lines import read_lines
 from sdnet.results import networks
 
-PLAIN = "ResNet-18"
+PLAIN = "ResNet"
 """The column that has no λ."""
+SOME = (0.1, 0.5, 0.9, 1.5)
+"""λ of the tables, as in the page's own table of all pictures: more columns than these do not fit on a phone."""
 
 
 @torch.no_grad()
@@ -29,7 +31,7 @@ def answers(noise: str, severity: int, draws: int) -> pd.DataFrame:
         copies = picture.pixels.expand(draws, -1, -1, -1).contiguous()
         images = to_pixels(add_noise(copies, noise, level_of(noise, severity)))
         scores = {PLAIN: resnet.model(images)}
-        scores |= {f"λ = {lam:g}": at_lam(sdnet.model, torch.tensor(lam), images) for lam in LAMS}
+        scores |= {f"λ {lam:g}": at_lam(sdnet.model, torch.tensor(lam), images) for lam in SOME}
         for at, score in scores.items():
             found = [sdnet.classes[index] for index in score.argmax(1).tolist()]
             rows += [(picture.label, draw, at, answer) for draw, answer in enumerate(found)]
@@ -40,26 +42,22 @@ def shares(found: pd.DataFrame) -> pd.DataFrame:
     """The share of draws that are answered rightly, in percent: a row for each picture, a column for each λ."""
     right = (found["answer"] == found["picture"]).mul(100)
     table = right.groupby([found["picture"], found["at"]], sort=False).mean().unstack()
-    return _in_order(table, found).round(0).astype(int)
+    return table.round(0).astype(int).rename_axis(index=None, columns=None)
 
 
 def favourites(found: pd.DataFrame) -> pd.DataFrame:
-    """The answer that is given most often over all pictures and draws, and its share in percent, for each λ.
+    """The answer that is given most often over all pictures and draws, and its share in percent: a row for each λ.
 
     As many pictures as there are classes would each have their share; an answer far above it says little of a picture.
     """
     given = found.groupby("at", sort=False)["answer"].value_counts(normalize=True).mul(100)
-    best = given.groupby(level="at", sort=False).head(1).reset_index()
-    table = best.set_index("at").set_axis(["most frequent answer", "share of all answers"], axis=1).T
-    return _in_order(table, found).map(lambda value: value if isinstance(value, str) else round(value))
-
-
-def _in_order(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    return table.reindex(columns=list(dict.fromkeys(found["at"]))).rename_axis(columns=None)
+    best = given.groupby(level="at", sort=False).head(1).round(0).astype(int).rename("% of all answers")
+    table = best.reset_index("answer").rename(columns={"answer": "most frequent answer"})
+    return table.reindex(found["at"].unique()).rename_axis(index=None)
 
 
 def lines() -> pd.DataFrame:
     """The stored lines λ = slope · r + intercept of Algorithm 1, by the noise that they were fitted on."""
     found = read_lines(SDNET)
     table = {name: {"slope": policy.slope, "intercept": policy.intercept} for name, policy in found.items()}
-    return pd.DataFrame(table).T.round(3).rename_axis("fitted on")
+    return pd.DataFrame(table).T.round(3)

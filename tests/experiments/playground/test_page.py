@@ -158,7 +158,7 @@ def test_what_the_page_says_is_what_pytorch_finds(chromium: Browser, written: Pa
 
 WINDOWS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "light"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
+    "phone": {"viewport": {"width": 360, "height": 800}, "color_scheme": "light", "has_touch": True},
     "dark": {"viewport": {"width": 700, "height": 900}, "color_scheme": "dark"},
 }
 
@@ -190,6 +190,7 @@ def test_the_page_is_readable_in_every_window(chromium: Browser, written: Path, 
     visit = Visit(chromium, written, **WINDOWS[window])
     page = filled(visit)
     assert not visit.overflows()
+    assert page.evaluate("[...document.querySelectorAll('.wide')].every((box) => box.scrollWidth <= box.clientWidth)")
     assert page.evaluate(CONTRAST) == []
     unnamed = """() => [...document.querySelectorAll("input, select, button, canvas[role=img], [role=img]")].filter(
         (node) => !node.getAttribute("aria-label") && !(node.labels && node.labels.length)
