@@ -12,6 +12,7 @@ from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.launch import launch
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
+from sdnet.experiments.accuracy import cards
 from sdnet.experiments.accuracy import train as experiment
 from sdnet.experiments.accuracy.precision import record_precision
 from sdnet.experiments.architectures.sizes import record_sizes
@@ -51,6 +52,7 @@ def main() -> None:
 @click.option("--shortcut/--no-shortcut", default=None, help="Residual connections.")
 @click.option("--hold-out", type=float, help="Fraction of the training images kept for validation.")
 @click.option("--precision", help="fp32, bf16, or auto.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other number of recipe or network.")
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
@@ -69,6 +71,7 @@ def train(
     data_root: str | None,
     output: str | None,
     device: str | None,
+    settings: tuple[str, ...],
     **changes: Any,
 ) -> None:
     """Train one network and record the run; the same as notebook 04, without Jupyter.
@@ -79,9 +82,29 @@ def train(
 
     def job() -> None:
         execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
-        run = training(arch, dataset, preset, seed=seed, **changes)
+        run = training(arch, dataset, preset, seed=seed, **{**changes, **_settings(settings)})
         execution.check_batch(run.recipe.batch_size, environment().size if launched() else 1)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
+
+    in_one_sentence(job)
+
+
+def _settings(texts: tuple[str, ...]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise ValueError(f"--set must be NAME=VALUE, for instance atoms=16; got {text!r}.")
+    return dict(text.split("=", 1) for text in texts)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, metavar="NETWORK...", type=click.Path(path_type=Path))
+def publish(paths: tuple[Path, ...]) -> None:
+    """Put trained NETWORKs into data/networks for everybody to load, and renew the cards of all from the ledger."""
+
+    def job() -> None:
+        for name in cards.publish(paths):
+            click.echo(f"Stored {name}")
+        click.echo(f"Cards: {cards.renew()}")
 
     in_one_sentence(job)
 
