@@ -15,7 +15,7 @@ from tqdm import tqdm
 from sdnet.csc.layers import csc_layers
 from sdnet.data.corruptions import NOISES, SEVERITIES
 from sdnet.data.datasets import Split
-from sdnet.experiments.corruptions.sweep import LAMS, conditions, images_of, mean_interval, subset
+from sdnet.experiments.corruptions.sweep import LAMS, benchmark_of, conditions, images_of, mean_interval, subset
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
@@ -217,8 +217,8 @@ def run(
     audited = subset(test, AS_RELEASED[preset])
     points, released = {}, {}
     for corruption in corruptions:
-        # Algorithm 1 leaves the noise levels open: of photographs they are the benchmark's own.
-        levels = SEVERITIES["imagenet"][corruption] if evaluation.trained.training.photographs else None
+        # Algorithm 1 leaves the noise levels open: where the benchmark is ImageNet-C's they are its own.
+        levels = SEVERITIES["imagenet"][corruption] if benchmark_of(test) == "imagenet" else None
         points[corruption] = calibrate(model, train, corruption, LAMS, levels=levels, precision=precision)
         if only is None or "authors_script" in only:
             released[corruption] = calibrate_as_released(model, audited, corruption, RELEASED_LAMS, precision=precision)

@@ -78,23 +78,27 @@ def conditions(
             formulas and with the severity as its seed.
     """
     yield Condition("clean", 0, split)
-    benchmark = "imagenet" if split.images.shape[1] >= 128 else "cifar"
     for corruption in corruptions:
         for severity in SEVERITIES:
             if official is not None:
-                published = _official(official, corruption, severity, benchmark)
+                published = _official(official, corruption, severity, split.images.shape[1])
                 corrupted = subset(published, len(split), seed).to(split.images.device)
             elif corruption in COMMON:
                 corrupted = Split(add_corruption(split.images, corruption, severity, seed=severity), split.labels)
             else:
-                level = level_of(corruption, severity, benchmark)
+                level = level_of(corruption, severity, benchmark_of(split))
                 corrupted = Split(add_noise(split.images, corruption, level, seed=severity), split.labels)
             yield Condition(corruption, severity, corrupted)
 
 
-def _official(folder: Path, corruption: str, severity: int, benchmark: str) -> Split:
+def benchmark_of(split: Split) -> str:
+    """Whose noise levels a split gets: ImageNet-C's from 64 pixels on (a smaller ImageNet's), else CIFAR-10-C's."""
+    return "imagenet" if split.images.shape[1] >= 64 else "cifar"
+
+
+def _official(folder: Path, corruption: str, severity: int, side: int) -> Split:
     """The images of a published benchmark, of which ImageNet-C's are as many and the same as of the clean split."""
-    if benchmark == "cifar":
+    if side < 128:
         return corruption_benchmarks.cifar_c(folder, corruption, severity)
     files = corruption_benchmarks.imagenet_c(folder, corruption, severity).samples
     return Photographs(tuple(files), workers=4, cropped=True).decoded(DECODED[1])
