@@ -47,6 +47,7 @@ Rate = Annotated[float, Range(0, above=True)]
 Fraction = Annotated[float, Range(0, 1, below=True)]
 
 NETWORK: Mapping[str, Any] = {
+    "stem": str,
     "atoms": Count,
     "kernel": int,
     "shortcut": bool,
@@ -62,7 +63,7 @@ NETWORK: Mapping[str, Any] = {
     "lipschitz_method": str | None,
     "projected": bool,
 }
-"""Option of a network → what it may be. (What ``kernel``, and the names, may be is said where they are used.)"""
+"""Option of a network → what it may be. (What ``kernel`` and the names may be is said where they are used.)"""
 
 YES_OR_NO = dict.fromkeys(("true", "yes", "on", "y"), True) | dict.fromkeys(("false", "no", "off", "n"), False)
 NOTHING = ("none", "null", "~")

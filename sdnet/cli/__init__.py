@@ -1,5 +1,6 @@
 """The command line: ``python -m sdnet``."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import click
 
 from sdnet import models, notebook
 from sdnet.cli.bench import bench
+from sdnet.cli.campaign import campaign, status
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.launch import launch
 from sdnet.data.corruptions import NOISES
@@ -19,6 +21,7 @@ from sdnet.experiments.architectures.sizes import record_sizes
 from sdnet.experiments.attacks.protocols import PROTOCOLS
 from sdnet.experiments.attacks.robust_accuracy import GRIDS
 from sdnet.experiments.attacks.robust_accuracy import run as run_attack
+from sdnet.experiments.campaign.announce import announce, announce_ablations
 from sdnet.experiments.corruptions.policies import POLICIES
 from sdnet.experiments.corruptions.policies import run as run_policies
 from sdnet.experiments.corruptions.sweep import IMAGES, KNOBS
@@ -26,6 +29,7 @@ from sdnet.experiments.corruptions.sweep import run as run_sweep
 from sdnet.experiments.layer.guarantee import run as run_guarantee
 from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
+from sdnet.results.ledger import Record
 from sdnet.robust.attacks import NAMES, NORMS, UNITS
 from sdnet.training.declaration import training
 from sdnet.training.distributed import COMPILE_MODES, Execution, environment, launched
@@ -132,7 +136,9 @@ def ablate(
 
     def job() -> None:
         chosen = grid.variants(groups or tuple(grid.GRID))
-        grid.run(grid.trainings(chosen, dataset, preset, seeds, epochs=epochs), **where)
+        plan = grid.trainings(chosen, dataset, preset, seeds, epochs=epochs)
+        announce_ablations(plan, where["device"], where["images"])
+        grid.run(plan, **where)
 
     in_one_sentence(job)
 
@@ -149,7 +155,7 @@ def ablate(
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 def sweep(network: str, **settings: Any) -> None:
     """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2)."""
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_sweep(network, **settings)[1]}"))
+    _announced("sweep", run_sweep, network, settings)
 
 
 @main.command()
@@ -163,7 +169,7 @@ def sweep(network: str, **settings: Any) -> None:
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
     """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then ask on corrupted images."""
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_policies(network, only=only or None, **settings)[1]}"))
+    _announced("policies", run_policies, network, {"only": only or None, **settings})
 
 
 @main.command()
@@ -188,7 +194,7 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 def attack(network: str, protocols: tuple[str, ...], crafted: tuple[float, ...], **settings: Any) -> None:
     """Robust accuracy of a trained NETWORK under attacks and protocols (Table 4)."""
     choices = {"protocols": protocols or None, "crafted": crafted or None, **settings}
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_attack(network, **choices)[1]}"))
+    _announced("attack", run_attack, network, choices)
 
 
 @main.command()
@@ -209,7 +215,17 @@ def attack(network: str, protocols: tuple[str, ...], crafted: tuple[float, ...],
 def visual(network: str, methods: tuple[str, ...], depths: tuple[str, ...], **settings: Any) -> None:
     """How much of an image every depth of a trained NETWORK keeps: decoded, inverted, and with random weights."""
     choices = {"methods": methods or None, "depths": depths or None, **settings}
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_visual(network, **choices)[1]}"))
+    _announced("visual", run_visual, network, choices)
+
+
+def _announced(command: str, run: Callable[..., tuple[Record, Path]], network: str, options: dict[str, Any]) -> None:
+    """Say about how long a measurement takes, then make it."""
+
+    def job() -> None:
+        announce(command, network, **options)
+        click.echo(f"Ledger row: {run(network, **options)[1]}")
+
+    in_one_sentence(job)
 
 
 @main.command()
@@ -242,3 +258,5 @@ def renew(notebooks: tuple[Path, ...]) -> None:
 
 main.add_command(bench)
 main.add_command(launch)
+main.add_command(status)
+main.add_command(campaign)

@@ -65,7 +65,7 @@ def variant(config: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted({**changes, **config.get("network", {})}.items()))
 
 
-def identity(config: dict[str, Any]) -> tuple[object, ...]:
+def identity(config: dict[str, Any]) -> tuple[Any, ...]:
     """What a training is known by in all tables: two configurations with the same identity are the same network.
 
     Architecture, data set, preset, width, epochs, seed and :func:`variant`; of a training, or of a measurement of a
