@@ -95,7 +95,7 @@ def kinds(declared: type) -> dict[str, Any]:
     return get_type_hints(declared, include_extras=True)
 
 
-NETWORK: Mapping[str, Any] = kinds(NetworkOptions)
+NETWORK: Mapping[str, Any] = {"stem": str, **kinds(NetworkOptions)}
 """Option of a network → what it may be."""
 
 

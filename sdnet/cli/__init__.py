@@ -1,6 +1,6 @@
 """The command line: ``python -m sdnet``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,19 @@ import click
 
 from sdnet import models, notebook
 from sdnet.cli.bench import bench
+from sdnet.cli.campaign import campaign, status
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.launch import launch
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
+from sdnet.experiments.accuracy import cards
 from sdnet.experiments.accuracy import train as experiment
 from sdnet.experiments.accuracy.precision import record_precision
 from sdnet.experiments.architectures.sizes import record_sizes
 from sdnet.experiments.attacks.choices import GRIDS, Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
 from sdnet.experiments.attacks.robust_accuracy import run as run_attack
+from sdnet.experiments.campaign.announce import announce, announce_ablations
 from sdnet.experiments.corruptions.policies import POLICIES
 from sdnet.experiments.corruptions.policies import run as run_policies
 from sdnet.experiments.corruptions.sweep import IMAGES, KNOBS
@@ -26,6 +29,7 @@ from sdnet.experiments.corruptions.sweep import run as run_sweep
 from sdnet.experiments.layer.guarantee import run as run_guarantee
 from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
+from sdnet.results.ledger import Record
 from sdnet.robust.algorithm1 import DEVIATIONS
 from sdnet.robust.attacks import NAMES, NORMS, UNITS
 from sdnet.training.declaration import training
@@ -111,6 +115,19 @@ def train(
 
 
 @main.command()
+@click.argument("paths", nargs=-1, metavar="NETWORK...", type=click.Path(path_type=Path))
+def publish(paths: tuple[Path, ...]) -> None:
+    """Put trained NETWORKs into data/networks for everybody to load, and renew the cards of all from the ledger."""
+
+    def job() -> None:
+        for name in cards.publish(paths):
+            click.echo(f"Stored {name}")
+        click.echo(f"Cards: {cards.renew()}")
+
+    in_one_sentence(job)
+
+
+@main.command()
 def sizes() -> None:
     """Count the parameters of the paper's networks and record them."""
     in_one_sentence(lambda: click.echo(f"Ledger row: {record_sizes()}"))
@@ -133,7 +150,9 @@ def ablate(
 
     def job() -> None:
         chosen = grid.variants(groups or tuple(grid.GRID))
-        grid.run(grid.trainings(chosen, dataset, preset, seeds, epochs=epochs), **where)
+        plan = grid.trainings(chosen, dataset, preset, seeds, epochs=epochs)
+        announce_ablations(plan, where["device"], where["images"])
+        grid.run(plan, **where)
 
     in_one_sentence(job)
 
@@ -148,30 +167,12 @@ def ablate(
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def sweep(
-    network: str,
-    knob: str | None,
-    preset: str,
-    images: int | None,
-    corruptions: tuple[str, ...],
-    strengths: tuple[float, ...],
-    official: Path | None,
-    data_root: str | None,
-    device: str | None,
-) -> None:
+def sweep(network: str, **settings: Any) -> None:
     """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2).
 
     Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
     """
-
-    def job() -> None:
-        _, path = run_sweep(
-            network, knob, preset=preset, images=images, corruptions=corruptions, strengths=strengths or None,
-            official=official, data_root=data_root, device=device,
-        )  # fmt: skip
-        click.echo(f"Ledger row: {path}")
-
-    in_one_sentence(job)
+    _announced("sweep", run_sweep, network, {**settings, "strengths": settings["strengths"] or None})
 
 
 @main.command()
@@ -186,30 +187,12 @@ def sweep(
 )
 @click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 @click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def policies(
-    network: str,
-    preset: str,
-    images: int | None,
-    corruptions: tuple[str, ...],
-    official: Path | None,
-    output: Path | None,
-    only: tuple[str, ...],
-    data_root: str | None,
-    device: str | None,
-) -> None:
+def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
     """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then evaluate on corrupted images.
 
     Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
     """
-
-    def job() -> None:
-        _, path = run_policies(
-            network, preset=preset, images=images, corruptions=corruptions, official=official, output=output,
-            only=only or None, data_root=data_root, device=device,
-        )  # fmt: skip
-        click.echo(f"Ledger row: {path}")
-
-    in_one_sentence(job)
+    _announced("policies", run_policies, network, {"only": only or None, **settings})
 
 
 @main.command()
@@ -247,6 +230,7 @@ def attack(
 
     def job() -> None:
         chosen = Choices(protocols=protocols or None, crafted=crafted or None, **budget)
+        announce("attack", network, device, chosen=chosen)
         _, path = run_attack(network, chosen, data_root=data_root, device=device, precision=precision)
         click.echo(f"Ledger row: {path}")
 
@@ -271,7 +255,17 @@ def attack(
 def visual(network: str, methods: tuple[str, ...], depths: tuple[str, ...], **settings: Any) -> None:
     """How much of an image every depth of a trained NETWORK keeps: decoded, inverted, and with random weights."""
     choices = {"methods": methods or None, "depths": depths or None, **settings}
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_visual(network, **choices)[1]}"))
+    _announced("visual", run_visual, network, choices)
+
+
+def _announced(command: str, run: Callable[..., tuple[Record, Path]], network: str, options: dict[str, Any]) -> None:
+    """Say about how long a measurement takes, then make it."""
+
+    def job() -> None:
+        announce(command, network, **options)
+        click.echo(f"Ledger row: {run(network, **options)[1]}")
+
+    in_one_sentence(job)
 
 
 @main.command()
@@ -304,3 +298,5 @@ def renew(notebooks: tuple[Path, ...]) -> None:
 
 main.add_command(bench)
 main.add_command(launch)
+main.add_command(status)
+main.add_command(campaign)

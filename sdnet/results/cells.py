@@ -65,6 +65,17 @@ def variant(config: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted({**changes, **config.get("network", {})}.items()))
 
 
+def identity(config: dict[str, Any]) -> tuple[Any, ...]:
+    """What a training is known by in all tables: two configurations with the same identity are the same network.
+
+    Architecture, data set, preset, width, epochs, seed and :func:`variant`; of a training, or of a measurement of a
+    trained network, whose configuration holds the training's.
+    """
+    recipe = config.get("recipe", {})
+    names = (config.get(name) for name in ("arch", "dataset", "preset", "seed"))
+    return (*names, recipe.get("width"), recipe.get("epochs"), variant(config))
+
+
 def name_of(config: dict[str, Any]) -> str:
     """The architecture, with its variant in brackets if it is one."""
     return f"{config['arch']} ({variant(config)})" if variant(config) else str(config["arch"])

@@ -1,5 +1,6 @@
 """A training, declared completely: network, data, recipe and seed."""
 
+import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from sdnet.training.recipes import Recipe, recipe
 
 KEPT = ("last", "best_on_test")
 PRECISIONS = ("auto", "fp32", "bf16")
+OPTIONS = ("epochs", "batch_size", "lr", "width", "lam", "iterations", "noise", "hold_out", "precision")
+"""Parameters that have an option of their own in ``python -m sdnet train``; the others are ``--set NAME=VALUE``."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,18 @@ class Training:
     def name(self) -> str:
         """Names this run's output folder."""
         return "-".join([self.arch, self.config["dataset"], self.preset, config_hash(self.config)])
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of ``python -m sdnet train`` that declare it."""
+        usual, own = recipe(self.preset), {"hold_out": self.hold_out, "precision": self.precision}
+        changes = {name: value for name, value in asdict(self.recipe).items() if value != getattr(usual, name)}
+        changes |= self.network | {name: value for name, value in own.items() if value != getattr(Training, name)}
+        words = ["--arch", self.arch, "--dataset", self.dataset, "--preset", self.preset, "--seed", f"{self.seed}"]
+        for name, value in changes.items():
+            text = json.dumps(value).strip('"')
+            words += [f"--{name.replace('_', '-')}", text] if name in OPTIONS else ["--set", f"{name}={text}"]
+        return words
 
     @property
     def photographs(self) -> bool:
@@ -112,6 +127,7 @@ class Changes(NetworkOptions, total=False):
     hold_out: Fraction | None
     precision: str | None
     keep: str | None
+    stem: str | None
 
 
 def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: Unpack[Changes]) -> Training:

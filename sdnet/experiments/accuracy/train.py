@@ -106,7 +106,8 @@ def _run(
     network_file = folder / "network.safetensors"
     if not ranks.leader:
         return Trained(model, record, network_file, rows / record.file_name)
-    save_network(network_file, model, {"training": training.config, "classes": data.classes})
+    size = loop.example(data.train, 1)[0].shape[-1]
+    save_network(network_file, model, {"training": training.config, "classes": data.classes, "size": size})
     record_file = ledger.write(record, rows)
     checkpoint.unlink()
     print(

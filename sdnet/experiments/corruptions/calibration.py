@@ -11,7 +11,7 @@ from torch import nn
 from sdnet.csc.lam import own_lam
 from sdnet.data.corruptions import SEVERITIES
 from sdnet.data.datasets import Split
-from sdnet.experiments.corruptions.sweep import LAMS
+from sdnet.experiments.corruptions.sweep import LAMS, benchmark_of
 from sdnet.results.unfinished import Keep
 from sdnet.robust.algorithm1 import DEVIATIONS, Point, calibrate, calibrate_as_released, fit, fit_line
 from sdnet.robust.policies import Policy, fixed
@@ -121,7 +121,6 @@ def calibrated(
     splits: Splits,
     corruptions: tuple[str, ...],
     only: tuple[str, ...] | None,
-    photographs: bool,
     precision: str,
     keep: Keep,
 ) -> tuple[list[Fitted], list[dict[str, Any]]]:
@@ -129,8 +128,8 @@ def calibrated(
     points, released = {}, {}
     deviating: dict[str, dict[str, list[Point]]] = {name: {} for name in only or () if name in DEVIATIONS}
     for corruption in corruptions:
-        # Algorithm 1 leaves the noise levels open: of photographs they are the benchmark's own.
-        levels = SEVERITIES["imagenet"][corruption] if photographs else None
+        # Algorithm 1 leaves the noise levels open: where the benchmark is ImageNet-C's they are its own.
+        levels = SEVERITIES["imagenet"][corruption] if benchmark_of(splits.train) == "imagenet" else None
         written = partial(
             calibrate, model, splits.train, corruption, LAMS, levels=levels, lam0=own_lam(model), precision=precision
         )

@@ -201,8 +201,7 @@ def run(
         **asked_of(corruptions, folder),
     )
     with measurement.keep as keep:
-        photographs = evaluation.trained.training.photographs
-        policies, results = calibrated(model, splits, corruptions, only, photographs, precision, keep)
+        policies, results = calibrated(model, splits, corruptions, only, precision, keep)
         if output is not None:
             Path(output).mkdir(parents=True, exist_ok=True)
             for fitted in policies:

@@ -81,13 +81,12 @@ class Condition:
         if self.severity == 0:
             return self.clean
         images, labels = self.clean.images, self.clean.labels
-        benchmark = "imagenet" if images.shape[1] >= 128 else "cifar"
         if self.official is not None:
-            published = _official(self.official, self.corruption, self.severity, benchmark)
+            published = _official(self.official, self.corruption, self.severity, images.shape[1])
             return subset(published, len(labels), self.seed).to(images.device)
         if self.corruption in COMMON:
             return Split(add_corruption(images, self.corruption, self.severity, seed=self.severity), labels)
-        level = level_of(self.corruption, self.severity, benchmark)
+        level = level_of(self.corruption, self.severity, benchmark_of(self.clean))
         return Split(add_noise(images, self.corruption, level, seed=self.severity), labels)
 
 
@@ -114,9 +113,14 @@ def conditions(
             yield Condition(corruption, severity, split, official, seed)
 
 
-def _official(folder: Path, corruption: str, severity: int, benchmark: str) -> Split:
+def benchmark_of(split: Split) -> str:
+    """Whose noise levels a split gets: ImageNet-C's from 64 pixels on (a smaller ImageNet's), else CIFAR-10-C's."""
+    return "imagenet" if split.images.shape[1] >= 64 else "cifar"
+
+
+def _official(folder: Path, corruption: str, severity: int, side: int) -> Split:
     """The images of a published benchmark, of which ImageNet-C's are as many and the same as of the clean split."""
-    if benchmark == "cifar":
+    if side < 128:
         return corruption_benchmarks.cifar_c(folder, corruption, severity)
     files = corruption_benchmarks.imagenet_c(folder, corruption, severity).samples
     return Photographs(tuple(files), workers=4, cropped=True).decoded(DECODED[1])
