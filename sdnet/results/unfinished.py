@@ -8,7 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -71,12 +71,10 @@ class Unfinished:
 
     def remove(self) -> None:
         """Delete the file, and what processes that were killed while they wrote it have left."""
-        for path in (self.path, *self.path.parent.glob(f"{self.path.stem}.*.part")):
-            path.unlink(missing_ok=True)
-        try:
-            self.path.parent.rmdir()
-        except OSError:
-            return  # others are unfinished, or it was never there
+        with suppress(OSError):  # as where it could not be written
+            for path in (self.path, *self.path.parent.glob(f"{self.path.stem}.*.part")):
+                path.unlink(missing_ok=True)
+            self.path.parent.rmdir()  # which fails while others are unfinished
 
     def _read(self) -> None:
         if not self.path.is_file():

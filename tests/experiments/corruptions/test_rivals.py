@@ -8,13 +8,16 @@ from click.testing import CliRunner
 from sdnet import set_lam
 from sdnet.cli import main
 from sdnet.csc.lam import coding_layers
+from sdnet.data.datasets import load
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.corruptions import policies, study, sweep
+from sdnet.experiments.corruptions.robustness import ROWS, top1
 from sdnet.experiments.visualisation import reconstruction
 from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
 from sdnet.training.checkpoint import save_network
 from sdnet.training.declaration import training
+from sdnet.training.loop import accuracy
 
 USUAL = {"scn18": "lam", "scn": "lam shift", "mdeq": "gaussian filter"}
 ATTACK = ["--images", "4", "--steps", "1", "--norm", "linf", "--no-sanity", "--device", "cpu"]
@@ -55,6 +58,17 @@ def test_rivals_are_swept_and_attacked(rivals: dict[str, Path], folders: Path, a
     attacked = invoke(folders, "attack", str(rivals[arch]), *ATTACK, *crafted, "--protocol", "adaptive")
     robust = to_frame([attacked])
     assert set(robust.loc[robust["metric"] == "robust_top1", "crafted_at"]) == {start, 0.7}
+
+
+def test_scn_as_it_was_trained_fills_its_row_of_tables_2_and_3(rivals: dict[str, Path], folders: Path) -> None:
+    (row,) = (row for row in ROWS if row.arch == "scn")
+    assert row.paper == ("scn", "")
+    assert top1(to_frame([]), row).empty
+    record, _ = sweep.run(rivals["scn"], images=8, strengths=(0.0, 0.5), corruptions=("shot_noise",))
+    cells = top1(to_frame([record]).assign(variant=""), row)
+    assert list(cells["severity"]) == [0, 1, 2, 3, 4, 5]
+    clean = accuracy(networks.load(rivals["scn"]).model, sweep.subset(load("digits").test, 8))
+    assert cells.loc[cells["corruption"] == "clean", "value"].item() == pytest.approx(clean)
 
 
 def test_policies_choose_the_lam_of_scn18(rivals: dict[str, Path], folders: Path) -> None:
