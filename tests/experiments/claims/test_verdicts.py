@@ -48,7 +48,7 @@ def test_the_table_says_scale_seeds_rule_effect_and_other_scales() -> None:
 
 
 def test_an_undecided_claim_says_what_its_seeds_can_tell_and_how_many_would_decide() -> None:
-    (found,) = RULES["C6"](frame(cells_for("C6", 0.5, 3)))
+    (found,) = RULES["C6"](frame(cells_for("C6", 0.5, 3, 1)))
     assert found.verdict == UNDECIDED
     assert "3 seeds tell what is" in found.needed
     assert "seeds would decide" in found.needed
