@@ -124,6 +124,14 @@ def test_c3_takes_speed_and_memory_together_for_every_stem_and_width() -> None:
     assert speed.as_fast_and_small(frame(timed(started="2028"), faster))[0].verdict == FAILS
 
 
+def test_every_stem_and_width_of_c3_has_a_line_of_its_own() -> None:
+    cells = frame(timed(), changed(timed(stem="imagenet"), "train_memory", value=1.3))
+    shown = verdicts.show_verdicts(verdicts.judge(cells), only=("C3",)).data
+    assert shown.count("SDNet trains about as fast") == 1
+    assert shown.count(">does not hold</b>") == shown.count(">holds</b>") == 1
+    assert "1.30 of its memory" in shown
+
+
 def test_c4_is_a_hundred_times_within_one_run() -> None:
     (found,) = speed.faster_than_scn(frame(timed()))
     assert found.verdict == HOLDS
