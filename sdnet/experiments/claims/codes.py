@@ -43,10 +43,8 @@ def guarantee_applies(cells: pd.DataFrame) -> list[Requirement]:
     is above 0. The limit less the fewest can only speak against the claim: where it is below 0, no image keeps to it.
     """
     chosen = cells[(cells["arch"] == "sdnet18") & (cells["variant"] == "")]
-    by = {
-        name: group.set_index("seed")["value"].astype(float)
-        for name, group in chosen.assign(which=chosen["metric"] + " " + chosen["case"].fillna("")).groupby("which")
-    }
+    which = chosen["metric"].astype(str) + " " + chosen["case"].fillna("").astype(str)
+    by = {name: group.set_index("seed")["value"].astype(float) for name, group in chosen.groupby(which)}
     found: dict[str, pd.Series[float]] = {}
     roles = {}
     for case in ("layer", "minimiser"):

@@ -60,18 +60,14 @@ def one_step_at_training_lam(cells: pd.DataFrame) -> dict[str, "pd.Series[float]
 
 def algorithm1_gains(cells: pd.DataFrame) -> list[Requirement]:
     """C7: λ by Algorithm 1 gains over λ = 0.1 under every noise, mean over severities."""
-    gains = _gains(cells)
-    own = gains[gains["fitted_on"] == gains["corruption"]]
+    own = _own_gains(cells)
     images = {short(str(noise)): value for noise, value in own.groupby("corruption")["variance"].mean().items()}
     return paired(_by(own, "corruption", NOISES), images=images)
 
 
 def one_step_gains(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     """C7: the one-step network's gain less SDNet's, mean over noises."""
-    gains = [_gains(cells, variant) for variant in (ONE_STEP, "")]
-    theirs, ours = (
-        _over_noises(_by(found[found["fitted_on"] == found["corruption"]], "corruption", NOISES)) for found in gains
-    )
+    theirs, ours = (_over_noises(_by(_own_gains(cells, variant), "corruption", NOISES)) for variant in (ONE_STEP, ""))
     return {"one step": (theirs - ours).dropna()}
 
 
@@ -82,7 +78,7 @@ def linear_and_specific(cells: pd.DataFrame) -> list[Requirement]:
     gains = _gains(cells)
     pairs = gains[gains["fitted_on"].isin(NOISES) & gains["corruption"].isin(NOISES)]
     by = pairs.pivot_table(index="seed", columns=["corruption", "fitted_on"], values="points")
-    if by.shape[1] < len(NOISES) ** 2 or len(linear) < len(NOISES):
+    if by.shape[1] < len(NOISES) ** 2 or not linear:
         return []
     losses = [by[noise, noise] - by[noise, other] for noise in NOISES for other in NOISES if other != noise]
     cost = "cost of another line"
@@ -101,10 +97,7 @@ def iterations_help(cells: pd.DataFrame) -> list[Requirement]:
         short(noise): sum(_image_variance(cells, row, (noise,)) for row in (EIGHT_STEPS, SDNET))
         for noise in grid.NOISES
     }
-    differences = {noise: (more[noise] - fewer[noise]).dropna() for noise in more.keys() & fewer.keys()}
-    if set(differences) != set(map(short, grid.NOISES)):
-        return []
-    return paired({noise: differences[noise] for noise in map(short, grid.NOISES)}, images=images)
+    return paired({noise: more[noise] - fewer[noise] for noise in more}, images=images)
 
 
 def one_step_beside_eight(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
@@ -150,10 +143,16 @@ def _gains(cells: pd.DataFrame, variant: str = "") -> pd.DataFrame:
     return gains.assign(points=100 * gains["value"].astype(float), variance=_squared(gains))
 
 
+def _own_gains(cells: pd.DataFrame, variant: str = "") -> pd.DataFrame:
+    """Those of the line that was fitted to the noise itself."""
+    gains = _gains(cells, variant)
+    return gains[gains["fitted_on"] == gains["corruption"]]
+
+
 def _by(found: pd.DataFrame, column: str, names: Iterable[str]) -> dict[str, "pd.Series[float]"]:
-    """``points`` by seed for every name that a column may have."""
-    parts = {name: found[found[column] == name].set_index("seed")["points"].astype(float) for name in names}
-    return {short(name): part for name, part in parts.items() if not part.empty}
+    """``points`` by seed for every name that a column has to have; empty if one is missing."""
+    parts = {short(name): found[found[column] == name].set_index("seed")["points"].astype(float) for name in names}
+    return {} if any(part.empty for part in parts.values()) else parts
 
 
 def _over_noises(values: dict[str, "pd.Series[float]"]) -> "pd.Series[float]":
@@ -173,8 +172,7 @@ def _rho(cells: pd.DataFrame, row: Row) -> dict[str, "pd.Series[float]"]:
     conditions = chosen.drop_duplicates(["seed", "corruption", "severity"]).groupby("seed").size()
     chosen = chosen[chosen["seed"].isin(conditions[conditions == 1 + 5 * len(NOISES)].index)]
     found = optimal_strengths(chosen, row).rename(columns={"rho": "points"})
-    rhos = _by(found, "corruption", NOISES)
-    return rhos if len(rhos) == len(NOISES) else {}
+    return _by(found, "corruption", NOISES)
 
 
 def _accuracy(cells: pd.DataFrame, row: Row) -> "pd.Series[float]":

@@ -21,7 +21,8 @@ def as_fast_and_small(cells: pd.DataFrame) -> tuple[Verdict, ...]:
         timed = eager(cells[(cells["experiment"] == "benchmark") & (cells["device_type"] == kind)])
         timed = timed.assign(stem=timed["stem"].fillna("cifar"), batch=timed["batch"].astype(float))
         for (stem, width), group in timed[timed["metric"] == "train_speed_ratio"].groupby(["stem", "width"]):
-            if (verdict := _beside_resnet(timed, group, str(stem))) is not None:
+            same = timed[(timed["stem"] == stem) & (timed["width"] == width)]
+            if (verdict := _beside_resnet(same, group, str(stem))) is not None:
                 found[-float(str(width)), str(stem)] = verdict
     return tuple(found[key] for key in sorted(found)) or (Verdict(NOT_RUN, paper=_paper_of_c3("cifar")),)
 

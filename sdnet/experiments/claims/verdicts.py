@@ -46,15 +46,11 @@ def show_verdicts(verdicts: Verdicts, only: tuple[str, ...] = ()) -> HTML:
         first, *others = verdicts[claim["id"]]
         rule = f"holds: {claim['holds']}; does not hold: {claim['fails']}"
         rule += f"; controls match: {claim['match']}" if isinstance(claim["match"], str) else ""
-        lines.append(
-            {
-                "": claim["id"],
-                "the paper says": f'{claim["claim"]} <span style="opacity:0.75">({claim["where"]})</span>',
-                "verdict": _chip(first.verdict, rule),
-                "measured [95 % interval]": _measured(first, others),
-                "the same rule on the paper's numbers": first.paper,
-            }
-        )
+        said = [claim["id"], f'{claim["claim"]} <span style="opacity:0.75">({claim["where"]})</span>']
+        elsewhere = [one for one in others if one.seeds >= SEEDS]
+        lines.append(_line(first, said, rule, elsewhere))
+        # A timing at another scale is no smaller copy of the first: it has a line of its own.
+        lines += [_line(one, ["", ""], rule) for one in others if not one.seeds]
     return page(pd.DataFrame(lines), "", "verdicts", wrap=True)
 
 
@@ -62,6 +58,16 @@ def show_changes() -> HTML:
     """Which rules were changed after which first numbers (``data/paper/rule_changes.csv``), the latest last."""
     changes = pd.read_csv(ledger.repository_data() / "paper" / "rule_changes.csv")
     return page(changes, "", "rule-changes", wrap=True)
+
+
+def _line(verdict: Verdict, said: Sequence[str], rule: str, others: Sequence[Verdict] = ()) -> dict[str, str]:
+    return {
+        "": said[0],
+        "the paper says": said[1],
+        "verdict": _chip(verdict.verdict, rule),
+        "measured [95 % interval]": _measured(verdict, others),
+        "the same rule on the paper's numbers": verdict.paper,
+    }
 
 
 def _chip(verdict: str, rule: str) -> str:
@@ -73,7 +79,7 @@ def _measured(first: Verdict, others: Sequence[Verdict]) -> str:
     """What a verdict rests on, a line each; then the verdicts at other scales that have one."""
     lines = [first.numbers, first.excludes, first.needed and f"<i>{first.needed}</i>"]
     lines += [f"controls: {first.controls}" if first.controls else "", _small(_scale(first))]
-    lines += [_small(f"{_scale(one)}: <b>{one.verdict}</b>") for one in others if one.seeds >= SEEDS or not one.seeds]
+    lines += [_small(f"{_scale(one)}: <b>{one.verdict}</b>") for one in others]
     return "<br>".join(line for line in lines if line)
 
 

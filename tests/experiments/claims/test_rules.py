@@ -80,6 +80,16 @@ def test_a_part_that_is_missing_from_a_seed_takes_the_seed_away(claim: str) -> N
     assert RULES[claim](to_frame([]))[0].verdict == NOT_RUN
 
 
+@pytest.mark.parametrize("claim", ["C5", "C6", "C7", "C8", "C9", "C10", "C12a", "C12b"])
+def test_a_claim_on_every_noise_or_norm_needs_them_all(claim: str) -> None:
+    part = {"fitted_on": "shot_noise", "corruption": "shot_noise"} if claim != "C9" else {"norm": "l2"}
+    rows = [
+        row for row in cells_for(claim, EFFECTS[claim]) if all(row.get(key) != value for key, value in part.items())
+    ]
+    found = first(claim, rows)
+    assert (found.verdict, found.numbers) == (NOT_RUN, "no scale has all that the rule asks for")
+
+
 @claims
 def test_a_repeated_run_counts_once_and_the_latest_counts(claim: str) -> None:
     effect = EFFECTS[claim]

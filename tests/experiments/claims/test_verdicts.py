@@ -48,7 +48,7 @@ def test_the_table_says_scale_seeds_rule_effect_and_other_scales() -> None:
 
 
 def test_an_undecided_claim_says_what_its_seeds_can_tell_and_how_many_would_decide() -> None:
-    (found,) = RULES["C6"](frame(cells_for("C6", 0.5, 3)))
+    (found,) = RULES["C6"](frame(cells_for("C6", 0.5, 3, 1)))
     assert found.verdict == UNDECIDED
     assert "3 seeds tell what is" in found.needed
     assert "seeds would decide" in found.needed
@@ -122,6 +122,14 @@ def test_c3_takes_speed_and_memory_together_for_every_stem_and_width() -> None:
     assert found[1].paper == "does not hold (0.86 of the speed, 1.56 of the memory)"
     faster = changed(timed(device_type="cuda", device="a GPU"), "train_speed_ratio", high=0.8, low=0.7)
     assert speed.as_fast_and_small(frame(timed(started="2028"), faster))[0].verdict == FAILS
+
+
+def test_every_stem_and_width_of_c3_has_a_line_of_its_own() -> None:
+    cells = frame(timed(), changed(timed(stem="imagenet"), "train_memory", value=1.3))
+    shown = verdicts.show_verdicts(verdicts.judge(cells), only=("C3",)).data
+    assert shown.count("SDNet trains about as fast") == 1
+    assert shown.count(">does not hold</b>") == shown.count(">holds</b>") == 1
+    assert "1.30 of its memory" in shown
 
 
 def test_c4_is_a_hundred_times_within_one_run() -> None:
