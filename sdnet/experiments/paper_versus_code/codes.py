@@ -112,8 +112,11 @@ def signed(lasso: Lasso, count: int = 2) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("code")
 
 
-def projection(count: int = 10, seed: int = 0) -> pd.Series:
-    """L of the atoms before their projection over L after it, at each of some first steps of a training on digits."""
+def projection(count: int = 5, seed: int = 0) -> pd.Series:
+    """L of the atoms before their projection over L after it, at each of some first steps of a training on digits.
+
+    Batches of 128 at the learning rate 0.1 without a warm-up, as in the paper.
+    """
     torch.manual_seed(seed)
     model = build("sdnet18", width=16, lipschitz_first=True)
     data = load("digits").train
@@ -121,7 +124,7 @@ def projection(count: int = 10, seed: int = 0) -> pd.Series:
     layer, ratios = model.get_submodule("stem.0"), []
     assert isinstance(layer, CSCConv2d)
     for step in range(count):
-        some = slice(16 * step, 16 * (step + 1))
+        some = slice(128 * step, 128 * (step + 1))
         loop.training_step(model, optimizer, to_pixels(data.images[some]), data.labels[some], 0.1, "fp32")
         projected = layer.dictionary.with_weight(layer.weight.detach())
         ratios.append(float(layer.lipschitz / fourier_bound(projected)))

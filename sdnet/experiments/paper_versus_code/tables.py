@@ -73,10 +73,8 @@ def _small(text: str) -> str:
 
 def show_numbers(frame: pd.DataFrame, caption: str, identity: str) -> HTML:
     """A small computed table, numbers with three decimals."""
-    lines = frame.reset_index()
-    for name in lines.select_dtypes("floating"):
-        lines[name] = lines[name].map("{:.3f}".format)
-    return page(lines.astype(str), caption, identity)
+    lines = frame.reset_index().map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
+    return page(lines, caption, identity)
 
 
 def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> HTML:

@@ -7,6 +7,7 @@ test images in common. Of several such scales the one with the most seeds counts
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,7 @@ def _bounds(estimate: Estimate) -> tuple[float, float]:
     return (estimate.low / MARGIN, estimate.high / MARGIN) if estimate.of_seeds else (-math.inf, math.inf)
 
 
-def _estimate(what: str, by_seed: NDArray[np.float64], accuracy: float, n: int, scale: str) -> Estimate:
+def _estimate(what: str, by_seed: NDArray[np.floating[Any]], accuracy: float, n: int, scale: str) -> Estimate:
     """Student's interval over seeds. With one seed that of images, as if both sides had seen different ones: too wide.
 
     Args:
