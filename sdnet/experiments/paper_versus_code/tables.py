@@ -1,0 +1,102 @@
+"""The audit as tables: one per part of the page, a line per switch."""
+
+import html
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+from IPython.display import HTML
+
+from sdnet.experiments.paper_versus_code.price import price
+from sdnet.experiments.paper_versus_code.switches import COMMIT, REPOSITORY, Switch
+from sdnet.experiments.paper_versus_code.worth import NOT_RUN, Estimate, decide, worth
+from sdnet.report.tables import chip, page
+from sdnet.results.cells import to_frame
+from sdnet.results.ledger import Record
+
+GIVES = {"paper": "gives the paper's", "code": "gives the code's", "both": "times both", "": ""}
+
+
+def show_switches(records: Sequence[Record], switches: Iterable[Switch], identity: str) -> HTML:
+    """What the paper says, what the code does, the command, what it is worth, and whether it matters.
+
+    Worth is the released code's choice less the paper's, in points of test accuracy.
+    """
+    cells = to_frame(records)
+    lines = [_line(cells, records, switch) for switch in switches]
+    return page(pd.DataFrame(lines), "", identity, wrap=True)
+
+
+def _line(cells: pd.DataFrame, records: Sequence[Record], switch: Switch) -> dict[str, str]:
+    estimates = worth(cells, switch.effect)
+    verdict = decide(switch, estimates)
+    value = "<br>".join(_words(estimate) for estimate in estimates)
+    if not estimates and switch.effect is not None:
+        cost = price(cells, records, switch)
+        value = chip(NOT_RUN) + (f"<br>{_small(cost)}" if cost else "")
+    note = f"<br>{_small(switch.note)}" if switch.note else ""
+    return {
+        "": f"{switch.number}",
+        "difference": f"<b>{html.escape(switch.name)}</b>",
+        "the paper": html.escape(switch.paper),
+        "the released code": f"{html.escape(switch.code)}<br>{_small(switch.where)}{note}",
+        "switch": _command(switch),
+        "code − paper": value or "—",
+        "does it matter?": chip(verdict) if verdict == NOT_RUN else f"<b>{html.escape(verdict)}</b>",
+    }
+
+
+def _command(switch: Switch) -> str:
+    if not switch.command:
+        return "—"
+    gives = f"<br>{_small(GIVES[switch.gives])}" if switch.gives else ""
+    return f'<code style="white-space:normal">{html.escape(switch.command)}</code>{gives}'
+
+
+def _words(estimate: Estimate) -> str:
+    if estimate.what == "speed":
+        return f"step × <b>{estimate.value:.3f}</b> in speed ({estimate.low:.3f} to {estimate.high:.3f})<br>" + _small(
+            f"{estimate.n} repetitions; {estimate.scale}"
+        )
+    seeds = len(estimate.by_seed)
+    interval = f"{estimate.low:+.2f} to {estimate.high:+.2f}"
+    if estimate.of_seeds:
+        of = f"95 % over {seeds} seeds ({', '.join(f'{one:+.2f}' for one in estimate.by_seed)})"
+    else:
+        of = "1 seed: images only, an upper bound"
+    text = f"{estimate.what} <b>{estimate.value:+.2f}</b> ({interval})<br>"
+    return text + _small(f"{of}; {estimate.n:,} images; {estimate.scale}")
+
+
+def _small(text: str) -> str:
+    return f'<span style="opacity:0.75;font-size:0.85em">{html.escape(text)}</span>' if text else ""
+
+
+def show_numbers(frame: pd.DataFrame, caption: str, identity: str) -> HTML:
+    """A small computed table, numbers with three decimals."""
+    lines = frame.reset_index().map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
+    return page(lines, caption, identity)
+
+
+def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> HTML:
+    """How many of the differences matter, do not, are undecided, were not run, and where nothing can be turned."""
+    cells = to_frame(records)
+    groups: dict[str, list[str]] = {}
+    for switch in switches:
+        verdict = decide(switch, worth(cells, switch.effect))
+        verdict = "no" if switch.exact else verdict
+        groups.setdefault(verdict, []).append(f"{html.escape(switch.name)} ({switch.number})")
+    labels = {
+        "yes": "matter",
+        "no": "do not matter",
+        "undecided": "undecided",
+        NOT_RUN: NOT_RUN,
+        "—": "nothing to decide",
+    }
+    lines = [
+        {"": f"<b>{label}</b>", "how many": f"{len(groups[verdict])}", "differences": ", ".join(groups[verdict])}
+        for verdict, label in labels.items()
+        if verdict in groups
+    ]
+    commands = sum(bool(switch.command) for switch in switches)
+    source = f"{REPOSITORY} at {COMMIT[:7]}: {len(switches)} differences, {commands} commands"
+    return page(pd.DataFrame(lines), source, "audit-summary", wrap=True)
