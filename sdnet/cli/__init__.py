@@ -8,7 +8,7 @@ import click
 
 from sdnet import models, notebook
 from sdnet.cli.bench import bench
-from sdnet.cli.errors import in_one_sentence
+from sdnet.cli.errors import in_one_sentence, named_values
 from sdnet.cli.launch import launch
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
@@ -61,11 +61,13 @@ def main() -> None:
 @click.option("--max-corrupt", default=0, show_default=True, help="Photographs that may be unreadable.")
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds that ranks wait for each other.")
 @click.option("--compile", help=f"A mode of torch.compile: {', '.join(COMPILE_MODES)}; default none.")
+@click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other number of recipe or network.")
 def train(
     arch: str,
     dataset: str,
     preset: str,
     seed: int,
+    others: tuple[str, ...],
     data_root: str | None,
     output: str | None,
     device: str | None,
@@ -79,7 +81,7 @@ def train(
 
     def job() -> None:
         execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
-        run = training(arch, dataset, preset, seed=seed, **changes)
+        run = training(arch, dataset, preset, seed=seed, **{**changes, **named_values(others)})
         execution.check_batch(run.recipe.batch_size, environment().size if launched() else 1)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 

@@ -4,14 +4,19 @@ A verdict holds for the scale at which the cells were measured, which is passed 
 """
 
 import pandas as pd
-from IPython.display import HTML
 
 from sdnet.experiments.claims.outcome import NOT_RUN, REFUTED, SUPPORTED, UNDECIDED, Verdict
 from sdnet.experiments.claims.rules import OWN_SCALE, RULES
-from sdnet.report.tables import page
+from sdnet.report.origin import Origin
+from sdnet.report.shown import Shown
+from sdnet.report.tables import coloured, page
 from sdnet.results import ledger
 
-COLOURS = {SUPPORTED: "#009E73", REFUTED: "#D55E00", UNDECIDED: "#0072B2", NOT_RUN: "#8a9099"}
+TONES = {SUPPORTED: "good", REFUTED: "bad", UNDECIDED: "open", NOT_RUN: "none"}
+RULES_IN = Origin(
+    "the ledger (data/runs), by the rules of data/paper/claims.csv; the tables of each page name the runs.",
+    ("# shows what the verdicts are computed from, and computes them", "papermill book/index.ipynb out.ipynb"),
+)
 
 
 def judge(cells: pd.DataFrame, everything: pd.DataFrame | None = None) -> dict[str, Verdict]:
@@ -32,7 +37,7 @@ def claims() -> pd.DataFrame:
     return pd.read_csv(ledger.repository_data() / "paper" / "claims.csv")
 
 
-def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> HTML:
+def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> Shown:
     """The claims with their verdicts, numbers and controls; all of them, or ``only`` those named."""
     lines = []
     for claim in claims().to_dict("records"):
@@ -41,16 +46,16 @@ def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> H
         found = verdicts[claim["id"]]
         rule = f"supported: {claim['supported']}; refuted: {claim['refuted']}"
         rule += f"; controls match: {claim['match']}" if isinstance(claim["match"], str) else ""
-        colour = COLOURS[found.verdict]
-        chip = f'<b style="color:{colour};white-space:nowrap" title="{rule}">{found.verdict}</b>'
-        said = f'{claim["claim"]} <span style="opacity:0.7">({claim["where"]})</span>'
+        verdict = coloured(found.verdict, TONES[found.verdict])
+        said = f'{claim["claim"]} <span style="opacity:0.8">({claim["where"]})</span>'
         lines.append(
             {
                 "": claim["id"],
                 "the paper says": said,
-                "verdict": chip,
+                "verdict": f"{verdict}<details><summary>rule</summary>{rule}</details>",
                 "measured": found.numbers,
                 "controls": found.controls,
             }
         )
-    return page(pd.DataFrame(lines), "", "verdicts", wrap=True)
+    caption = "What the paper claims, and the verdict of its rule on what was measured."
+    return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=RULES_IN)
