@@ -32,7 +32,7 @@ def test_the_authors_code_beside_other_networks_only_answers_for_nothing() -> No
     assert measured(frame(*alone), target) is None
     both = rates("2026", 128, sdnet18=300.0, sdnet18_authors=100.0)
     small = rates("2027", 16, sdnet18=300.0, sdnet18_authors=200.0)
-    assert measured(frame(*both, *small, *alone), target) == (3.0, 3.0, 3.0, "a CPU")
+    assert measured(frame(*both, *small, *alone), target)[:4] == (3.0, 3.0, 3.0, "a CPU")
 
 
 def fog(value: float, lam: float, **changes: object) -> dict[str, object]:

@@ -3,16 +3,21 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from IPython.display import HTML
 
 from sdnet.experiments.claims.estimates import SEEDS
 from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Verdict
 from sdnet.experiments.claims.rules import RULES
 from sdnet.names import unknown_name
-from sdnet.report.tables import page
+from sdnet.report.origin import Origin
+from sdnet.report.shown import Shown
+from sdnet.report.tables import coloured, page
 from sdnet.results import ledger
 
-COLOURS = {HOLDS: "#00805c", FAILS: "#c04f00", UNDECIDED: "#0072B2", NOT_RUN: "#6b7280"}
+TONES = {HOLDS: "good", FAILS: "bad", UNDECIDED: "open", NOT_RUN: "none"}
+RULES_IN = Origin(
+    "the ledger (data/runs), by the rules of data/paper/claims.csv; the tables of each page name the runs.",
+    ("# shows what the verdicts are computed from, and computes them", "papermill book/index.ipynb out.ipynb"),
+)
 Verdicts = Mapping[str, Sequence[Verdict]]
 
 
@@ -30,7 +35,7 @@ def claims() -> pd.DataFrame:
     return pd.read_csv(ledger.repository_data() / "paper" / "claims.csv")
 
 
-def show_verdicts(verdicts: Verdicts, only: tuple[str, ...] = ()) -> HTML:
+def show_verdicts(verdicts: Verdicts, only: tuple[str, ...] = ()) -> Shown:
     """The claims with their verdicts, and what each rests on; all of them, or ``only`` those named.
 
     Raises:
@@ -51,13 +56,15 @@ def show_verdicts(verdicts: Verdicts, only: tuple[str, ...] = ()) -> HTML:
         lines.append(_line(first, said, rule, elsewhere))
         # A timing at another scale is no smaller copy of the first: it has a line of its own.
         lines += [_line(one, ["", ""], rule) for one in others if not one.seeds]
-    return page(pd.DataFrame(lines), "", "verdicts", wrap=True)
+    caption = "What the paper claims, and the verdict of its rule on what was measured."
+    return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=RULES_IN)
 
 
-def show_changes() -> HTML:
+def show_changes() -> Shown:
     """Which rules were changed after which first numbers (``data/paper/rule_changes.csv``), the latest last."""
     changes = pd.read_csv(ledger.repository_data() / "paper" / "rule_changes.csv")
-    return page(changes, "", "rule-changes", wrap=True)
+    caption = "Which rules were changed after which first numbers."
+    return page(changes, caption, "rule-changes", wrap=True, made_from=Origin("data/paper/rule_changes.csv"))
 
 
 def _line(verdict: Verdict, said: Sequence[str], rule: str, others: Sequence[Verdict] = ()) -> dict[str, str]:
@@ -71,8 +78,7 @@ def _line(verdict: Verdict, said: Sequence[str], rule: str, others: Sequence[Ver
 
 
 def _chip(verdict: str, rule: str) -> str:
-    nowrap = "" if verdict == FAILS else ";white-space:nowrap"
-    return f'<b style="color:{COLOURS[verdict]}{nowrap}" title="{rule}">{verdict}</b>'
+    return f"{coloured(verdict, TONES[verdict])}<details><summary>rule</summary>{rule}</details>"
 
 
 def _measured(first: Verdict, others: Sequence[Verdict]) -> str:

@@ -4,26 +4,33 @@ import html
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from IPython.display import HTML
 
 from sdnet.experiments.paper_versus_code.price import price
 from sdnet.experiments.paper_versus_code.switches import COMMIT, REPOSITORY, Switch
 from sdnet.experiments.paper_versus_code.worth import NOT_RUN, Estimate, decide, worth
+from sdnet.report.origin import Origin, computed
+from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, page
 from sdnet.results.cells import to_frame
 from sdnet.results.ledger import Record
 
+NOTEBOOK = "14_paper_versus_code"
+AUDIT = Origin(
+    f"the ledger (data/runs) and {REPOSITORY} at commit {COMMIT[:7]}; every line names its seeds and images.",
+    ("# reads the ledger again and computes what a line is worth", f"papermill book/{NOTEBOOK}.ipynb out.ipynb"),
+)
 GIVES = {"paper": "gives the paper's", "code": "gives the code's", "both": "times both", "": ""}
 
 
-def show_switches(records: Sequence[Record], switches: Iterable[Switch], identity: str) -> HTML:
+def show_switches(records: Sequence[Record], switches: Iterable[Switch], identity: str) -> Shown:
     """What the paper says, what the code does, the command, what it is worth, and whether it matters.
 
     Worth is the released code's choice less the paper's, in points of test accuracy.
     """
     cells = to_frame(records)
     lines = [_line(cells, records, switch) for switch in switches]
-    return page(pd.DataFrame(lines), "", identity, wrap=True)
+    caption = "Where the released code differs from the paper, the switch that turns one into the other, and its worth."
+    return page(pd.DataFrame(lines), caption, identity, wrap=True, made_from=AUDIT)
 
 
 def _line(cells: pd.DataFrame, records: Sequence[Record], switch: Switch) -> dict[str, str]:
@@ -71,13 +78,13 @@ def _small(text: str) -> str:
     return f'<span style="opacity:0.75;font-size:0.85em">{html.escape(text)}</span>' if text else ""
 
 
-def show_numbers(frame: pd.DataFrame, caption: str, identity: str) -> HTML:
+def show_numbers(frame: pd.DataFrame, caption: str, identity: str) -> Shown:
     """A small computed table, numbers with three decimals."""
     lines = frame.reset_index().map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
-    return page(lines, caption, identity)
+    return page(lines, caption, identity, made_from=computed("float64, seed 0", NOTEBOOK))
 
 
-def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> HTML:
+def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> Shown:
     """How many of the differences matter, do not, are undecided, were not run, and where nothing can be turned."""
     cells = to_frame(records)
     groups: dict[str, list[str]] = {}
@@ -99,4 +106,4 @@ def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> HTML:
     ]
     commands = sum(bool(switch.command) for switch in switches)
     source = f"{REPOSITORY} at {COMMIT[:7]}: {len(switches)} differences, {commands} commands"
-    return page(pd.DataFrame(lines), source, "audit-summary", wrap=True)
+    return page(pd.DataFrame(lines), source, "audit-summary", wrap=True, made_from=AUDIT)

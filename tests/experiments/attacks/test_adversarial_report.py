@@ -102,12 +102,12 @@ def test_figures_draw_the_means_over_seeds() -> None:
 
 
 def test_sanity_says_what_does_not_hold() -> None:
-    good = adversarial.show_sanity(frame(cells_of())).data
+    good = adversarial.show_sanity(frame(cells_of())).content
     assert "does not hold" not in good
     assert good.count("✓") == 4
     broken = [
         {**row, "value": 0.3} if row["metric"] in ("white_box_top1", "large_epsilon_top1") else row
         for row in cells_of()
     ]
-    assert adversarial.show_sanity(frame(broken)).data.count("does not hold") == 2
+    assert adversarial.show_sanity(frame(broken)).content.count("does not hold") == 2
     assert "not run" in adversarial.show_sanity(to_frame([])).data
