@@ -23,7 +23,7 @@ from sdnet.report.shown import MadeFrom, Shown, begin
 
 Array = NDArray[np.floating[Any]]
 
-WIDTH = 5.2
+WIDTH = 5.0
 """Width of a chart in inches: its letters are read on a telephone, and on a desk are as large as the text."""
 PICTURES = 7.6
 """Width of a table of pictures in inches. On a telephone it moves within its box."""
@@ -57,7 +57,8 @@ def style(notebook: str = "index") -> None:
             "text.color": INK, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK,
             "ytick.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
             "grid.color": "#e6e8eb", "grid.linewidth": 0.7, "lines.linewidth": 1.8, "lines.markersize": 5,
-            "legend.frameon": False, "legend.fontsize": 9, "svg.hashsalt": "sdnet",
+            "legend.frameon": False, "legend.fontsize": 9.5, "xtick.labelsize": 9.5, "ytick.labelsize": 9.5,
+            "svg.hashsalt": "sdnet",
         }
     )  # fmt: skip
 
@@ -78,7 +79,7 @@ def thresholds(values: Array, curves: Mapping[str, Array], threshold: float, **a
     for edge, text in ((-threshold, "$-t$"), (threshold, "$t$")):
         ax.axvline(edge, color=FAINT, lw=0.8, ls=":")
         ax.annotate(text, (edge, values.min()), xytext=(3, 4), textcoords="offset points", color=FAINT)
-    ax.set(xlabel="argument $v$", ylabel=r"$\mathrm{prox}(v)$", title="Shrink, then cut to zero")
+    ax.set(xlabel="argument $v$", ylabel=r"$\mathrm{prox}(v)$")
     ax.set_aspect("equal")
     ax.legend(loc="upper left")
     return finished(fig, **about)
@@ -106,12 +107,11 @@ def convergence(
         ax.plot(steps, curve, color=PALETTE[index], ls=(0, (5, 2)), lw=1.1, label=label)
     ax.axhspan(floor / 3, floor, color=FAINT, alpha=0.18, lw=0)
     ax.annotate("below the certified accuracy of the reference", (1.1, floor), xytext=(0, -3), va="top",
-                textcoords="offset points", color=FAINT, fontsize=8)  # fmt: skip
+                textcoords="offset points", color=INK)  # fmt: skip
     ax.axvline(2, color=INK, lw=0.8, ls=":")
-    ax.annotate("the paper\nstops here", (2, floor * 4), xytext=(5, 0), textcoords="offset points", fontsize=8.5)
+    ax.annotate("the paper\nstops here", (2, floor * 4), xytext=(5, 0), textcoords="offset points")
     ax.set(xscale="log", yscale="log", xlim=(1, steps[-1]), ylim=(floor / 3, None))
     ax.set(xlabel="iteration $k$", ylabel=r"$(P(z_k) - P(z_*))\;/\;P(0)$")
-    ax.set_title("Objective above its minimum, and what the theory promises")
     ax.legend(loc="upper right", ncols=2)
     return finished(fig, **about)
 
@@ -123,7 +123,6 @@ def curves(
     y: str,
     hue: str,
     panel: str | None = None,
-    title: str = "",
     mark: float | None = None,
     axes: Mapping[str, Any] | None = None,
     **about: Unpack[About],
@@ -135,7 +134,7 @@ def curves(
         mark: an x at which a dotted line stands, such as the paper's two iterations.
         axes: what is passed to ``Axes.set``: scales and limits.
     """
-    groups = [(title, data)] if panel is None else [(str(k), g) for k, g in data.groupby(panel, sort=False)]
+    groups = [("", data)] if panel is None else [(str(k), g) for k, g in data.groupby(panel, sort=False)]
     fig, panels = plt.subplots(1, len(groups), figsize=(WIDTH, 3.1), sharey=True, squeeze=False)
     for ax, (name, group) in zip(panels[0], groups, strict=True):
         sns.lineplot(group, x=x, y=y, hue=hue, style=hue, markers=list(MARKERS[: group[hue].nunique()]),
@@ -146,8 +145,6 @@ def curves(
         ax.set(title=name, **(axes or {}))
         _plain_ticks(ax, sorted(group[x].unique()))
     panels[0, -1].legend(title=hue, alignment="left")
-    if panel is not None and title:
-        fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     return finished(fig, **about)
 
 
@@ -190,7 +187,6 @@ def _weights(title: str, weight: Array) -> pd.DataFrame:
 def image_grid(
     rows: Mapping[str, Sequence[Array]],
     columns: Sequence[str],
-    title: str = "",
     size: float = 1.32,
     **about: Unpack[About],
 ) -> Shown:
@@ -204,8 +200,6 @@ def image_grid(
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
     for ax, heading in zip(axes[0], columns, strict=True):
         ax.set_title(heading, loc="center", fontsize=9.5, fontweight="normal", pad=5)
-    if title:
-        fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     names = [label.replace("\n", " ") for label in rows if label]
     said = f"Pictures{' in the rows ' if names else ''}{'; '.join(names)}, from left to right: {'; '.join(columns)}."
     about.setdefault("alt", said)
