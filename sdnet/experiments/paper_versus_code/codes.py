@@ -33,7 +33,7 @@ RELEASED_STD = (0.2023, 0.1994, 0.2010)
 def posed(network: str, images: int = 2, size: int = 32) -> Lasso:
     """The problem that the stem of a network of the repository poses for crops of photographs, in float64."""
     model = networks.load(network).model
-    layer = model.stem[0]
+    layer = model.get_submodule("stem.0")
     assert isinstance(layer, CSCConv2d)
     weight = layer.weight.detach().double()
     signal = model.normalize(photo_crops(images, size)).double()
