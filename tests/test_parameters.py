@@ -133,9 +133,9 @@ def test_every_option_of_a_network_has_a_type() -> None:
 
 def test_what_a_training_may_be_told_is_named_once_and_typed_alike() -> None:
     """The parameters that a signature names are those of recipe, network and declaration, with the same types."""
-    own = {name: parameters.kinds(Training)[name] for name in ("hold_out", "precision")}
+    own = {name: parameters.kinds(Training)[name] for name in ("hold_out", "precision", "keep")}
     expected = {name: kind | None for name, kind in {**parameters.kinds(Recipe), **own}.items()}
-    assert parameters.kinds(Changes) == {**parameters.NETWORK, **expected}
+    assert parameters.kinds(Changes) == {**parameters.NETWORK, **expected, "stem": str | None}
 
 
 @pytest.mark.parametrize("name", [*SWITCHES, "csc_shortcut"])

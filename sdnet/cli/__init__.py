@@ -1,6 +1,6 @@
 """The command line: ``python -m sdnet``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sdnet.cli.bench import bench
 from sdnet.cli.campaign import campaign, status
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.launch import launch
+from sdnet.cli.options import on_device, with_data_root, with_others
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.accuracy import cards
@@ -42,23 +43,6 @@ def main() -> None:
     """Train and measure networks of convolutional sparse coding layers."""
 
 
-def with_others(changes: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
-    """Parameters of a training with those given as ``NAME=VALUE`` added.
-
-    Raises:
-        ValueError: for text of another form, or a parameter that is given twice.
-    """
-    together = {name: value for name, value in changes.items() if value is not None}
-    for text in others:
-        name, sign, value = text.partition("=")
-        if not (name and sign):
-            raise ValueError(f"--set takes NAME=VALUE, for instance --set nonnegative=false; got {text!r}.")
-        if name in together:
-            raise ValueError(f"parameter {name!r} is given twice; give it once.")
-        together[name] = value
-    return together
-
-
 @main.command()
 @click.option("--arch", default="sdnet18", show_default=True, help=f"One of {', '.join(models.names())}.")
 @click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
@@ -78,9 +62,9 @@ def with_others(changes: dict[str, Any], others: Sequence[str]) -> dict[str, Any
 @click.option(
     "--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other parameter: nonnegative=false, ..."
 )
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@with_data_root
 @click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@on_device
 @click.option("--accumulate", default=1, show_default=True, help="Pieces of each rank's batch, to save memory.")
 @click.option("--sync-batchnorm", is_flag=True, help="Normalise over all ranks' images; on GPUs.")
 @click.option("--save-every", type=int, help="Steps between checkpoints within an epoch.")
@@ -140,9 +124,9 @@ def sizes() -> None:
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1), show_default=True)
 @click.option("--epochs", type=int, help="Instead of the preset's.")
 @click.option("--images", type=int, help="Test images under noise, instead of the preset's.")
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@with_data_root
 @click.option("--output", help="Where the networks go; default $SDNET_OUTPUT, else outputs.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@on_device
 def ablate(
     groups: tuple[str, ...], dataset: str, preset: str, seeds: tuple[int, ...], epochs: int | None, **where: Any
 ) -> None:
@@ -165,8 +149,8 @@ def ablate(
 @click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
 @click.option("--strength", "strengths", type=float, multiple=True, help="Instead of all of the knob's.")
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def sweep(network: str, **settings: Any) -> None:
     """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2).
 
@@ -185,8 +169,8 @@ def sweep(network: str, **settings: Any) -> None:
 @click.option(
     "--policy", "only", multiple=True, help=f"Default all of {', '.join(POLICIES)}; or {', '.join(DEVIATIONS)}."
 )
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
     """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then evaluate on corrupted images.
 
@@ -212,8 +196,8 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 @click.option("--policy", type=click.Path(), help="Saved policy for protocol policy; default one fitted here.")
 @click.option("--sanity/--no-sanity", default=True, show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def attack(
     network: str,
     protocols: tuple[str, ...],
@@ -250,8 +234,8 @@ def attack(
 )
 @click.option("--steps", type=int, help="Of an inversion, instead of the preset's.")
 @click.option("--seed", default=0, show_default=True, help="Of the random weights and the inversions' start.")
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def visual(network: str, methods: tuple[str, ...], depths: tuple[str, ...], **settings: Any) -> None:
     """How much of an image every depth of a trained NETWORK keeps: decoded, inverted, and with random weights."""
     choices = {"methods": methods or None, "depths": depths or None, **settings}
@@ -270,8 +254,8 @@ def _announced(command: str, run: Callable[..., tuple[Record, Path]], network: s
 
 @main.command()
 @click.argument("network", type=click.Path())
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def precision(network: str, data_root: str | None, device: str | None) -> None:
     """Compare bfloat16 with float32 inside a trained NETWORK (a file that `train` left) and record it."""
     in_one_sentence(lambda: click.echo(f"Ledger row: {record_precision(network, data_root, device)}"))
@@ -280,8 +264,8 @@ def precision(network: str, data_root: str | None, device: str | None) -> None:
 @main.command()
 @click.argument("network", type=click.Path())
 @click.option("--images", default=50, show_default=True)
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def guarantee(network: str, **settings: Any) -> None:
     """Does Theorem 1's condition hold for the atoms and codes of a trained NETWORK?"""
     in_one_sentence(lambda: click.echo(f"Ledger row: {run_guarantee(network, **settings)[1]}"))

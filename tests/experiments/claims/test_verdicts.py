@@ -125,7 +125,7 @@ def test_c3_takes_speed_and_memory_together_for_every_stem_and_width() -> None:
 
 
 def test_every_stem_and_width_of_c3_has_a_line_of_its_own() -> None:
-    cells = frame(timed(), changed(timed(stem="imagenet"), "train_memory", value=1.3))
+    cells = frame(timed(), changed(timed("2025", stem="imagenet"), "train_memory", value=1.3))
     shown = verdicts.show_verdicts(verdicts.judge(cells), only=("C3",)).data
     assert shown.count("SDNet trains about as fast") == 1
     assert shown.count(">does not hold</b>") == shown.count(">holds</b>") == 1
