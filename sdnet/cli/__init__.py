@@ -32,7 +32,7 @@ from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
 from sdnet.results.ledger import Record
 from sdnet.robust.algorithm1 import DEVIATIONS
-from sdnet.robust.attacks import NAMES, NORMS, UNITS
+from sdnet.robust.attacks import ATTACKS, NORMS, UNITS
 from sdnet.training.declaration import training
 from sdnet.training.distributed import COMPILE_MODES, Execution, environment, launched
 from sdnet.training.recipes import PRESETS
@@ -184,7 +184,7 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Test images, instead of the preset's.")
 @click.option("--norm", "norms", multiple=True, default=tuple(NORMS), show_default=True)
-@click.option("--attack", "attacks", multiple=True, default=("pgd",), show_default=True, help=f"{', '.join(NAMES)}.")
+@click.option("--attack", "attacks", multiple=True, default=("pgd",), show_default=True, help=f"{', '.join(ATTACKS)}.")
 @click.option("--protocol", "protocols", multiple=True, help=f"Default all that fit: {', '.join(PROTOCOLS)}.")
 @click.option("--knob", help=f"One of {', '.join(GRIDS)}; default λ, without one the stem's threshold or a filter.")
 @click.option("--crafted", type=float, multiple=True, help="Strengths to craft at, instead of the knob's grid.")

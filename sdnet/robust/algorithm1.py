@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sdnet.data.corruptions import add_noise
+from sdnet.data.corruptions import SEVERITIES, add_noise
 from sdnet.data.datasets import Split
 from sdnet.names import unknown_name
 from sdnet.robust.knobs import Lam
@@ -34,8 +34,8 @@ RELEASED_LEVELS = {
     "impulse_noise": tuple(np.arange(3, 30, 3) / 100),
     "speckle_noise": tuple(np.arange(1, 7) / 10),
 }
-"""C of the authors' script: other levels than CIFAR-10-C's; its shot noise begins where that benchmark ends."""
-
+"""C of the authors' script, of the noises that it knows: other levels than CIFAR-10-C's; its shot noise begins where
+that benchmark ends."""
 
 RELEASED_LAMBDA_MAX = 1.4
 """Where Λ of the authors' script ends; it begins at 0.1 and has steps of 0.1."""
@@ -88,7 +88,7 @@ def calibrate(
         train: training images, in random order, and their labels.
         corruption: a noise of :data:`sdnet.data.corruptions.NOISES`.
         lams: Λ, ascending.
-        levels: C; by default :data:`LEVELS`.
+        levels: C; by default :data:`LEVELS`, and of a noise that is not there the five of CIFAR-10-C's scale.
         residual: which one is averaged: ``"lam0"``, that at λ₀; ``"best"``, that at the level's best λ; ``"running"``,
             everything the network has seen up to the level's best λ, at every λ and level before, because the script
             never empties the list that it averages.
@@ -102,7 +102,9 @@ def calibrate(
         raise ValueError(unknown_name("residual", residual, RESIDUALS))
     points, sums = [], np.zeros(3)
     values = torch.tensor(lams, device=train.images.device)
-    for index, level in enumerate(LEVELS[corruption] if levels is None else levels):
+    if levels is None:
+        levels = LEVELS[corruption] if corruption in LEVELS else SEVERITIES["cifar"][corruption]
+    for index, level in enumerate(levels):
         noisy = [_noisy(train, corruption, level, seed + index)] * len(lams)
         if fresh_noise:
             seeds = range(seed + 1000 * (index + 1), seed + 1000 * (index + 1) + len(lams))
@@ -119,6 +121,17 @@ def calibrate(
             means = (norms.mean().item(), norms.square().mean().item())
         points.append(Point(corruption, float(level), *means, lams[best]))
     return points
+
+
+def released_levels(corruption: str) -> tuple[float, ...]:
+    """C of the authors' script for a noise.
+
+    Raises:
+        ValueError: naming the noises that it knows.
+    """
+    if corruption not in RELEASED_LEVELS:
+        raise ValueError(unknown_name("noise of the authors' script", corruption, RELEASED_LEVELS))
+    return RELEASED_LEVELS[corruption]
 
 
 def _noisy(split: Split, corruption: str, level: float, seed: int) -> Split:
@@ -160,7 +173,7 @@ def calibrate_as_released(
     best λ, because the list that is averaged is never emptied. And it is squared. (The script draws new noise for each
     λ; here all λ see the same.)
     """
-    released: dict[str, Any] = {"levels": RELEASED_LEVELS[corruption], "residual": "running", "exhaustive": True}
+    released: dict[str, Any] = {"levels": released_levels(corruption), "residual": "running", "exhaustive": True}
     return calibrate(model, test, corruption, lams, seed=seed, precision=precision, **released)
 
 
@@ -192,7 +205,7 @@ class Deviation:
     ) -> list[Point]:
         """:func:`calibrate`, deviating; ``options`` are its own."""
         if self.released_levels:
-            options["levels"] = RELEASED_LEVELS[corruption]
+            options["levels"] = released_levels(corruption)
         options |= {"residual": self.residual, "fresh_noise": self.fresh_noise}
         return calibrate(model, test if self.on_test else train, corruption, self.lams(lams), **options)
 

@@ -11,10 +11,12 @@ import torch
 from toys import images, network
 
 import sdnet
-from sdnet.data.corruptions import add_noise
+from sdnet.data.corruptions import NOISES, SEVERITIES, add_noise
 from sdnet.data.datasets import Split
 from sdnet.experiments.corruptions import calibration
 from sdnet.experiments.corruptions import policies as experiment
+from sdnet.experiments.corruptions.calibration import Splits, calibrated
+from sdnet.results.unfinished import computed
 from sdnet.robust import algorithm1
 from sdnet.robust.algorithm1 import DEVIATIONS, Deviation, Point, calibrate, calibrate_as_released, fit, fit_line
 from sdnet.robust.knobs import Lam
@@ -158,6 +160,32 @@ def test_a_residual_may_be_that_at_the_best_lam() -> None:
     assert point.residual == pytest.approx(all_residuals(model, noisy, point.lam).mean().item())
     with pytest.raises(ValueError, match=r"residual 'bets' does not exist\. Did you mean 'best'"):
         calibrate(model, split, "gaussian_noise", LAMS, residual="bets")
+
+
+def test_a_noise_that_the_authors_script_does_not_know_is_calibrated_at_its_five_levels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels = (0.1, 0.2, 0.3, 0.4, 0.5)
+    monkeypatch.setitem(NOISES, "dusk", lambda pixels, level, generator: pixels * (1 - level))
+    monkeypatch.setitem(SEVERITIES["cifar"], "dusk", levels)
+    model, split = network(), images(10)
+    assert tuple(point.level for point in calibrate(model, split, "dusk", LAMS)) == levels
+    splits = Splits(split, split, split)
+    fitted, _ = calibrated(model, splits, ("dusk",), None, "fp32", computed)
+    assert {one.policy.name for one in fitted if one.corruption == "dusk"} == {"residual_fit", "per_image"}
+    for only in ("authors_script", "levels_as_released"):
+        with pytest.raises(ValueError, match="noise of the authors' script 'dusk' does not exist"):
+            calibrated(model, splits, ("dusk",), (only,), "fp32", computed)
+
+
+def test_a_deviation_takes_the_residual_at_the_lam_of_training() -> None:
+    model, split = network(lam=0.4), images(20)
+    _, cells = calibrated(
+        model, Splits(split, split, split), ("speckle_noise",), ("squared_residual",), "fp32", computed
+    )
+    found = [(cell["policy"], cell["residual"]) for cell in cells if cell["metric"] == "best_lam"]
+    residuals_of = {name: [value for policy, value in found if policy == name] for name, _ in found}
+    assert residuals_of["squared_residual"] == residuals_of["residual_fit"]
 
 
 def test_every_lam_may_be_asked_about_noise_of_its_own() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sdnet.experiments.attacks.protocols import PROTOCOLS
 from sdnet.names import unknown_name
 from sdnet.robust import attacks
-from sdnet.robust.attacks import EPSILONS, NAMES, NORMS, Attack
+from sdnet.robust.attacks import ATTACKS, EPSILONS, NORMS, Attack
 
 IMAGES = {"paper": 10_000, "quick": 500, "smoke": 10}
 """Size of a run → number of test images for PGD and FGSM."""
@@ -70,7 +70,7 @@ class Choices:
             raise ValueError(f"images must be at least 1; got {self.images}.")
         for what, given, known in (
             ("protocol", self.protocols or (), PROTOCOLS),
-            ("attack", self.attacks, NAMES),
+            ("attack", self.attacks, ATTACKS),
             ("norm", self.norms, NORMS),
         ):
             for name in given:

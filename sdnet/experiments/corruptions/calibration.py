@@ -13,7 +13,15 @@ from sdnet.data.corruptions import SEVERITIES
 from sdnet.data.datasets import Split
 from sdnet.experiments.corruptions.sweep import LAMS, benchmark_of
 from sdnet.results.unfinished import Keep
-from sdnet.robust.algorithm1 import DEVIATIONS, Point, calibrate, calibrate_as_released, fit, fit_line
+from sdnet.robust.algorithm1 import (
+    DEVIATIONS,
+    RELEASED_LEVELS,
+    Point,
+    calibrate,
+    calibrate_as_released,
+    fit,
+    fit_line,
+)
 from sdnet.robust.policies import Policy, fixed
 
 CALIBRATION = {"paper": 5000, "quick": 1000, "smoke": 40}
@@ -134,7 +142,7 @@ def calibrated(
             calibrate, model, splits.train, corruption, LAMS, levels=levels, lam0=own_lam(model), precision=precision
         )
         points[corruption] = _calibration(keep, f"calibration {corruption}", written)
-        if only is None or "authors_script" in only:
+        if (only is None and corruption in RELEASED_LEVELS) or "authors_script" in (only or ()):
             audit = partial(
                 calibrate_as_released, model, splits.audited, corruption, RELEASED_LAMS, precision=precision
             )
@@ -142,7 +150,8 @@ def calibrated(
         for name, groups in deviating.items():
             differently = partial(
                 DEVIATIONS[name].points,
-                *(model, splits.train, splits.test, corruption, LAMS), levels=levels, precision=precision,
+                *(model, splits.train, splits.test, corruption, LAMS),
+                levels=levels, lam0=own_lam(model), precision=precision,
             )  # fmt: skip
             groups[corruption] = _calibration(keep, f"calibration {name} {corruption}", differently)
     policies = [one for one in fit_all(model, points, released) if only is None or one.policy.name in ("fixed", *only)]

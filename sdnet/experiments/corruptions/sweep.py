@@ -1,7 +1,7 @@
 """The sweep behind Figure 2 and Tables 2 and 3: accuracy per corruption, severity and strength of a knob."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,15 @@ KNOBS: dict[str, tuple[float, ...]] = {
     **CONTROLS,
 }
 """Knob → its strengths."""
+BUILDERS: dict[str, Callable[[nn.Module], Knob]] = {
+    "lam": Lam,
+    "lam shift": LamShift,
+    "stem threshold": StemThreshold,
+    "batch statistics": BatchStatistics,
+    **{name: partial(Iterations, method=method) for name, method in ITERATIONS.items()},
+    **{name: partial(Denoiser, denoise=made, name=name) for name, (made, _) in denoisers.DENOISERS.items()},
+}
+"""Knob → what makes it of a network."""
 IMAGES = {"paper": 10_000, "quick": 1000, "smoke": 40}
 """Size of a run → number of test images."""
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -134,13 +143,7 @@ def knob_of(model: nn.Module, name: str) -> Knob:
     """
     if name not in KNOBS:
         raise ValueError(unknown_name("knob", name, KNOBS))
-    if name in denoisers.DENOISERS:
-        return Denoiser(model, denoisers.DENOISERS[name][0], name)
-    if name in ITERATIONS:
-        return Iterations(model, ITERATIONS[name])
-    if name == "stem threshold":
-        return StemThreshold(model)
-    return {"lam": Lam, "lam shift": LamShift, "batch statistics": BatchStatistics}[name](model)
+    return BUILDERS[name](model)
 
 
 def usual_knob(model: nn.Module) -> str:
