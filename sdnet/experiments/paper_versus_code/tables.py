@@ -89,7 +89,7 @@ def _small(text: str) -> str:
 def show_numbers(frame: pd.DataFrame, caption: str, identity: str) -> Shown:
     """A small computed table, numbers with three decimals."""
     lines = frame.reset_index().map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
-    return page(lines, caption, identity, made_from=computed("float64, seed 0", NOTEBOOK))
+    return page(lines, caption, identity, made_from=computed("numbers in float64", NOTEBOOK))
 
 
 def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> Shown:
