@@ -7,19 +7,33 @@ import pandas as pd
 
 from sdnet.experiments.claims.outcome import NOT_RUN, REFUTED, SUPPORTED, UNDECIDED, Verdict
 from sdnet.experiments.claims.rules import OWN_SCALE, RULES
-from sdnet.report.origin import Origin
 from sdnet.report.shown import Shown
 from sdnet.report.tables import coloured, page
 from sdnet.results import ledger
 
 TONES = {SUPPORTED: "good", REFUTED: "bad", UNDECIDED: "open", NOT_RUN: "none"}
-RULES_IN = Origin(
-    "the ledger (data/runs), by the rules of data/paper/claims.csv; the tables of each page name the runs.",
-    ("# shows what the verdicts are computed from, and computes them", "papermill book/index.ipynb out.ipynb"),
-)
+ASKED = {
+    **dict.fromkeys(("C1", "C2"), ("train",)),
+    **dict.fromkeys(("C3", "C4"), ("benchmark",)),
+    **dict.fromkeys(("C5", "C6"), ("sweep",)),
+    **dict.fromkeys(("C7", "C8", "C12"), ("policies",)),
+    "C9": ("attack",),
+    "C10": ("train", "sweep"),
+    "C11": ("train", "visual"),
+    "C13": ("guarantee",),
+}
+"""Claim → the experiments whose cells its rule asks."""
 
 
-def judge(cells: pd.DataFrame, everything: pd.DataFrame | None = None) -> dict[str, Verdict]:
+class Judged(dict[str, Verdict]):
+    """Claim → verdict, with the cells that the rules were given."""
+
+    def __init__(self, verdicts: dict[str, Verdict], cells: pd.DataFrame) -> None:
+        super().__init__(verdicts)
+        self.cells = cells
+
+
+def judge(cells: pd.DataFrame, everything: pd.DataFrame | None = None) -> Judged:
     """A verdict for every claim; those without a rule here, or without cells, are ``"not run"``.
 
     Args:
@@ -29,7 +43,8 @@ def judge(cells: pd.DataFrame, everything: pd.DataFrame | None = None) -> dict[s
     """
     verdicts = {claim: Verdict(NOT_RUN) for claim in claims()["id"]}
     every = cells if everything is None else everything
-    return verdicts | {claim: rule(every if claim in OWN_SCALE else cells) for claim, rule in RULES.items()}
+    ruled = {claim: rule(every if claim in OWN_SCALE else cells) for claim, rule in RULES.items()}
+    return Judged({**verdicts, **ruled}, every)
 
 
 def claims() -> pd.DataFrame:
@@ -37,7 +52,7 @@ def claims() -> pd.DataFrame:
     return pd.read_csv(ledger.repository_data() / "paper" / "claims.csv")
 
 
-def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> Shown:
+def show_verdicts(verdicts: Judged, only: tuple[str, ...] = ()) -> Shown:
     """The claims with their verdicts, numbers and controls; all of them, or ``only`` those named."""
     lines = []
     for claim in claims().to_dict("records"):
@@ -58,4 +73,6 @@ def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> S
             }
         )
     caption = "What the paper claims, and the verdict of its rule on what was measured."
-    return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=RULES_IN)
+    asked = {experiment for line in lines for experiment in ASKED[line[""]]}
+    behind = verdicts.cells[verdicts.cells["experiment"].isin(asked)]
+    return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=behind)
