@@ -111,5 +111,6 @@ class _State:
             ascent = ascent - connection.adjoint(left, point.shape[2:])
             curvature = curvature + connection.bound
         step = 1 / (layer.beta * curvature)
-        self.codes[j] = layer.shrink(point + per_channel(step, point) * ascent, step)
+        code = layer.shrink(point + per_channel(step, point) * ascent, step)
+        self.codes[j] = code.to(point.dtype)  # under autocast the step is more exact than the code
         self.before[j], self.images[j] = now, None

@@ -321,3 +321,15 @@ def test_normalisation_over_ranks_is_refused() -> None:
         layer.frozen(torch.rand(2, 4, 3, 3))  # type: ignore[operator,union-attr]
     assert isinstance(model, PursuitNet)
     assert isinstance(models.build("ml_csc", width=4), MultiLayer)
+
+
+@pytest.mark.parametrize("arch", FAMILY)
+def test_every_member_computes_in_bfloat16(arch: str) -> None:
+    small: dict[str, Any] = {"depth": 3} if arch.startswith("msd") else {}
+    model = models.build(arch, 5, width=16, **small)
+    x = torch.rand(8, 3, 16, 16)
+    exact = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(x)
+    rounded.float().sum().backward()
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.1, atol=0.1)
