@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdnet.models.classifier import Classifier
 from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.results.ledger import repository_data
@@ -38,14 +39,28 @@ def label(network: str | os.PathLike[str]) -> str:
 
 
 def load(network: str | os.PathLike[str]) -> Network:
-    """Load a trained network by name (see :func:`names`), or from a file that a training run left.
+    """Load a trained ResNet or SDNet: :func:`read`, for what turns λ or a threshold in the stem.
+
+    Raises:
+        ValueError: as :func:`read`, and for a network without a stem, as SCN and MDEQ.
+    """
+    model, training, classes = read(network)
+    if not isinstance(model, ResNet):
+        raise ValueError(
+            f"{network} holds {training.arch}, which has no stem to turn a knob of; give a ResNet or SDNet."
+        )
+    return Network(model, training, classes)
+
+
+def read(network: str | os.PathLike[str]) -> tuple[Classifier, Training, tuple[str, ...]]:
+    """A trained network of any architecture in eval mode, by name (see :func:`names`) or from a file that a training
+    run left, with the declaration of its training and its classes.
 
     Torch's random numbers go on as if nothing had been loaded.
 
     Raises:
-        ValueError: if there is no such network (the message lists the names that exist), its file is damaged or holds
-            numbers that no network computes with, or it has no stem, as SCN and MDEQ: what is done with a trained
-            network here turns λ or a threshold in the stem.
+        ValueError: if there is no such network (the message lists the names that exist), or its file is damaged or
+            holds numbers that no network computes with.
     """
     path = Path(network).expanduser()
     if path.suffix != ".safetensors":
@@ -60,12 +75,8 @@ def load(network: str | os.PathLike[str]) -> Network:
         model = _built(training, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not declare a training that sdnet knows ({error!r}); train it anew.") from error
-    if not isinstance(model, ResNet):
-        raise ValueError(
-            f"{network} holds {training.arch}, which has no stem to turn a knob of; give a ResNet or SDNet."
-        )
     _fill(model, state, path)
-    return Network(model.eval(), training, classes)
+    return model.eval(), training, classes
 
 
 LEAST = {"lam": 0.0, "running_var": 0.0, "lipschitz": torch.finfo(torch.float32).tiny}
@@ -106,7 +117,7 @@ def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         ) from error
 
 
-def _built(training: Training, classes: int) -> nn.Module:
+def _built(training: Training, classes: int) -> Classifier:
     """The network of a training, its weights yet to be loaded: the seed of the training is not left behind."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):

@@ -86,6 +86,7 @@ def train(
     key: str = "",
     ranks: Ranks = ALONE,
     execution: Execution = Execution(),  # noqa: B008  (immutable)
+    watch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train ``model`` in place, on the device where it lies, and return one row per epoch.
 
@@ -104,6 +105,7 @@ def train(
         key: identifies the run; a checkpoint with another key is refused.
         ranks: from :func:`sdnet.training.distributed.joined`.
         execution: how.
+        watch: is called after every epoch that this call trains, with the network in eval mode.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
@@ -128,6 +130,10 @@ def train(
                 start=run.step, least=2 * ranks.size * execution.accumulate, share=ranks.share,
             )  # fmt: skip
             _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
+            if watch is not None:
+                model.eval()
+                watch(run.history[-1])
+                model.train()
     progress.close()
     return run.history
 

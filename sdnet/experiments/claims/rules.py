@@ -8,6 +8,7 @@ from scipy.stats import ttest_ind
 from sdnet.experiments.ablations import table5
 from sdnet.experiments.attacks import adversarial
 from sdnet.experiments.attacks.adversarial import best, robust
+from sdnet.experiments.claims import pursuits
 from sdnet.experiments.claims.accuracy import better_on_cifar100, on_par
 from sdnet.experiments.claims.outcome import NOT_RUN, REFUTED, SUPPORTED, UNDECIDED, Verdict
 from sdnet.experiments.corruptions.robustness import (
@@ -248,7 +249,8 @@ RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C11": csc_everywhere,
     "C12": clean_accuracy_stays,
     "C13": guarantee_applies,
+    **pursuits.RULES,
 }
 """Claim → its rule."""
-OWN_SCALE = ("C1", "C2", "C10", "C11")
+OWN_SCALE = ("C1", "C2", "C10", "C11", *pursuits.RULES)
 """Claims whose rules choose the largest scale at which there is enough to decide them, among all cells."""
