@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import Dictionary
-from sdnet.csc.network import Connection, Layer, Network
+from sdnet.csc.network import Connection, Layer, Network, Subsampling
 from sdnet.csc.pursuit import Watch, pursue
 from sdnet.models.classifier import Classifier
 
@@ -116,13 +116,11 @@ def plan(width: int, depth: int) -> list[tuple[int, int, int]]:
     return layers
 
 
-def shortcut(source: int, into: int, out: int, stride: int, like: Tensor) -> Connection:
+def shortcut(source: int, into: int, out: int, stride: int) -> Connection:
     """A skip connection without parameters: the identity; where the shape changes, every second pixel and channels of
     zeros, so that networks with and without skip connections have the same number of parameters (Sec. 4)."""
-    if (into, stride) == (out, 1):
-        return Connection(source)
-    eye = torch.eye(out, into, dtype=like.dtype, device=like.device)[:, :, None, None]
-    return Connection(source, Dictionary(eye, (stride, stride), ((0, 0), (0, 0)), (1, 1)))
+    same = (into, stride) == (out, 1)
+    return Connection(source, None if same else Subsampling(into, out, (stride, stride)))
 
 
 class PursuitNet(Classifier):
@@ -199,5 +197,4 @@ class PursuitNet(Classifier):
         """The connections of layer j: to the layer before; in a block's second layer, also to the one before that."""
         if not self.skips or j % 2 == 0 or j == 1:
             return (Connection(j - 1),)
-        (into, out, stride), like = self.plan[j - 2], self.head.weight
-        return Connection(j - 1), shortcut(j - 2, into, out, stride, like)
+        return Connection(j - 1), shortcut(j - 2, *self.plan[j - 2])

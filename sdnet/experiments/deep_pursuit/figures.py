@@ -150,3 +150,41 @@ def show_scale(cells: pd.DataFrame) -> HTML:
         return NOTHING
     lines = found.groupby(list(SCALE), as_index=False).agg(networks=("weights", "nunique"), seeds=("seed", "nunique"))
     return page(lines.astype(str), "", "pursuit-scale")
+
+
+def show_stability(cells: pd.DataFrame, arch: str = "dp_res") -> HTML:
+    """Per layer what the theorems of layered pursuits ask for, what the codes have, and whether they say anything."""
+    found = measured(cells)
+    found = pd.DataFrame(found[(found["arch"] == arch) & found["metric"].astype(str).str.startswith("layer_")])
+    if found.empty:
+        return NOTHING
+    found = pd.DataFrame(found[found["iterations"] == found["iterations"].max()])
+    table = found.pivot_table(index="layer", columns="metric", values="value", aggfunc="mean").reset_index()
+    lines = [
+        {
+            "layer": int(row["layer"]),
+            "μ": f"{row['layer_coherence']:.2f}",
+            "non-zeros per stripe allowed, (1 + 1/μ)/3": f"{row['layer_limit']:.2f}",
+            "the fewest that any image has": f"{row['layer_sparsity']:.0f}",
+            "": "holds" if row["layer_sparsity"] < row["layer_limit"] else "vacuous",
+        }
+        for row in table.to_dict("records")
+    ]
+    return page(pd.DataFrame(lines), "", "pursuit-stability")
+
+
+def show_planted(table: pd.DataFrame) -> HTML:
+    """:func:`sdnet.experiments.deep_pursuit.planted.table` as a table of the page."""
+    lines = [
+        {
+            "pursuit": row["method"],
+            "‖E‖": f"{row['‖E‖']:g}",
+            "layer": row["layer"],
+            "assumptions": "hold" if row["assumptions hold"] else "do not hold",
+            "support": "found" if row["support found"] else "contained" if row["support contained"] else "wrong",
+            "error": f"{row['error']:.3g}",
+            "bound": f"{row['bound']:.3g}",
+        }
+        for row in table.to_dict("records")
+    ]
+    return page(pd.DataFrame(lines), "", "pursuit-planted")

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from sdnet.csc.coherence import deep_coherence
+from sdnet.csc.dictionary import Dictionary
 from sdnet.csc.layers import CSCConv2d
 from sdnet.csc.network import Network
+from sdnet.csc.theory import local_sparsity, mutual_coherence, sparsity_limit
 from sdnet.data import datasets
 from sdnet.data.batches import evaluation_batches, to_pixels
 from sdnet.data.datasets import Split
@@ -50,7 +52,8 @@ def run(
     Its cells, each with ``blocks`` (depth) and ``iterations``: ``top1`` on all test images; ``robust_top1`` under FGSM,
     PGD and, with a source, under FGSM and PGD crafted there (``protocol`` ``"transfer"``), gradients passing through
     all iterations; ``reconstruction_error`` and ``reconstruction_share`` per layer and iteration; ``coherence``,
-    ``frame_potential`` and ``welch_bound`` of a pursuit's block dictionary.
+    ``frame_potential`` and ``welch_bound`` of a pursuit's block dictionary; and what the theorems of
+    :mod:`sdnet.csc.layered` ask of every layer (:func:`stability`).
 
     Args:
         network: a file that a training left, or a name.
@@ -78,7 +81,7 @@ def run(
             other = None if source is None else networks.read(source)[0].to(place)
             cells += attack_cells(model, few, PGD_STEPS[preset], other)
         signal = model.normalize(to_pixels(subset(few, CODED).images))
-        cells += reconstruction(model, signal) + coherence(model)
+        cells += reconstruction(model, signal) + coherence(model) + stability(model, signal)
     record = start.record(
         experiment="pursuit",
         config={
@@ -186,3 +189,23 @@ def coherence(model: Classifier) -> list[Cell]:
     found = deep_coherence(model.problem(), 3)
     values = {"coherence": found.largest, "frame_potential": found.frame_potential, "welch_bound": found.welch_bound}
     return [{"metric": metric, "value": value, "n": 1} for metric, value in values.items()]
+
+
+@torch.no_grad()
+def stability(model: Classifier, signal: Tensor) -> list[Cell]:
+    """What the theorems of layered pursuits ask for, layer by layer: ``layer_coherence`` μ(B_j), ``layer_limit``
+    (1 + 1/μ)/3 on the non-zeros in a stripe, and ``layer_sparsity``, the fewest that the code of any image has."""
+    if not isinstance(model, PursuitNet | MultiLayer):
+        return []
+    cells: list[Cell] = []
+    for layer, (module, code) in enumerate(zip(model.layers, model.codes(signal), strict=True), start=1):
+        dictionary = module.dictionary
+        assert isinstance(dictionary, Dictionary)
+        mu = mutual_coherence(dictionary)
+        values = {
+            "layer_coherence": mu,
+            "layer_limit": sparsity_limit(mu),
+            "layer_sparsity": int(local_sparsity(code, dictionary).min()),
+        }
+        cells += [{"metric": name, "layer": layer, "value": value, "n": len(code)} for name, value in values.items()]
+    return cells

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sdnet.data.datasets import Split
 from sdnet.experiments.ablations.grid import Variant, trainings
-from sdnet.experiments.deep_pursuit import figures, measure, study
+from sdnet.experiments.deep_pursuit import cost, figures, measure, planted, study
 from sdnet.models import build
 from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
@@ -50,6 +50,8 @@ def test_a_plan_is_trained_measured_and_not_repeated(folders: Path) -> None:
         assert isinstance(figure, Figure)
     assert isinstance(figures.coherence_figure(cells, "coherence"), Figure)
     assert isinstance(figures.show_scale(cells), HTML)
+    stable = figures.show_stability(cells)
+    assert str(stable.data).count("vacuous") + str(stable.data).count("holds") == 7
 
 
 def test_the_curve_attacks_after_every_epoch(folders: Path) -> None:
@@ -115,3 +117,20 @@ def test_a_network_of_any_kind_is_read_and_only_those_with_a_stem_are_loaded(fol
     with pytest.raises(ValueError, match="images must be at least 1; got 0"):
         measure.run(file, images=0)
     assert ledger.read(folders / "ledger")
+
+
+def test_the_cost_of_a_step_is_a_ledger_row(folders: Path) -> None:
+    path, cells = cost.record(torch.device("cpu"), width=4, batch=2, repeats=2)
+    assert ledger.read(path.parent)[0].config["what"] == "pursuits"
+    assert {(cell["arch"], cell["case"]) for cell in cells} == {
+        (arch, case) for arch in cost.ARCHS for case in ("inference", "training")
+    }
+    assert all(cell["value"] > 0.5 for cell in cells)
+
+
+def test_planted_codes_are_found_within_their_bounds() -> None:
+    table = planted.table((0.002, 0.008))
+    assert table["assumptions hold"].all()
+    assert table["support contained"].all()
+    assert (table["error"] <= table["bound"]).all()
+    assert str(figures.show_planted(table).data).count("found") == len(table)
