@@ -88,9 +88,9 @@ class MixedScaleLayer(CodingLayer):
             self.copy_lam.clamp_(min=0)
         super().project_(power_steps)
 
-    def problem(self, correlation: Tensor, inputs: tuple[Connection, ...] = CHAIN) -> Layer:
+    def problem(self, inputs: tuple[Connection, ...] = CHAIN, correlation: Tensor | None = None) -> Layer:
         """The problem with the dictionary [I Fᵀ], whose norm is ‖[I Fᵀ]‖² = 1 + ‖F‖²."""
-        scale, offset = self.frozen(correlation)
+        scale, offset = self.frozen(correlation if self.training else None)
         ones = torch.ones_like(self.copy_lam)
         operator = MixedScale(self.dictionary.scaled(scale), ones)
         curvature = torch.cat([ones, scale.square()]) * (1 + self.lipschitz)
@@ -145,6 +145,6 @@ class MSDCSC(Classifier):
             if self.iterations == 1:
                 codes.append(first)
                 continue
-            network = Network((layer.problem(correlation),))
+            network = Network((layer.problem(correlation=correlation),))
             codes += pursue(network, codes[-1], [first], self.iterations - 1, "layered")
         return codes[1:]

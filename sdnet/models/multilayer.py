@@ -75,8 +75,7 @@ class MultiLayer(Classifier):
         for j, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             assert isinstance(layer, CSCConv2d)
             residual = self.start != "zero" and j > 0 and j % 2 == 0
-            into, out, stride = self.plan[j - 1]
-            earlier = shortcut(0, into, out, stride, self.head.weight)(codes[j - 2]) if residual else None
+            earlier = shortcut(0, *self.plan[j - 1])(codes[j - 2]) if residual else None
             codes.append(self.code(layer, signal, earlier))
             signal = norm(codes[-1])
         return codes

@@ -87,6 +87,7 @@ def train(
     ranks: Ranks = ALONE,
     execution: Execution = Execution(),  # noqa: B008  (immutable)
     best: BestEpoch | None = None,
+    watch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train ``model`` in place, on the device where it lies, and return one row per epoch.
 
@@ -106,6 +107,7 @@ def train(
         ranks: from :func:`sdnet.training.distributed.joined`.
         execution: how.
         best: judges every epoch; the network is then left as after the best one, instead of the last.
+        watch: is called after every epoch that this call trains, with the network in eval mode.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
@@ -130,6 +132,10 @@ def train(
                 start=run.step, least=2 * ranks.size * execution.accumulate, share=ranks.share,
             )  # fmt: skip
             _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
+            if watch is not None:
+                model.eval()
+                watch(run.history[-1])
+                model.train()
     progress.close()
     if best is not None:
         model.load_state_dict(best.weights)

@@ -104,7 +104,8 @@ def test_the_feed_forward_network_is_made_of_convolutions_normalisation_and_relu
 def test_the_frozen_problem_has_the_feed_forward_pass_as_its_own(arch: str, training: bool) -> None:
     """Scale and offset go into atoms and penalty, those of the batch too, and the codes stay the same."""
     model, x = network(arch).train(training), images()
-    problem, start = model.begin(model.normalize(x))
+    start, correlations = model.feed_forward(model.normalize(x))
+    problem = model.problem(correlations)
     for found, expected in zip(feed_forward(problem, model.normalize(x)), start, strict=True):
         torch.testing.assert_close(found, expected, **EXACT)
 
@@ -116,7 +117,7 @@ def test_deep_pursuit_of_a_network_decreases_its_objective(arch: str) -> None:
     for layer in model.layers:
         nn.init.zeros_(layer.log_step)
     x = model.normalize(images())
-    problem, start = model.begin(x)
+    problem, start = model.problem(), model.feed_forward(x)[0]
     trace = [problem.objective(x, start)]
     model.codes(x, watch=lambda layer, step, codes: trace.append(problem.objective(x, codes)))
     values = torch.stack(trace)
@@ -260,7 +261,7 @@ def test_unfolded_msd_csc_descends_from_msdnet() -> None:
         layer.copy_lam.fill_(0.05)
         layer.log_step.fill_(0)
     signal = model.codes(model.normalize(images()))[1]
-    problem = Network((layer.problem(layer.dictionary.analysis(signal)),))
+    problem = Network((layer.problem(),))
     trace = []
     start = feed_forward(problem, signal)
     pursue(problem, signal, start, 20, watch=lambda j, t, codes: trace.append(problem.objective(signal, codes)))
@@ -319,7 +320,7 @@ def test_normalisation_over_ranks_is_refused() -> None:
     model = nn.SyncBatchNorm.convert_sync_batchnorm(models.build("dp", width=4))
     layer = model.layers[0]  # type: ignore[index]
     with pytest.raises(ValueError, match="a pursuit has no sync_batchnorm"):
-        layer.frozen(torch.rand(2, 4, 3, 3))  # type: ignore[operator,union-attr]
+        layer.frozen()  # type: ignore[operator,union-attr]
     assert isinstance(model, PursuitNet)
     assert isinstance(models.build("ml_csc", width=4), MultiLayer)
 
@@ -337,3 +338,15 @@ def test_multilayer_networks_are_evaluated_at_many_lams_at_once(arch: str) -> No
             set_lam(model, lam)
             torch.testing.assert_close(model(images), scores)
     assert not torch.allclose(*together)
+
+
+@pytest.mark.parametrize("arch", FAMILY)
+def test_every_member_computes_in_bfloat16(arch: str) -> None:
+    small: dict[str, Any] = {"depth": 3} if arch.startswith("msd") else {}
+    model = models.build(arch, 5, width=16, **small)
+    x = torch.rand(8, 3, 16, 16)
+    exact = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(x)
+    rounded.float().sum().backward()
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.1, atol=0.1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from sdnet.experiments.accuracy.scorecard import STAND_INS
-from sdnet.experiments.claims import attacks, codes, noise, printed
+from sdnet.experiments.claims import attacks, codes, noise, printed, pursuits
 from sdnet.experiments.claims.accuracy import AS_ACCURATE, LITTLE, beside
 from sdnet.experiments.claims.outcome import Verdict
 from sdnet.experiments.claims.rule import Rule
@@ -39,5 +39,6 @@ RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "C12a": Rule("policies", CIFAR10, noise.clean_at_its_own_lam, printed.nothing),
     "C12b": Rule("policies", CIFAR10, noise.clean_at_the_lam_of_noise, printed.nothing),
     "C13": Rule("guarantee", CIFAR10, codes.guarantee_applies, printed.nothing, images=50),
+    **pursuits.RULES,
 }  # fmt: skip
 """Claim → its rule: all cells of the ledger in, a verdict per scale out, the one that counts first."""
