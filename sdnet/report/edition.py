@@ -1,5 +1,7 @@
-"""What the built book says of itself, as a Sphinx extension: its version and commit at the foot of every page."""
+"""The built book, as a Sphinx extension: version and commit at the foot, and nothing that a browser refuses."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -30,8 +32,16 @@ def _is_thebe(script: Any) -> bool:
     return "thebe" in str(getattr(script, "filename", script)) or "THEBE" in str(getattr(script, "attributes", ""))
 
 
+def leave_out_preloads(app: Sphinx, exception: Exception | None) -> None:
+    """Drop the theme's hints to load its fonts early: of a page that is opened from disk, browsers refuse them."""
+    for page in Path(app.outdir).glob("*.html") if exception is None else ():
+        text = page.read_text()
+        page.write_text(re.sub(r'<link rel="preload"[^>]*\bcrossorigin\b[^>]*>\s*', "", text))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connect both."""
+    """Connect all three."""
     app.connect("config-inited", set_foot)
     app.connect("html-page-context", leave_out_thebe, priority=900)
+    app.connect("build-finished", leave_out_preloads)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

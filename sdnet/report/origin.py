@@ -47,7 +47,7 @@ def of_cells(cells: pd.DataFrame, counts: "pd.Series[float] | None" = None) -> O
     said = [
         f"{len(runs)} run{'s' * (len(runs) > 1)} of the ledger ({counted})",
         _several("commit", [_commit(commit, dirty) for commit, dirty in commits]),
-        _several("device", [str(name) for name in runs["device"].dropna()]),
+        _several("device", [str(name) for name in runs.loc[runs["device_type"] != "none", "device"].dropna()]),
         _several("seed", [f"{seed:g}" for seed in sorted(runs["seed"].dropna().unique())]),
         _extent((cells["n"] if counts is None else counts).dropna().astype(int)),
     ]

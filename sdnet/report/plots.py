@@ -143,7 +143,7 @@ def curves(
         if mark is not None:
             ax.axvline(mark, color=INK, lw=0.8, ls=":")
         ax.set(title=name, **(axes or {}))
-        _plain_ticks(ax, sorted(group[x].unique()))
+        _plain_ticks(ax, sorted(group[x].unique()), every=2 if len(groups) > 1 else 1)
     panels[0, -1].legend(title=hue, alignment="left")
     return finished(fig, **about)
 
@@ -216,10 +216,14 @@ def two_columns(count: int, height: float, **shared: Any) -> tuple[Figure, list[
     return fig, axes[:count]
 
 
-def _plain_ticks(ax: Axes, values: Sequence[float]) -> None:
-    """Label logarithmic axes with written-out numbers where these say more than powers of ten."""
+def _plain_ticks(ax: Axes, values: Sequence[float], every: int) -> None:
+    """Label logarithmic axes with written-out numbers where these say more than powers of ten.
+
+    Of more than six values one in ``every`` is labelled.
+    """
     if ax.get_xscale() == "log" and len(values) <= 9:
-        ax.set_xticks(values, [f"{value:g}" for value in values])
+        few = every if len(values) > 6 else 1
+        ax.set_xticks(values, ["" if index % few else f"{value:g}" for index, value in enumerate(values)])
         ax.xaxis.set_minor_locator(NullLocator())
     low, high = ax.get_ylim()
     if ax.get_yscale() == "log" and high / low < 1e3:

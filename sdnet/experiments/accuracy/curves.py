@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 
 from sdnet.report.plots import finished, two_columns
 from sdnet.report.shown import Shown
@@ -37,12 +38,18 @@ def learning_curves(records: Iterable[Record]) -> Shown:
     records = list(records)
     epochs = histories(records)
     figure, axes = two_columns(2, 2.9)
+    handles: list[Artist] = []
+    labels: list[str] = []
     epochs["accuracy"] = 100 * epochs["train_accuracy"]
     for axis, column, label in [(axes[0], "loss", "cross-entropy"), (axes[1], "accuracy", "accuracy (%)")]:
         sns.lineplot(epochs, x="epoch", y=column, hue="network", style="network", markers=True, dashes=False, ax=axis)
         axis.set(xlabel="epoch", ylabel=label)
         if legend := axis.get_legend():
-            legend.set_title("")
+            handles = [handle for handle in legend.legend_handles if handle is not None]
+            labels = [text.get_text() for text in legend.get_texts()]
+            legend.remove()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
     axes[0].set(yscale="log", title="Training loss")
     axes[1].set(title="Training accuracy")
     caption = "Training loss, and accuracy on augmented training images, after every epoch."

@@ -136,7 +136,7 @@ def _by_norm(
         for row in rows
         for norm, label in NORMS.items()
     ]
-    return page(pd.DataFrame(lines), caption, identity, made_from=cells)
+    return page(pd.DataFrame(lines), caption, identity, wrap=True, made_from=cells)
 
 
 def _printed(paper: pd.DataFrame, row: Attacked, norm: str, *, tuned: bool) -> str:

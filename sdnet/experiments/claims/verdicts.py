@@ -18,6 +18,10 @@ RULES_IN = Origin(
     "the ledger (data/runs), by the rules of data/paper/claims.csv; the tables of each page name the runs.",
     ("# shows what the verdicts are computed from, and computes them", "papermill book/index.ipynb out.ipynb"),
 )
+CHANGES_IN = Origin(
+    "data/paper/rule_changes.csv, as of the commit at the foot of this page.",
+    ("# shows when each line was written", "git log -p data/paper/rule_changes.csv"),
+)
 Verdicts = Mapping[str, Sequence[Verdict]]
 
 
@@ -64,7 +68,7 @@ def show_changes() -> Shown:
     """Which rules were changed after which first numbers (``data/paper/rule_changes.csv``), the latest last."""
     changes = pd.read_csv(ledger.repository_data() / "paper" / "rule_changes.csv")
     caption = "Which rules were changed after which first numbers."
-    return page(changes, caption, "rule-changes", wrap=True, made_from=Origin("data/paper/rule_changes.csv"))
+    return page(changes, caption, "rule-changes", wrap=True, made_from=CHANGES_IN)
 
 
 def _line(verdict: Verdict, said: Sequence[str], rule: str, others: Sequence[Verdict] = ()) -> dict[str, str]:

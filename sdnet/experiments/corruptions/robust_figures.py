@@ -47,7 +47,8 @@ def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Shown:
     _labels(panels, "accuracy (%)")
     _legend(fig, panels[0], 3)
     caption = f"Accuracy against {axis}, a line per severity; the star is its best. Mean over seeds."
-    return finished(fig, caption, f"accuracy-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-"), made_from=chosen)
+    behind = cells[cells["run"].isin(chosen["run"])]
+    return finished(fig, caption, f"accuracy-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-"), made_from=behind)
 
 
 def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -> Shown:

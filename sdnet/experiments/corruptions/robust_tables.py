@@ -65,7 +65,7 @@ def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> Show
         lines.append(line)
     beside = "" if paper is None else ", beside the paper's Table 2"
     caption = f"Accuracy (%) under {LABELS[corruption]} noise by severity, mean over seeds{beside}."
-    return page(pd.DataFrame(lines), caption, f"table2-{corruption}", made_from=cells)
+    return page(pd.DataFrame(lines), caption, f"table2-{corruption}", wrap=True, made_from=cells)
 
 
 def show_table3_imagenet(cells: pd.DataFrame) -> Shown:
@@ -109,7 +109,7 @@ def show_table3(cells: pd.DataFrame) -> Shown:
     caption = (
         "Accuracy (%) under four noises, mean over five severities and over seeds: the paper's Table 3 for CIFAR-10-C."
     )
-    return page(pd.DataFrame(lines), caption, "table3", made_from=cells)
+    return page(pd.DataFrame(lines), caption, "table3", wrap=True, made_from=cells)
 
 
 def _turned(row: Row) -> bool:

@@ -34,44 +34,52 @@ def show_switches(records: Sequence[Record], switches: Iterable[Switch], identit
 
 
 def _line(cells: pd.DataFrame, records: Sequence[Record], switch: Switch) -> dict[str, str]:
+    """Three cells, so that the table fits a page and a phone: which and whether it matters; what; what it is worth."""
     estimates = worth(cells, switch.effect)
     verdict = decide(switch, estimates)
-    value = "<br>".join(_words(estimate) for estimate in estimates)
+    value = _all(estimates)
     if not estimates and switch.effect is not None:
         cost = price(cells, records, switch)
-        value = chip(NOT_RUN) + (f"<br>{_small(cost)}" if cost else "")
-    note = f"<br>{_small(switch.note)}" if switch.note else ""
+        value = _small(f"to measure it: {cost}") if cost else ""
+    matters = chip(verdict) if verdict == NOT_RUN else html.escape(verdict)
+    said = [
+        f"<b>Paper</b> {html.escape(switch.paper)}",
+        f"<b>Code</b> {html.escape(switch.code)} {_small(switch.where)}",
+        _command(switch),
+        _small(switch.note),
+    ]
     return {
-        "": f"{switch.number}",
-        "difference": f"<b>{html.escape(switch.name)}</b>",
-        "the paper": html.escape(switch.paper),
-        "the released code": f"{html.escape(switch.code)}<br>{_small(switch.where)}{note}",
-        "switch": _command(switch),
+        "difference, and does it matter?": f"{switch.number} <b>{html.escape(switch.name)}</b><br>{matters}",
+        "the paper, the released code, and the switch": "<br>".join(part for part in said if part),
         "code − paper": value or "—",
-        "does it matter?": chip(verdict) if verdict == NOT_RUN else f"<b>{html.escape(verdict)}</b>",
     }
 
 
 def _command(switch: Switch) -> str:
     if not switch.command:
-        return "—"
-    gives = f"<br>{_small(GIVES[switch.gives])}" if switch.gives else ""
+        return ""
+    gives = f" {_small(GIVES[switch.gives])}" if switch.gives else ""
     return f'<code style="white-space:normal">{html.escape(switch.command)}</code>{gives}'
+
+
+def _all(estimates: Sequence[Estimate]) -> str:
+    """All estimates of a switch, and once what they have in common."""
+    parts = [_words(estimate) for estimate in estimates]
+    if estimates:
+        parts.append(_small(estimates[0].scale))
+    return "<br>".join(parts)
 
 
 def _words(estimate: Estimate) -> str:
     if estimate.what == "speed":
-        return f"step × <b>{estimate.value:.3f}</b> in speed ({estimate.low:.3f} to {estimate.high:.3f})<br>" + _small(
-            f"{estimate.n} repetitions; {estimate.scale}"
-        )
-    seeds = len(estimate.by_seed)
-    interval = f"{estimate.low:+.2f} to {estimate.high:+.2f}"
+        text = f"speed × <b>{estimate.value:.3f}</b> ({estimate.low:.3f} to {estimate.high:.3f})<br>"
+        return text + _small(f"{estimate.n} repetitions")
     if estimate.of_seeds:
-        of = f"95 % over {seeds} seeds ({', '.join(f'{one:+.2f}' for one in estimate.by_seed)})"
+        of = f"{len(estimate.by_seed)} seeds: {', '.join(f'{one:+.2f}' for one in estimate.by_seed)}"
     else:
-        of = "1 seed: images only, an upper bound"
-    text = f"{estimate.what} <b>{estimate.value:+.2f}</b> ({interval})<br>"
-    return text + _small(f"{of}; {estimate.n:,} images; {estimate.scale}")
+        of = "1 seed, images only"
+    text = f"{estimate.what} <b>{estimate.value:+.2f}</b> ({estimate.low:+.2f} to {estimate.high:+.2f})<br>"
+    return text + _small(f"{of}; n = {estimate.n:,}")
 
 
 def _small(text: str) -> str:
@@ -81,7 +89,7 @@ def _small(text: str) -> str:
 def show_numbers(frame: pd.DataFrame, caption: str, identity: str) -> Shown:
     """A small computed table, numbers with three decimals."""
     lines = frame.reset_index().map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
-    return page(lines, caption, identity, made_from=computed("float64, seed 0", NOTEBOOK))
+    return page(lines, caption, identity, made_from=computed("numbers in float64", NOTEBOOK))
 
 
 def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> Shown:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from sdnet.experiments.performance.benchmarks import eager, runs_with
 from sdnet.experiments.performance.choices import CHOICES
@@ -177,7 +177,7 @@ def scaling(cells: pd.DataFrame) -> Shown:
     """Images per second as batch, image side, iterations and atoms grow, with the expected slope dashed."""
     rates = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "images_per_second")]
     rates = rates[rates["started"] == rates["started"].max()]
-    fig, panels = two_columns(4, 2.4)
+    fig, panels = two_columns(4, 2.7)
     for ax, (axis, slope) in zip(panels, SLOPES.items(), strict=True):
         here = rates[rates["axis"] == axis] if not rates.empty else rates
         for index, (name, group) in enumerate(here.groupby("case", sort=False)):
@@ -194,6 +194,7 @@ def scaling(cells: pd.DataFrame) -> Shown:
             ticks = sorted(here["at"].unique())
             ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             ax.xaxis.set_minor_locator(NullLocator())
+            ax.yaxis.set_minor_formatter(NullFormatter())
             ax.legend(loc="best", labelcolor=INK)
         ax.set_ylabel("images per second")
     caption = "Images per second as the work grows, with quartiles; dashed: the slope if nothing but the work counted."

@@ -9,6 +9,8 @@ from sdnet.data.corruptions import add_noise, level_of
 from sdnet.experiments.playground.drawings import pictures
 from sdnet.experiments.playground.export import RESNET, SDNET
 from sdnet.experiments.playground.lines import read_lines
+from sdnet.report.shown import Shown
+from sdnet.report.tables import page
 from sdnet.results import networks
 
 PLAIN = "ResNet"
@@ -54,6 +56,31 @@ def favourites(found: pd.DataFrame) -> pd.DataFrame:
     best = given.groupby(level="at", sort=False).head(1).round(0).astype(int).rename("% of all answers")
     table = best.reset_index("answer").rename(columns={"answer": "most frequent answer"})
     return table.reindex(found["at"].unique()).rename_axis(index=None)
+
+
+def show_shares(found: pd.DataFrame, noise: str) -> Shown:
+    """:func:`shares` as a table of the book."""
+    table = shares(found).rename_axis(index="picture").reset_index().astype(str)
+    caption = f"Share of {found['draw'].nunique()} draws of {noise} (severity 5) answered rightly, in percent."
+    return page(table, caption, f"shares-{noise.split()[0]}".lower(), made_from=_made(found))
+
+
+def show_favourites(found: pd.DataFrame, noise: str) -> Shown:
+    """:func:`favourites` as a table of the book."""
+    table = favourites(found).rename_axis(index="network").reset_index().astype(str)
+    caption = f"The answer given most often under {noise} of severity 5, over all pictures and draws."
+    return page(table, caption, f"favourites-{noise.split()[0]}".lower(), made_from=_made(found))
+
+
+def show_lines() -> Shown:
+    """:func:`lines` as a table of the book."""
+    table = lines().map("{:.3f}".format).rename_axis(index="fitted on").reset_index()
+    caption = "The lines λ = slope · r + intercept of Algorithm 1 that the page uses."
+    return page(table, caption, "playground-lines", made_from=f"the network {SDNET}, n = 1,000 training images")
+
+
+def _made(found: pd.DataFrame) -> str:
+    return f"the networks {SDNET} and {RESNET}, n = {len(found) // found['at'].nunique()} noisy pictures"
 
 
 def lines() -> pd.DataFrame:

@@ -123,7 +123,7 @@ def against_depth(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", 
     if legend:
         fig.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=1)
     values = [line.points.assign(metric=metric, line=line.label) for metric, found in drawn.items() for line in found]
-    caption = f"{' and '.join(METRICS[metric] for metric in metrics)} against depth. "
+    caption = f"Against depth: {' and '.join(METRICS[metric] for metric in metrics)}. "
     caption += "Solid: trained; dashed: random weights; dotted: one colour. Shades are 95 % intervals over images."
     identity, table = f"depth-{'-'.join(metrics)}", pd.concat(values) if values else None
     return finished(fig, caption, identity, made_from=_about(cells, metrics), values=table)

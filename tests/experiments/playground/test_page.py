@@ -11,7 +11,8 @@ from browser import Browser, Page, Visit, browser
 from PIL import Image
 from torch import Tensor
 
-from sdnet.csc.layers import csc_layers, set_lam
+from sdnet.csc.lam import set_lam
+from sdnet.csc.layers import csc_layers
 from sdnet.data.corruptions import NOISES, SEVERITIES, add_noise
 from sdnet.experiments.playground import export, lines
 from sdnet.results import networks

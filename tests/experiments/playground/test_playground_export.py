@@ -105,7 +105,7 @@ def test_the_book_gets_the_page_when_it_is_built_as_html(tmp_path: Path) -> None
         finished(SimpleNamespace(builder=SimpleNamespace(format=kind), outdir=tmp_path), error)  # type: ignore[operator]
     assert not list(tmp_path.iterdir())
     finished(SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=tmp_path), None)  # type: ignore[operator]
-    frame = (lines.repository_data().parent / "book" / "11_playground.ipynb").read_text()
+    frame = (lines.repository_data().parent / "book" / "15_playground.ipynb").read_text()
     for name in ("index.html", "embed.js"):
         assert f"{book.FOLDER}/{name}" in frame
         assert (tmp_path / book.FOLDER / name).is_file()
