@@ -16,6 +16,7 @@ from sdnet.csc.projection import project_
 from sdnet.data.batches import evaluation_batches, to_pixels, training_batches
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
+from sdnet.runtime import has_odd_dilation
 from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, preemption, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
@@ -27,7 +28,7 @@ CHECK_EVERY = 100
 
 def best_precision(device: torch.device, model: nn.Module | None = None) -> str:
     """``"bf16"`` where the hardware multiplies bfloat16 natively, and oneDNN may serve ``model``; else ``"fp32"``."""
-    if model is not None and is_narrow(model):
+    if model is not None and (is_narrow(model) or has_odd_dilation(model)):
         return "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"

@@ -143,9 +143,9 @@ def _against_iterations(found: pd.DataFrame, name: str, factor: float, panel: st
     return curves(table, x="iterations T", y=name, hue="network", panel=panel, xscale="log")
 
 
-def show_scale(cells: pd.DataFrame) -> HTML:
-    """At which scale what is shown was measured, and by how many seeds."""
-    found = measured(cells)
+def show_scale(cells: pd.DataFrame, of: Sequence[str] = tuple(LABELS)) -> HTML:
+    """At which scale what is shown of some networks was measured, and by how many seeds."""
+    found = measured(cells, of=of)
     if found.empty:
         return NOTHING
     lines = found.groupby(list(SCALE), as_index=False).agg(networks=("weights", "nunique"), seeds=("seed", "nunique"))

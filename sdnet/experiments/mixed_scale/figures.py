@@ -9,6 +9,7 @@ from sdnet.experiments.mixed_scale.study import RESIDUAL
 from sdnet.report.plots import curves
 
 UNFOLDED = {"msd_csc": "MSD-CSC", "msdnet": "MSDNet", "ml_csc": "ML-CSC"}
+LABELS = {**RESIDUAL, **UNFOLDED}
 
 
 def degradation(cells: pd.DataFrame) -> Figure | HTML:
