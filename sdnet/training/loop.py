@@ -106,7 +106,7 @@ def train(
         key: identifies the run; a checkpoint with another key is refused.
         ranks: from :func:`sdnet.training.distributed.joined`.
         execution: how.
-        watch: is called after every epoch that this call trains, with the network in eval mode.
+        watch: is called after every epoch that this call trains; it leaves the network in train mode.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
@@ -132,9 +132,7 @@ def train(
             )  # fmt: skip
             _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
             if watch is not None:
-                model.eval()
                 watch(run.history[-1])
-                model.train()
     progress.close()
     return run.history
 
