@@ -108,7 +108,7 @@ def train(
         ranks: from :func:`sdnet.training.distributed.joined`.
         execution: how.
         best: judges every epoch; the network is then left as after the best one, instead of the last.
-        watch: is called after every epoch that this call trains, with the network in eval mode.
+        watch: is called after every epoch that this call trains; it leaves the network in train mode.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
@@ -134,9 +134,7 @@ def train(
             )  # fmt: skip
             _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
             if watch is not None:
-                model.eval()
                 watch(run.history[-1])
-                model.train()
     progress.close()
     if best is not None:
         model.load_state_dict(best.weights)

@@ -113,12 +113,14 @@ def follow(
     cells: list[dict[str, Any]] = []
 
     def watch(epoch: Epoch) -> None:
+        model.eval()
         for attack, value in (
             ("", loop.accuracy(model, few)),
             ("fgsm", measure.fgsm_accuracy(model, few, CURVE_EPSILON)),
         ):
             where = {"epoch": epoch.epoch, "attack": attack, "epsilon": CURVE_EPSILON if attack else 0.0}
             cells.append({"metric": "curve_top1", **where, "value": value, "n": len(few)})
+        model.train()
 
     with loop.safe_kernels(model):
         history = loop.train(
