@@ -39,6 +39,13 @@ def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
+def is_narrow(model: nn.Module) -> bool:
+    """Whether a network lies on a CPU and has a convolution whose channels are no multiple of 16."""
+    # What convolves has weights of four dimensions, whichever layer of this package it is.
+    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+    return any(weight.device.type == "cpu" and weight.shape[0] % 16 for weight in weights)
+
+
 def has_odd_dilation(model: nn.Module) -> bool:
     """Whether a network lies on a CPU and has a dilated convolution whose input channels are no multiple of 16.
 

@@ -14,7 +14,7 @@ from sdnet.csc.network import Connection, Layer, MixedScale, Network
 from sdnet.csc.prox import soft_threshold
 from sdnet.csc.pursuit import pursue
 from sdnet.models.classifier import Classifier
-from sdnet.models.pursuit import CHAIN, CodingLayer
+from sdnet.models.pursuit import CHAIN, PursuitLayer
 
 IMAGE_CHANNELS = 3
 
@@ -67,7 +67,7 @@ class MSDNet(Classifier):
         return scores
 
 
-class MixedScaleLayer(CodingLayer):
+class MixedScaleLayer(PursuitLayer):
     """A coding layer whose dictionary is [I Fᵀ]; the copies have a λ >= 0 of their own, 0 to begin with.
 
     The image's channels stay signed; all other features are non-negative, and so are their copies.
@@ -104,7 +104,7 @@ class MSDCSC(Classifier):
     Args:
         num_classes, width, depth, dilations: as in :class:`MSDNet`.
         iterations: T >= 1; 1 is the pass of thresholding that is MSDNet, T unfolds T − 1 steps of ISTA after it.
-        lam, beta: to begin with, of all layers (:class:`sdnet.models.pursuit.CodingLayer`).
+        lam, beta: to begin with, of all layers (:class:`sdnet.models.pursuit.PursuitLayer`).
     """
 
     def __init__(

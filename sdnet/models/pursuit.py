@@ -21,7 +21,7 @@ CHAIN = (Connection(0),)
 """The inputs of a layer that is a network of its own."""
 
 
-class CodingLayer(Atoms):
+class PursuitLayer(Atoms):
     """Atoms of 3 × 3 pixels, batch normalisation, λ and β: what one layer of a pursuit learns.
 
     A feed-forward pass gives relu(s Bᵀu + o − λ), s and o being scale and offset of the batch normalisation. It is
@@ -137,7 +137,7 @@ class PursuitNet(Classifier):
         schedule: ``"layered"`` or ``"deep"`` (:func:`sdnet.csc.pursuit.pursue`).
         skips: with skip connections.
         extrapolation: α of Eq. 14, in [0, 1); the document gives its range and no number.
-        lam, beta: to begin with, of all layers (:class:`CodingLayer`).
+        lam, beta: to begin with, of all layers (:class:`PursuitLayer`).
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class PursuitNet(Classifier):
         self.iterations, self.schedule, self.skips, self.extrapolation = iterations, schedule, skips, extrapolation
         self.plan = plan(width, depth)
         known = beta if iterations > 1 else None
-        self.layers = nn.ModuleList(CodingLayer(i, o, stride=s, lam=lam, beta=known) for i, o, s in self.plan)
+        self.layers = nn.ModuleList(PursuitLayer(i, o, stride=s, lam=lam, beta=known) for i, o, s in self.plan)
         self.head = nn.Linear(self.plan[-1][1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class PursuitNet(Classifier):
         """The codes of the feed-forward pass, and the correlations Bᵀu before normalisation."""
         codes, correlations = [signal], []
         for j, layer in enumerate(self.layers, start=1):
-            assert isinstance(layer, CodingLayer)
+            assert isinstance(layer, PursuitLayer)
             total = codes[j - 1]
             for connection in self.inputs(j)[1:]:
                 total = total + connection(codes[connection.source])
@@ -189,7 +189,7 @@ class PursuitNet(Classifier):
     def problem(self, correlations: Sequence[Tensor | None] | None = None) -> Network:
         """The problem that the network poses; with the batch's statistics in training, for which it needs ``Bᵀu``."""
         given = correlations or [None] * len(self.layers)
-        layers = [layer for layer in self.layers if isinstance(layer, CodingLayer)]
+        layers = [layer for layer in self.layers if isinstance(layer, PursuitLayer)]
         each = zip(layers, given, strict=True)
         return Network(tuple(layer.problem(self.inputs(j), seen) for j, (layer, seen) in enumerate(each, start=1)))
 

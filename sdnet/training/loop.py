@@ -16,7 +16,7 @@ from sdnet.csc.projection import project_
 from sdnet.data.batches import evaluation_batches, to_pixels, training_batches
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
-from sdnet.runtime import has_odd_dilation
+from sdnet.runtime import has_odd_dilation, is_narrow
 from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, preemption, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
@@ -51,13 +51,6 @@ def precision_of(device: torch.device, precision: str) -> Iterator[None]:
     """Run convolutions and products in the given precision: ``"fp32"``, which is not TF32, or ``"bf16"``."""
     with exact_float32(), torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
         yield
-
-
-def is_narrow(model: nn.Module) -> bool:
-    """Whether a network lies on a CPU and has a convolution whose channels are no multiple of 16."""
-    # What convolves has weights of four dimensions, whichever layer of this package it is.
-    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
-    return any(weight.device.type == "cpu" and weight.shape[0] % 16 for weight in weights)
 
 
 @contextmanager

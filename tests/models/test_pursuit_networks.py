@@ -15,7 +15,7 @@ from sdnet.csc.pursuit import feed_forward, fista_weights, pursue
 from sdnet.csc.solvers import solve
 from sdnet.models.mixed_scale import MSDCSC, MSDNet
 from sdnet.models.multilayer import MultiLayer
-from sdnet.models.pursuit import CodingLayer, PursuitNet, plan
+from sdnet.models.pursuit import PursuitLayer, PursuitNet, plan
 from sdnet.models.resnet import BasicBlock
 from sdnet.runtime import has_odd_dilation
 from sdnet.training import loop
@@ -129,7 +129,7 @@ def test_deep_pursuit_of_a_network_decreases_its_objective(arch: str) -> None:
 
 
 def test_the_step_size_bound_holds() -> None:
-    layer = CodingLayer(3, 8)
+    layer = PursuitLayer(3, 8)
     for _ in range(3):
         with torch.no_grad():
             layer.weight.add_(torch.randn_like(layer.weight))
@@ -139,7 +139,7 @@ def test_the_step_size_bound_holds() -> None:
 
 
 def test_projection_keeps_lam_and_beta_in_their_ranges() -> None:
-    layer = CodingLayer(3, 8, lam=0.2, beta=0.5)
+    layer = PursuitLayer(3, 8, lam=0.2, beta=0.5)
     torch.testing.assert_close(layer.beta.detach(), torch.tensor(0.5))
     assert (layer.norm.bias == -0.2).all()
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_projection_keeps_lam_and_beta_in_their_ranges() -> None:
 
 def normalised(channels: int) -> Layer:
     weight = torch.randn(channels, channels, 3, 3, dtype=torch.float64) / 5
-    coding = CodingLayer(channels, channels).double()
+    coding = PursuitLayer(channels, channels).double()
     with torch.no_grad():
         coding.weight.copy_(weight)
     bound = fourier_bound(coding.dictionary).detach()
@@ -286,7 +286,8 @@ def test_more_iterations_change_the_codes_and_are_pure_in_eval(arch: str) -> Non
     torch.testing.assert_close(model(x), scores, rtol=0, atol=0)
     torch.testing.assert_close(model(x[:1]), scores[:1], **EXACT)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    model.iterations = 1
+    for module in model.layers if isinstance(model, MultiLayer) else (model,):  # type: ignore[union-attr]
+        module.iterations = 1
     assert (model(x) - scores).abs().max() > 1e-4
 
 

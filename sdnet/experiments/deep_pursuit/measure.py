@@ -70,15 +70,15 @@ def run(
     if images is not None and images < 1:
         raise ValueError(f"images must be at least 1; got {images}.")
     start, place = ledger.start(), device_of(device)
-    model, training, _ = networks.read(network)
-    model.to(place)
+    trained = networks.load(network)
+    model, training = trained.model.to(place), trained.training
     data = datasets.load(training.dataset, data_root)
     test, few = data.test.to(place), subset(data.test, images or IMAGES[preset]).to(place)
     size = {"blocks": training.network.get("depth"), "iterations": iterations_of(model)}
     cells = [{"metric": "top1", "split": "test", "value": loop.accuracy(model, test), "n": len(test)}]
     with loop.exact_float32():
         if attacked:
-            other = None if source is None else networks.read(source)[0].to(place)
+            other = None if source is None else networks.load(source).model.to(place)
             cells += attack_cells(model, few, PGD_STEPS[preset], other)
         signal = model.normalize(to_pixels(subset(few, CODED).images))
         cells += reconstruction(model, signal) + coherence(model) + stability(model, signal)
