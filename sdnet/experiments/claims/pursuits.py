@@ -1,277 +1,230 @@
-"""The rules of D1 to D6 (Deep Pursuit) and M1 to M5 (the slides): orderings over seeds, by one-sided tests at 5 %.
+"""Claims D1 to D6 (Deep Pursuit) and M1 to M5 (the slides): orderings of networks trained alike, by Welch's test.
 
 They stand since 2026-11-25, before any member of the family was trained at a size from which anything could be read.
-The documents draw curves and give no numbers. Every difference is between networks trained alike, by Welch's test over
-seeds, at the largest scale at which each has :data:`SEEDS`; with fewer there is no verdict. Where a rule has several
-differences, the claim holds if all do, and does not hold if one is shown to be the other way round.
+The documents draw curves and give no numbers. Cells of one scale in, requirements out, over the seeds that have
+everything a claim asks for. Accuracies under attack come from a sample of images, which counts in the intervals as a
+binomial one, as if each network had its own; clean accuracies come from the whole test set.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
-from scipy.stats import ttest_ind
 
-from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Verdict
+from sdnet.experiments.ablations.grid import Variant
+from sdnet.experiments.claims.estimates import Requirement, welch
+from sdnet.experiments.deep_pursuit.measure import EPSILONS
 
-SEEDS = 3
-SCALE = ["dataset", "width", "epochs"]
-EQUAL = 1.0
-"""Points of accuracy within which claim M1 calls two networks equivalent."""
-PRINTED = "the document draws curves and prints no number"
-
-
-@dataclass(frozen=True)
-class Who:
-    """A network of the family: its architecture, depth and iterations; None for whatever depth."""
-
-    arch: str
-    iterations: int = 1
-    blocks: int | None = 1
+MOST, FEW, EVERY = 8, 2, (2, 4, 8)
+"""Iterations T."""
+SHALLOW, DEEP, DEEPEST = 1, 3, 4
+"""Blocks per stage; the last is of M2."""
+EQUAL = -1.0
+"""Points of accuracy that a network may be below another one and be its equal (D3 and M1)."""
+THOUSANDTHS = 1000
+"""Factor of errors and coherences, which differ by little."""
 
 
 @dataclass(frozen=True, eq=False)
-class Gap:
-    """One difference of means over seeds, in points where it is one of accuracies: is it above a bound?"""
+class Measured:
+    """A number of one network by seed, and the variance of its mean from the choice of images."""
 
-    name: str
-    ours: "pd.Series[float]"
-    theirs: "pd.Series[float]"
+    by: "pd.Series[float]"
+    images: float = 0.0
 
-    @property
-    def mean(self) -> float:
-        return float(self.ours.mean() - self.theirs.mean())
-
-    @property
-    def enough(self) -> bool:
-        return min(len(self.ours), len(self.theirs)) >= SEEDS
-
-    def above(self, bound: float = 0.0) -> bool:
-        """Whether the difference of the means is above the bound (one-sided Welch test at 5 %)."""
-        return _less(self.theirs, self.ours - bound)
-
-    def below(self, bound: float = 0.0) -> bool:
-        """Whether it is below it."""
-        return _less(self.ours - bound, self.theirs)
+    def __sub__(self, other: "Measured") -> "Measured":
+        return Measured((self.by - other.by).dropna(), self.images + other.images)
 
 
-def _less(lower: "pd.Series[float]", upper: "pd.Series[float]") -> bool:
-    if lower.std() == upper.std() == 0:  # the test divides by it
-        return bool(lower.mean() < upper.mean())
-    return bool(ttest_ind(lower, upper, equal_var=False, alternative="less").pvalue < 0.05)
+def pursuit(arch: str, iterations: int = 1, depth: int = SHALLOW) -> Variant:
+    """A network of page 11's grid; without iterations it is the feed-forward one."""
+    return Variant(arch, arch, {"depth": depth} if iterations == 1 else {"depth": depth, "iterations": iterations})
 
 
-class Study:
-    """The measurements of one claim at one scale."""
-
-    def __init__(self, cells: pd.DataFrame, needed: Iterable[Who]) -> None:
-        mine = pd.DataFrame(cells[cells["experiment"] == "pursuit"])
-        wanted = list(needed)
-        ranked: list[tuple[tuple[object, ...], pd.DataFrame]] = []
-        for where, group in mine.groupby(SCALE) if len(mine) else ():
-            seeds = min(_rows(group, who)["seed"].nunique() for who in wanted)
-            ranked.append(((seeds >= SEEDS, seeds, where[1], where[2]), group))
-        best = max(ranked, key=lambda one: one[0], default=((False, 0), mine))
-        self.cells, self.seeds = best[1], best[0][1]
-
-    def robust(self, who: Who, attack: str = "fgsm", protocol: str = "white_box") -> "pd.Series[float]":
-        """Accuracy in points under an attack, mean over its radii, one per seed."""
-        rows = _rows(self.cells, who)
-        rows = rows[(rows["metric"] == "robust_top1") & (rows["attack"] == attack) & (rows["protocol"] == protocol)]
-        return 100 * rows.groupby("seed")["value"].mean()
-
-    def value(self, who: Who, metric: str, iteration: int | None = None) -> "pd.Series[float]":
-        """A metric, mean over layers, one per seed; of one iteration, if it is said."""
-        rows = _rows(self.cells, who)
-        rows = rows[rows["metric"] == metric]
-        rows = rows if iteration is None else rows[rows["iteration"] == iteration]
-        return (100 if metric == "top1" else 1) * rows.groupby("seed")["value"].mean()
-
-    def verdict(self, gaps: list[Gap], controls: str = "", unit: str = " points") -> Verdict:
-        """Holds if every gap is above 0, does not hold if one is below."""
-        if not gaps or any(not len(gap.ours) or not len(gap.theirs) for gap in gaps):
-            return Verdict(NOT_RUN, paper=PRINTED)
-        said = "; ".join(f"{gap.name} {gap.mean:+.3g}{unit}" for gap in gaps)
-        row = self.cells.iloc[0]
-        scale = f"{row['dataset']}, width {int(row['width'])}, {int(row['epochs'])} epochs"
-        found = Verdict(UNDECIDED, scale, self.seeds, said, paper=PRINTED, controls=controls)
-        if not all(gap.enough for gap in gaps):
-            return replace(found, needed=f"{self.seeds} of the {SEEDS} seeds that a verdict needs")
-        held, lost = all(gap.above() for gap in gaps), any(gap.below() for gap in gaps)
-        return replace(found, verdict=FAILS if lost else HOLDS if held else UNDECIDED)
+def layered(arch: str, iterations: int = 1, depth: int = SHALLOW) -> Variant:
+    """A network of page 12's grid, ML-CSC or Res-CSC."""
+    return Variant(arch, arch, {"depth": depth, "iterations": iterations})
 
 
-def _rows(cells: pd.DataFrame, who: Who) -> pd.DataFrame:
-    """The latest run of each seed."""
-    rows = pd.DataFrame(cells[(cells["arch"] == who.arch) & (cells["iterations"] == who.iterations)])
-    if who.blocks is not None:
-        rows = pd.DataFrame(rows[rows["blocks"] == who.blocks])
-    return pd.DataFrame(rows[rows["started"] == rows.groupby("seed")["started"].transform("max")])
+def mixed_scale(iterations: int) -> Variant:
+    """An MSD-CSC of page 12's grid."""
+    return Variant("msd_csc", "msd_csc", {"iterations": iterations})
 
 
-MOST, FEW, ALL = 8, 2, (2, 4, 8)
-"""Iterations of the grid."""
-SHALLOW, DEEP = 1, 3
-"""Blocks per stage of the grid, and for M1 and M2 the largest is :data:`DEEPEST`."""
-DEEPEST = 4
+MSDNET = Variant("msdnet", "msdnet")
+CHAIN, DEEP_CHAIN = pursuit("ltp"), pursuit("ltp", depth=DEEP)
+SKIPS, DEEP_SKIPS = pursuit("ltp_res"), pursuit("ltp_res", depth=DEEP)
 
 
-def depth_and_skips(cells: pd.DataFrame) -> Verdict:
-    """D1 (Fig. 5)."""
-    deep, shallow, chain = Who("ltp_res", 1, DEEP), Who("ltp_res", 1, SHALLOW), Who("ltp", 1, DEEP)
-    study = Study(cells, (deep, shallow, chain))
-    gaps = [
-        Gap("deep − shallow, both with skip connections", study.robust(deep), study.robust(shallow)),
-        Gap("with − without skip connections, both deep", study.robust(deep), study.robust(chain)),
-    ]
-    return study.verdict(gaps, _under_pgd(study, deep, (shallow, chain)))
-
-
-def skips_beat_layered(cells: pd.DataFrame) -> Verdict:
-    """D2 (Fig. 6)."""
-    pairs = [(Who("dp_res", t), Who("lbp", t)) for t in ALL]
-    plain = Who("ltp_res"), Who("ltp")
-    study = Study(cells, [who for pair in pairs for who in pair])
-    gaps = [Gap(f"T = {a.iterations}:", study.robust(a), study.robust(b)) for a, b in pairs]
-    skip = study.robust(plain[0]).mean() - study.robust(plain[1]).mean()
-    least = min((gap.mean for gap in gaps), default=0.0)
-    controls = (
-        "" if pd.isna(skip) else f"skip connections without iterations: {skip:+.2f} points ({_match(skip >= least)})"
+def depth_and_skips(cells: pd.DataFrame) -> list[Requirement]:
+    """D1 (Fig. 5): deep feed-forward networks with skip connections against shallow ones, and against deep chains."""
+    return compared(
+        {
+            "deep − shallow, with skip connections": (fgsm(cells, DEEP_SKIPS), fgsm(cells, SKIPS)),
+            "with − without skip connections, deep": (fgsm(cells, DEEP_SKIPS), fgsm(cells, DEEP_CHAIN)),
+        }
     )
-    return study.verdict(gaps, "; ".join(filter(None, (controls, _under_pgd(study, *_last(pairs))))))
 
 
-def chain_needs_iterations(cells: pd.DataFrame) -> Verdict:
-    """D3 (Fig. 6): DP starts below L-BP and comes within a point of it."""
-    few, most = (Who("lbp", FEW), Who("dp", FEW)), (Who("lbp", MOST), Who("dp", MOST))
-    study = Study(cells, [*few, *most])
-    early = Gap(f"L-BP − DP at T = {FEW}:", study.robust(few[0]), study.robust(few[1]))
-    late = Gap(f"DP − L-BP + {EQUAL:g} at T = {MOST}:", study.robust(most[1]) + EQUAL, study.robust(most[0]))
-    return study.verdict([early, late])
+def depth_and_skips_otherwise(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
+    """D1: the same differences under other attacks."""
+    return otherwise(cells, {"against shallow": (DEEP_SKIPS, SKIPS), "against the chain": (DEEP_SKIPS, DEEP_CHAIN)})
 
 
-def iterations_harden(cells: pd.DataFrame) -> Verdict:
-    """D4 (Figs. 6 and 7), with the attacks that an iterated network cannot escape by hiding its gradient."""
-    pairs = [(Who("lbp", MOST), Who("ltp")), (Who("dp", MOST), Who("ltp"))]
-    study = Study(cells, [who for pair in pairs for who in pair])
-    gaps = [Gap(f"{'L-BP' if a.arch == 'lbp' else 'DP'} − L-TP:", study.robust(a), study.robust(b)) for a, b in pairs]
-    return study.verdict(gaps, "; ".join(_under_pgd(study, a, (b,)) for a, b in pairs))
+def skips_beat_layered(cells: pd.DataFrame) -> list[Requirement]:
+    """D2 (Fig. 6): DP-res against L-BP at every number of iterations."""
+    return compared({f"T = {t}": (fgsm(cells, pursuit("dp_res", t)), fgsm(cells, pursuit("lbp", t))) for t in EVERY})
 
 
-def deep_reconstructs(cells: pd.DataFrame) -> Verdict:
-    """D5 (Fig. 8): mean squared error over layers and all iterations after the first, at most iterations."""
-    order = [Who("lbp", MOST), Who("dp", MOST), Who("dp_res", MOST)]
-    study = Study(cells, order)
-    gaps = []
-    for worse, better, name in ((order[0], order[1], "L-BP − DP"), (order[1], order[2], "DP − DP-res")):
-        gaps.append(Gap(f"{name}:", _after_the_first(study, worse), _after_the_first(study, better)))
-    shares = [_after_the_first(study, who, "reconstruction_share").mean() for who in order]
-    controls = "" if any(map(pd.isna, shares)) else "as a share of what a layer explains: " + ", ".join(
-        f"{who.arch} {share:.2f}" for who, share in zip(order, shares, strict=True)
-    )  # fmt: skip
-    return study.verdict(gaps, controls, unit="")
+def skips_otherwise(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
+    """D2: under other attacks at most iterations; and the gain of skip connections without any, less the mean gain."""
+    gains = [(fgsm(cells, pursuit("dp_res", t)) - fgsm(cells, pursuit("lbp", t))).by for t in EVERY]
+    plain = (fgsm(cells, SKIPS) - fgsm(cells, CHAIN)).by
+    without = {"skip connections without iterations": (plain - pd.concat(gains, axis=1).dropna().mean(axis=1)).dropna()}
+    return without | otherwise(cells, {f"T = {MOST}": (pursuit("dp_res", MOST), pursuit("lbp", MOST))})
 
 
-def coherence_falls(cells: pd.DataFrame) -> Verdict:
-    """D6 (Figs. 9 and 10)."""
-    residual, few, layered = Who("dp_res", MOST), Who("dp_res", FEW), Who("lbp", MOST)
-    study = Study(cells, (residual, few, layered))
-    gaps = []
+def chain_needs_iterations(cells: pd.DataFrame) -> list[Requirement]:
+    """D3 (Fig. 6): DP begins below L-BP and comes within a point of it."""
+    early, late = f"L-BP − DP, T = {FEW}", f"DP − L-BP, T = {MOST}"
+    pairs = {
+        early: (fgsm(cells, pursuit("lbp", FEW)), fgsm(cells, pursuit("dp", FEW))),
+        late: (fgsm(cells, pursuit("dp", MOST)), fgsm(cells, pursuit("lbp", MOST))),
+    }
+    return [replace(one, bound=EQUAL) if one.label == late else one for one in compared(pairs)]
+
+
+HARDENED = {"L-BP − L-TP": (pursuit("lbp", MOST), CHAIN), "DP − L-TP": (pursuit("dp", MOST), CHAIN)}
+
+
+def iterations_harden(cells: pd.DataFrame) -> list[Requirement]:
+    """D4 (Figs. 6 and 7): iterated networks against the feed-forward one."""
+    return compared({label: (fgsm(cells, ours), fgsm(cells, theirs)) for label, (ours, theirs) in HARDENED.items()})
+
+
+def iterations_otherwise(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
+    """D4: under PGD through all iterations, which a network cannot escape by hiding its gradient from one step.
+
+    Perturbations that are made on L-TP are L-TP's own, so that there is no transfer to compare.
+    """
+    return otherwise(cells, HARDENED, {"PGD": ("pgd", "white_box")})
+
+
+def deep_reconstructs(cells: pd.DataFrame) -> list[Requirement]:
+    """D5 (Fig. 8): mean squared error, mean over layers and over all iterations after the first."""
+    errors = [_after_the_first(cells, pursuit(arch, MOST)) for arch in ("lbp", "dp", "dp_res")]
+    return compared({"L-BP − DP": (errors[0], errors[1]), "DP − DP-res": (errors[1], errors[2])}, unit="thousandths")
+
+
+def coherence_falls(cells: pd.DataFrame) -> list[Requirement]:
+    """D6 (Figs. 9 and 10): frame potential and coherence of DP-res, against fewer iterations and against L-BP."""
+    pairs: dict[str, tuple[Measured, Measured]] = {}
     for metric in ("frame_potential", "coherence"):
-        ours = study.value(residual, metric)
-        gaps.append(Gap(f"{metric}, T = {FEW} − {MOST}:", study.value(few, metric), ours))
-        gaps.append(Gap(f"{metric}, L-BP − DP-res:", study.value(layered, metric), ours))
-    return study.verdict(gaps, unit="")
+        few, most, other = (
+            value(cells, who, metric, THOUSANDTHS)
+            for who in (pursuit("dp_res", FEW), pursuit("dp_res", MOST), pursuit("lbp", MOST))
+        )
+        name = metric.replace("_", " ")
+        pairs |= {f"{name}, T = {FEW} − {MOST}": (few, most), f"{name}, L-BP − DP-res": (other, most)}
+    return compared(pairs, unit="thousandths")
 
 
-def as_a_resnet(cells: pd.DataFrame) -> Verdict:
-    """M1: Res-CSC beside the ResNet that its variant B is, equivalent within :data:`EQUAL` points."""
-    ours, theirs = Who("res_csc"), Who("res_csc_b")
-    study = Study(cells, (ours, theirs))
-    gap = Gap("Res-CSC − ResNet:", study.value(ours, "top1"), study.value(theirs, "top1"))
-    found = study.verdict([gap])
-    if found.verdict == NOT_RUN or not gap.enough:
-        return found
-    equal, unequal = gap.above(-EQUAL) and gap.below(EQUAL), gap.above(EQUAL) or gap.below(-EQUAL)
-    return replace(found, verdict=HOLDS if equal else FAILS if unequal else UNDECIDED)
+def as_a_resnet(cells: pd.DataFrame) -> list[Requirement]:
+    """M1: Res-CSC and the ResNet that its variant B is, neither below the other by a point."""
+    ours, theirs = top1(cells, layered("res_csc")), top1(cells, layered("res_csc_b"))
+    return compared({"Res-CSC − ResNet": (ours, theirs), "ResNet − Res-CSC": (theirs, ours)}, EQUAL)
 
 
-def no_degradation(cells: pd.DataFrame) -> Verdict:
-    """M2."""
-    ours, plain, resnet = (Who(arch, 1, DEEPEST) for arch in ("res_csc", "ml_csc", "res_csc_b"))
-    study = Study(cells, (ours, plain))
-    gap = Gap("Res-CSC − plain, both deep:", study.value(ours, "top1"), study.value(plain, "top1"))
-    other = study.value(resnet, "top1").mean() - gap.theirs.mean()
-    controls = "" if pd.isna(other) else f"ResNet − plain: {other:+.2f} points ({_match(other >= gap.mean - EQUAL)})"
-    return study.verdict([gap], controls)
+def no_degradation(cells: pd.DataFrame) -> list[Requirement]:
+    """M2: Res-CSC against the plain network, both deep."""
+    return compared({"": (top1(cells, layered("res_csc", 1, DEEPEST)), top1(cells, layered("ml_csc", 1, DEEPEST)))})
 
 
-def unfolding_helps(cells: pd.DataFrame) -> Verdict:
-    """M3."""
-    return _accuracies(cells, Who("msd_csc", 4, None), Who("msd_csc", 1, None), "T = 4 − T = 1:")
+def resnet_degrades_as_little(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
+    """M2: what the ResNet gains over the plain network, less what Res-CSC gains."""
+    gap = top1(cells, layered("res_csc_b", 1, DEEPEST)) - top1(cells, layered("res_csc", 1, DEEPEST))
+    return {"ResNet": gap.by}
 
 
-def better_than_msdnet(cells: pd.DataFrame) -> Verdict:
-    """M4."""
-    return _accuracies(cells, Who("msd_csc", 4, None), Who("msdnet", 1, None), "MSD-CSC − MSDNet:")
+def unfolding_helps(cells: pd.DataFrame) -> list[Requirement]:
+    """M3: MSD-CSC with four iterations and with one."""
+    return compared({"": (top1(cells, mixed_scale(4)), top1(cells, mixed_scale(1)))})
 
 
-def mixed_scale_reconstructs(cells: pd.DataFrame) -> Verdict:
-    """M5."""
-    ours, theirs = Who("msd_csc", 4, None), Who("ml_csc", 4)
-    study = Study(cells, (ours, theirs))
-    left = [study.value(who, "reconstruction_share") for who in (theirs, ours)]
-    return study.verdict([Gap("ML-CSC − MSD-CSC, share left over:", *left)], unit="")
+def better_than_msdnet(cells: pd.DataFrame) -> list[Requirement]:
+    """M4: MSD-CSC with four iterations, and MSDNet."""
+    return compared({"": (top1(cells, mixed_scale(4)), top1(cells, MSDNET))})
 
 
-def _accuracies(cells: pd.DataFrame, ours: Who, theirs: Who, name: str) -> Verdict:
-    study = Study(cells, (ours, theirs))
-    return study.verdict([Gap(name, study.value(ours, "top1"), study.value(theirs, "top1"))])
+def mixed_scale_reconstructs(cells: pd.DataFrame) -> list[Requirement]:
+    """M5: the share of a layer's input that is left over, in hundredths, in ML-CSC and in MSD-CSC."""
+    left = [value(cells, who, "reconstruction_share", 100) for who in (layered("ml_csc", 4), mixed_scale(4))]
+    return compared({"": (left[0], left[1])}, unit="hundredths")
 
 
-def _after_the_first(study: Study, who: Who, metric: str = "reconstruction_error") -> "pd.Series[float]":
-    every = pd.concat([study.value(who, metric, t) for t in range(2, MOST + 1)])
-    return every.groupby(level=0).mean()
+def compared(
+    pairs: Mapping[str, tuple[Measured, Measured]], bound: float = 0.0, unit: str = "points"
+) -> list[Requirement]:
+    """A requirement per pair, the first less the second, over the seeds that all of them have; empty without any."""
+    common = set.intersection(*(set(one.by.index) for pair in pairs.values() for one in pair))
+    seeds, asked = sorted(common), []
+    for label, (more, less) in pairs.items():
+        found = welch(more.by[seeds], less.by[seeds])
+        if found is None:
+            return []
+        asked.append(Requirement(label, replace(found, images=more.images + less.images), bound, unit=unit))
+    return asked
 
 
-def _last(pairs: list[tuple[Who, Who]]) -> tuple[Who, tuple[Who]]:
-    return pairs[-1][0], (pairs[-1][1],)
+def otherwise(
+    cells: pd.DataFrame,
+    pairs: Mapping[str, tuple[Variant, Variant]],
+    attacks: Mapping[str, tuple[str, str]] = {"PGD": ("pgd", "white_box"), "transferred FGSM": ("fgsm", "transfer")},
+) -> dict[str, "pd.Series[float]"]:
+    """Differences under other attacks, by seed: PGD through all iterations, and FGSM made on the shallow L-TP."""
+    return {
+        f"{name} {label}": (robust(cells, ours, *attack) - robust(cells, theirs, *attack)).by
+        for name, attack in attacks.items()
+        for label, (ours, theirs) in pairs.items()
+    }
 
 
-def _under_pgd(study: Study, ours: Who, others: Iterable[Who]) -> str:
-    """The same differences under PGD through all iterations, and under FGSM made on a feed-forward network."""
-    said = []
-    for attack, protocol, name in (("pgd", "white_box", "PGD"), ("fgsm", "transfer", "transferred FGSM")):
-        for theirs in others:
-            gap = study.robust(ours, attack, protocol).mean() - study.robust(theirs, attack, protocol).mean()
-            if not pd.isna(gap):
-                said.append(f"under {name} against {theirs.arch} {gap:+.2f} points")
-    return "; ".join(said)
+def fgsm(cells: pd.DataFrame, who: Variant) -> Measured:
+    """Accuracy under FGSM; see :func:`robust`."""
+    return robust(cells, who, "fgsm", "white_box")
 
 
-def _match(holds: bool) -> str:
-    return "match" if holds else "do not match"
+def robust(cells: pd.DataFrame, who: Variant, attack: str, protocol: str) -> Measured:
+    """Accuracy in points under an attack, mean over all of :data:`EPSILONS`."""
+    rows = _rows(cells, who, "robust_top1")
+    rows = rows[(rows["attack"] == attack) & (rows["protocol"] == protocol)]
+    rows = rows[rows.groupby("seed")["epsilon"].transform("nunique") == len(EPSILONS)]
+    found = _mean(rows, 100)
+    accuracy = rows["value"].astype(float)
+    return replace(found, images=float((1e4 * accuracy * (1 - accuracy) / rows["n"]).mean()) if len(rows) else 0.0)
 
 
-JUDGES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
-    "D1": depth_and_skips,
-    "D2": skips_beat_layered,
-    "D3": chain_needs_iterations,
-    "D4": iterations_harden,
-    "D5": deep_reconstructs,
-    "D6": coherence_falls,
-    "M1": as_a_resnet,
-    "M2": no_degradation,
-    "M3": unfolding_helps,
-    "M4": better_than_msdnet,
-    "M5": mixed_scale_reconstructs,
-}
-"""Claim → its verdict at the scale that it chooses among all cells."""
+def top1(cells: pd.DataFrame, who: Variant) -> Measured:
+    """Accuracy in points on all clean test images."""
+    return _mean(_rows(cells, who, "top1"), 100)
 
 
-def _alone(judge: Callable[[pd.DataFrame], Verdict]) -> Callable[[pd.DataFrame], tuple[Verdict, ...]]:
-    return lambda cells: (judge(cells),)
+def value(cells: pd.DataFrame, who: Variant, metric: str, factor: float) -> Measured:
+    """A metric times a factor, mean over layers."""
+    return _mean(_rows(cells, who, metric), factor)
 
 
-RULES = {claim: _alone(judge) for claim, judge in JUDGES.items()}
-"""Claim → its rule."""
+def _after_the_first(cells: pd.DataFrame, who: Variant) -> Measured:
+    rows = _rows(cells, who, "reconstruction_error")
+    return _mean(rows[rows["iteration"] > 1], THOUSANDTHS)
+
+
+def _rows(cells: pd.DataFrame, who: Variant, metric: str) -> pd.DataFrame:
+    chosen = (cells["arch"] == who.arch) & (cells["variant"] == who.name) & (cells["metric"] == metric)
+    return cells[chosen]
+
+
+def _mean(rows: pd.DataFrame, factor: float) -> Measured:
+    found: Any = factor * rows.groupby("seed")["value"].mean()
+    return Measured(found.astype(float))

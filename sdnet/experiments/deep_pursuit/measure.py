@@ -12,21 +12,22 @@ from sdnet.csc.dictionary import Dictionary
 from sdnet.csc.layers import CSCConv2d
 from sdnet.csc.network import Network
 from sdnet.csc.theory import local_sparsity, mutual_coherence, sparsity_limit
-from sdnet.data import datasets
 from sdnet.data.batches import evaluation_batches, to_pixels
 from sdnet.data.datasets import Split
+from sdnet.experiments.attacks.choices import IMAGES
 from sdnet.experiments.attacks.protocols import correct_by, craft
-from sdnet.experiments.attacks.robust_accuracy import IMAGES
 from sdnet.experiments.corruptions.sweep import subset
 from sdnet.models.classifier import Classifier
 from sdnet.models.mixed_scale import MSDCSC, MixedScaleLayer
 from sdnet.models.multilayer import MultiLayer
 from sdnet.models.pursuit import PursuitNet
 from sdnet.names import unknown_name
-from sdnet.results import ledger, networks
+from sdnet.results import networks
+from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
+from sdnet.results.unfinished import Keep, computed, stoppable
 from sdnet.robust.attacks import Attack, perturb
-from sdnet.runtime import device_of
+from sdnet.robust.policies import fingerprint
 from sdnet.training import loop
 
 EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
@@ -37,6 +38,7 @@ CODED = 100
 Cell = dict[str, Any]
 
 
+@stoppable()
 def run(
     network: str | os.PathLike[str],
     *,
@@ -53,49 +55,40 @@ def run(
     PGD and, with a source, under FGSM and PGD crafted there (``protocol`` ``"transfer"``), gradients passing through
     all iterations; ``reconstruction_error`` and ``reconstruction_share`` per layer and iteration; ``coherence``,
     ``frame_potential`` and ``welch_bound`` of a pursuit's block dictionary; and what the theorems of
-    :mod:`sdnet.csc.layered` ask of every layer (:func:`stability`).
+    :mod:`sdnet.csc.layered` ask of every layer (:func:`stability`). Every crafting is kept when it is scored: a run
+    that was stopped goes on when it is called again.
 
     Args:
-        network: a file that a training left, or a name.
-        preset: says how many images are attacked (:data:`IMAGES`) and with how many steps.
-        images: instead of the preset's number.
+        network: a name of :func:`sdnet.results.networks.names`, or a path.
+        preset: says how many images are attacked by PGD (:data:`IMAGES`), with how many steps.
+        images: test images that are attacked by FGSM, in random order; all by default. PGD takes the first of them.
         source: the network on which perturbations are crafted for the transfer attack.
         attacked: False to leave attacks out.
 
     Raises:
         ValueError: for a network or preset that does not exist, or a number of images below 1.
+        sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     if preset not in IMAGES:
         raise ValueError(unknown_name("preset", preset, IMAGES))
     if images is not None and images < 1:
         raise ValueError(f"images must be at least 1; got {images}.")
-    start, place = ledger.start(), device_of(device)
-    trained = networks.load(network)
-    model, training = trained.model.to(place), trained.training
-    data = datasets.load(training.dataset, data_root)
-    test, few = data.test.to(place), subset(data.test, images or IMAGES[preset]).to(place)
-    size = {"blocks": training.network.get("depth"), "iterations": iterations_of(model)}
-    cells = [{"metric": "top1", "split": "test", "value": loop.accuracy(model, test), "n": len(test)}]
-    with loop.exact_float32():
+    evaluation = prepare(network, data_root=data_root, device=device, precision="fp32")
+    model, test = evaluation.model, evaluation.data.test.to(evaluation.device)
+    asked = subset(test, len(test) if images is None else images)
+    other = None if source is None or not attacked else networks.load(source).model.to(evaluation.device)
+    inputs = {"source": None if other is None else fingerprint(other, with_lam=True)}
+    said = {"source": None if other is None else networks.label(str(source)), "attacked": attacked}
+    measurement = evaluation.measurement("pursuit", inputs, size=preset, images=len(asked), **said)
+    with loop.exact_float32(), measurement.keep as keep:
+        right = keep("clean", lambda: loop.accuracy(model, test))
+        cells: list[Cell] = [{"metric": "top1", "split": "test", "value": right, "n": len(test)}]
         if attacked:
-            other = None if source is None else networks.load(source).model.to(place)
-            cells += attack_cells(model, few, PGD_STEPS[preset], other)
-        signal = model.normalize(to_pixels(subset(few, CODED).images))
+            cells += attack_cells(model, asked, IMAGES[preset], PGD_STEPS[preset], other, keep)
+        signal = model.normalize(to_pixels(subset(asked, CODED).images))
         cells += reconstruction(model, signal) + coherence(model) + stability(model, signal)
-    record = start.record(
-        experiment="pursuit",
-        config={
-            **training.config,
-            "precision": "fp32",
-            "weights": networks.label(network),
-            "source": None if source is None else networks.label(source),
-            "images": len(few),
-        },
-        data_hash=data.data_hash,
-        device=ledger.describe_device(place),
-        results=[{**size, **cell} for cell in cells],
-    )
-    return record, ledger.write(record, ledger.ledger_folder())
+        where = {"blocks": evaluation.trained.training.network.get("depth"), "iterations": iterations_of(model)}
+        return measurement.finish([{**where, **cell} for cell in cells])
 
 
 def iterations_of(model: nn.Module) -> int:
@@ -103,20 +96,29 @@ def iterations_of(model: nn.Module) -> int:
     return int(getattr(model, "iterations", 1))
 
 
-def attack_cells(model: nn.Module, split: Split, steps: int, source: nn.Module | None = None) -> list[Cell]:
-    """Accuracy on images that were right before, under each attack and radius; ``protocol`` says where it was made."""
-    pixels = torch.cat([images for images, _ in evaluation_batches(split)])
-    clean = correct_by(model, pixels, split.labels)
+def attack_cells(
+    model: nn.Module, split: Split, few: int, steps: int, source: nn.Module | None = None, keep: Keep = computed
+) -> list[Cell]:
+    """Accuracy on images that were right before, under each attack and radius; ``protocol`` says where it was made.
+
+    Args:
+        few: so many of the images are attacked by PGD.
+        steps: of PGD.
+    """
     makers = {"white_box": model, **({} if source is None else {"transfer": source})}
     cells: list[Cell] = []
-    for epsilon in EPSILONS:
-        for attack in (
-            Attack("fgsm", "linf", epsilon, 1, random_start=False),
-            Attack("pgd", "linf", epsilon, steps),
-        ):
+    for name, images, count in (("fgsm", split, 1), ("pgd", Split(split.images[:few], split.labels[:few]), steps)):
+        pixels = torch.cat([pixels for pixels, _ in evaluation_batches(images)])
+        clean = correct_by(model, pixels, images.labels)
+        for epsilon in EPSILONS:
+            attack = Attack(name, "linf", epsilon, count, random_start=name == "pgd")
             for protocol, maker in makers.items():
-                right = clean & correct_by(model, craft(maker, split, attack), split.labels)
-                where = {"attack": attack.name, "norm": "linf", "epsilon": epsilon, "steps": attack.steps}
+
+                def under_attack(attack: Attack = attack, maker: nn.Module = maker, images: Split = images) -> Tensor:
+                    return correct_by(model, craft(maker, images, attack), images.labels)
+
+                right = clean & keep(f"{name} {epsilon:.6f} {protocol}", under_attack)
+                where = {"attack": name, "norm": "linf", "epsilon": epsilon, "steps": count}
                 value = right.double().mean().item()
                 cells.append({"metric": "robust_top1", "protocol": protocol, **where, "value": value, "n": len(right)})
     return cells

@@ -11,7 +11,7 @@ import torch
 from sdnet.data import datasets
 from sdnet.experiments.ablations.grid import Variant
 from sdnet.experiments.accuracy import train
-from sdnet.experiments.attacks.robust_accuracy import IMAGES
+from sdnet.experiments.attacks.choices import IMAGES
 from sdnet.experiments.corruptions.sweep import subset
 from sdnet.experiments.deep_pursuit import measure
 from sdnet.results import ledger
@@ -59,17 +59,18 @@ def run(
 
     Args:
         plan: from :func:`sdnet.experiments.ablations.grid.trainings`.
-        images: to attack, instead of the preset's.
+        images: test images that are attacked by FGSM, instead of all of them.
         attacked: False to leave attacks out.
 
     Returns:
         The rows of the plan's networks.
     """
     folder = ledger.ledger_folder()
-    known = {row.config["weights"]: row for row in (ledger.read(folder) if folder.is_dir() else []) if _is_ours(row)}
+    rows = [row for row in (ledger.read(folder) if folder.is_dir() else []) if row.experiment == "pursuit"]
+    known = {row.config["weights"]: row for row in rows if row.config["attacked"] or not attacked}
     records, sources = [], dict[int, Path]()
     for declared in plan:
-        file = Path(output or train.default_output()) / declared.name / "network.safetensors"
+        file = Path(output or ledger.output_folder()) / declared.name / "network.safetensors"
         if declared.arch in FEED_FORWARD:
             sources.setdefault(declared.seed, file)
         if declared.name in known:
@@ -83,10 +84,6 @@ def run(
             measure.run(file, preset=declared.preset, source=None if source == file else source, **options)[0]
         )
     return records
-
-
-def _is_ours(row: Record) -> bool:
-    return row.experiment == "pursuit"
 
 
 def follow(

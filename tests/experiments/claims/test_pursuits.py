@@ -4,104 +4,166 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from claim_cells import BASE, frame
 
+from sdnet.experiments.ablations.grid import Variant
 from sdnet.experiments.claims import pursuits
 from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Verdict
-from sdnet.results.cells import CELL_COLUMNS
+from sdnet.experiments.claims.pursuits import layered, mixed_scale, pursuit
+from sdnet.experiments.claims.rules import RULES
+from sdnet.experiments.deep_pursuit import study
+from sdnet.experiments.deep_pursuit.measure import EPSILONS
+from sdnet.experiments.mixed_scale import study as mixed_study
+from sdnet.results.cells import to_frame
 
+CLAIMS = [claim for claim in RULES if claim[0] in "DM"]
 SPREAD = (0.0, 0.001, -0.001, 0.0005)
-ROBUST = {
-    ("ltp", 1, 1): 0.20, ("ltp", 3, 1): 0.22, ("ltp_res", 1, 1): 0.21, ("ltp_res", 3, 1): 0.30,
-    **{("lbp", 1, t): 0.3 for t in (2, 4, 8)}, ("dp", 1, 2): 0.2, ("dp", 1, 4): 0.28, ("dp", 1, 8): 0.3,
-    **{("dp_res", 1, t): 0.4 for t in (2, 4, 8)},
-}  # fmt: skip
-TOP1 = {
-    ("ml_csc", 4, 1): 0.7, ("res_csc", 4, 1): 0.8, ("res_csc_b", 4, 1): 0.8, ("res_csc", 1, 1): 0.8,
-    ("res_csc_b", 1, 1): 0.8, ("msdnet", None, 1): 0.7, ("msd_csc", None, 1): 0.7, ("msd_csc", None, 4): 0.75,
-}  # fmt: skip
+Numbers = dict[tuple[str, str], float]
 
 
-def cells(seeds: int = 4, scale: int = 16, **changes: Any) -> pd.DataFrame:
+def numbers(*pairs: tuple[Variant, float]) -> Numbers:
+    return {(who.arch, who.name): value for who, value in pairs}
+
+
+DP_RES = [pursuit("dp_res", t) for t in (2, 4, 8)]
+ROBUST = numbers(
+    (pursuit("ltp"), 0.20), (pursuit("ltp", depth=3), 0.22), (pursuit("ltp_res"), 0.21),
+    (pursuit("ltp_res", depth=3), 0.30), *((pursuit("lbp", t), 0.3) for t in (2, 4, 8)), (pursuit("dp", 2), 0.2),
+    (pursuit("dp", 4), 0.28), (pursuit("dp", 8), 0.3), *((who, 0.4) for who in DP_RES),
+)  # fmt: skip
+TOP1 = numbers(
+    (layered("ml_csc", 1, 4), 0.7), (layered("res_csc", 1, 4), 0.8), (layered("res_csc_b", 1, 4), 0.8),
+    (layered("res_csc"), 0.8), (layered("res_csc_b"), 0.8), (pursuits.MSDNET, 0.7), (mixed_scale(1), 0.7),
+    (mixed_scale(4), 0.75),
+)  # fmt: skip
+ERRORS = numbers((pursuit("lbp", 8), 0.5), (pursuit("dp", 8), 0.4), (pursuit("dp_res", 8), 0.3))
+COHERENCE = numbers((pursuit("lbp", 8), 0.3), (pursuit("dp_res", 2), 0.25), (pursuit("dp_res", 8), 0.2))
+SHARES = numbers((layered("ml_csc", 4), 0.5), (mixed_scale(4), 0.1))
+Changes = dict[str, Numbers]
+
+
+def cells(seeds: int = 4, changes: Changes | None = None, **fields: Any) -> pd.DataFrame:
+    """The orderings of the documents, but for the changes."""
     rows = []
+    told = changes or {}
     for seed in range(seeds):
-        common = {"experiment": "pursuit", "dataset": "cifar10", "width": scale, "epochs": 15, "seed": seed}
-        common |= {"started": "2026-12-01"}
+        base = {**BASE, "experiment": "pursuit", "seed": seed, **fields}
 
-        def add(who: tuple[Any, ...], metric: str, value: float, seed: int = seed, **more: Any) -> None:
-            arch, blocks, iterations = who
-            place = {"arch": arch, "blocks": blocks, "iterations": iterations, "metric": metric}
-            rows.append({**common, **place, "value": value + SPREAD[seed], **more})  # noqa: B023
+        def add(numbers: Numbers, spread: float = SPREAD[seed], base: dict[str, Any] = base, **more: Any) -> None:
+            for (arch, variant), value in numbers.items():
+                rows.append({**base, "arch": arch, "variant": variant, "value": value + spread, **more})
 
-        for who, value in {**ROBUST, **changes.get("robust", {})}.items():
-            for attack, protocol in (("fgsm", "white_box"), ("pgd", "white_box"), ("fgsm", "transfer")):
-                for epsilon in (0.01, 0.02):
-                    add(who, "robust_top1", value, attack=attack, protocol=protocol, epsilon=epsilon)
-        for who, value in {**TOP1, **changes.get("top1", {})}.items():
-            add(who, "top1", value)
-        for arch, error in (("lbp", 0.5), ("dp", 0.4), ("dp_res", 0.3)):
-            for t in range(1, 9):
-                for layer in (1, 2):
-                    add((arch, 1, 8), "reconstruction_error", error / t, layer=layer, iteration=t)
-                    add((arch, 1, 8), "reconstruction_share", 0.5, layer=layer, iteration=t)
+        for attack, protocol, n in (
+            ("fgsm", "white_box", 10_000),
+            ("pgd", "white_box", 500),
+            ("fgsm", "transfer", 10_000),
+        ):
+            for epsilon in EPSILONS:
+                where = {"attack": attack, "protocol": protocol, "epsilon": epsilon, "n": n}
+                add(ROBUST | told.get("robust", {}), metric="robust_top1", **where)
+        add(TOP1 | told.get("top1", {}), metric="top1")
+        for iteration in range(1, 9):
+            for layer in (1, 2):
+                where = {"layer": layer, "iteration": iteration}
+                add(ERRORS | told.get("errors", {}), metric="reconstruction_error", **where)
         for metric in ("frame_potential", "coherence"):
-            for who, value in ((("lbp", 1, 8), 0.3), (("dp_res", 1, 2), 0.25), (("dp_res", 1, 8), 0.2)):
-                add(who, metric, value)
-        for who, value in ((("ml_csc", 1, 4), 0.5), (("msd_csc", None, 4), 0.1)):
-            add(who, "reconstruction_share", value, layer=1, iteration=4)
-    frame = pd.DataFrame(rows)
-    return frame.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *frame.columns])))
+            add(COHERENCE | told.get(metric, {}), metric=metric)
+        add(SHARES | told.get("shares", {}), metric="reconstruction_share", layer=1, iteration=4)
+    return frame(rows)
 
 
 def judged(frame: pd.DataFrame) -> dict[str, Verdict]:
-    return {claim: rule(frame)[0] for claim, rule in pursuits.RULES.items()}
+    return {claim: RULES[claim](frame)[0] for claim in CLAIMS}
 
 
 def test_all_hold_where_every_ordering_is_that_of_the_documents() -> None:
     found = judged(cells())
-    assert {claim: verdict.verdict for claim, verdict in found.items()} == dict.fromkeys(pursuits.RULES, HOLDS)
-    assert (found["D2"].scale, found["D2"].seeds) == ("cifar10, width 16, 15 epochs", 4)
-    assert "skip connections without iterations: +1.00 points (do not match)" in found["D2"].controls
-    assert "under PGD against lbp +10.00 points" in found["D2"].controls
-    assert "ResNet − plain: +10.00 points (match)" in found["M2"].controls
+    assert {claim: verdict.verdict for claim, verdict in found.items()} == dict.fromkeys(CLAIMS, HOLDS)
+    assert (found["D2"].scale, found["D2"].seeds) == ("cifar10, width 16, 15 epochs, 10,000 images", 4)
+    assert {one.paper for one in found.values()} == {"the document prints no number for this"}
+    assert found["D2"].controls == (
+        "skip connections without iterations: -9.00 (do not match); PGD T = 8: +10.00 (match); "
+        "transferred FGSM T = 8: +10.00 (match)"
+    )
+    assert found["D4"].controls == "PGD L-BP − L-TP: +10.00 (match); PGD DP − L-TP: +10.00 (match)"
+    assert found["M2"].controls == "ResNet: +0.00 (match)"
+    assert "equivalent within the margin" in found["M1"].numbers
+    assert "thousandths" in found["D6"].numbers
 
 
 @pytest.mark.parametrize(
     ("claim", "changes"),
     [
-        ("D1", {"robust": {("ltp_res", 3, 1): 0.15}}),
-        ("D1", {"robust": {("ltp", 3, 1): 0.35}}),
-        ("D2", {"robust": {("dp_res", 1, 4): 0.25}}),
-        ("D3", {"robust": {("dp", 1, 2): 0.4}}),
-        ("D3", {"robust": {("dp", 1, 8): 0.2}}),
-        ("D4", {"robust": {("dp", 1, 8): 0.1}}),
-        ("M1", {"top1": {("res_csc", 1, 1): 0.75}}),
-        ("M2", {"top1": {("res_csc", 4, 1): 0.6}}),
-        ("M3", {"top1": {("msd_csc", None, 1): 0.9}}),
-        ("M4", {"top1": {("msdnet", None, 1): 0.9}}),
+        ("D1", {"robust": numbers((pursuit("ltp_res", depth=3), 0.15))}),
+        ("D1", {"robust": numbers((pursuit("ltp", depth=3), 0.35))}),
+        ("D2", {"robust": numbers((pursuit("dp_res", 4), 0.25))}),
+        ("D3", {"robust": numbers((pursuit("dp", 2), 0.4))}),
+        ("D3", {"robust": numbers((pursuit("dp", 8), 0.2))}),
+        ("D4", {"robust": numbers((pursuit("dp", 8), 0.1))}),
+        ("D5", {"errors": numbers((pursuit("dp", 8), 0.6))}),
+        ("D5", {"errors": numbers((pursuit("dp_res", 8), 0.45))}),
+        ("D6", {"coherence": numbers((pursuit("dp_res", 2), 0.1))}),
+        ("D6", {"frame_potential": numbers((pursuit("lbp", 8), 0.1))}),
+        ("M1", {"top1": numbers((layered("res_csc"), 0.75))}),
+        ("M1", {"top1": numbers((layered("res_csc_b"), 0.75))}),
+        ("M2", {"top1": numbers((layered("res_csc", 1, 4), 0.6))}),
+        ("M3", {"top1": numbers((mixed_scale(1), 0.9))}),
+        ("M4", {"top1": numbers((pursuits.MSDNET, 0.9))}),
+        ("M5", {"shares": numbers((mixed_scale(4), 0.6))}),
     ],
 )
-def test_each_is_refuted_where_one_ordering_is_reversed(claim: str, changes: dict[str, Any]) -> None:
-    assert judged(cells(**changes))[claim].verdict == FAILS
+def test_each_is_refuted_where_one_ordering_is_reversed(claim: str, changes: Changes) -> None:
+    found = judged(cells(changes=changes))
+    assert found[claim].verdict == FAILS
 
 
 def test_no_difference_is_undecided_and_two_seeds_are_no_verdict() -> None:
-    level = judged(cells(robust={("dp_res", 1, t): 0.3 for t in (2, 4, 8)}, top1={("msd_csc", None, 4): 0.7}))
+    robust, top1 = numbers(*((who, 0.3) for who in DP_RES)), numbers((mixed_scale(4), 0.7))
+    level = judged(cells(changes={"robust": robust, "top1": top1}))
     assert level["D2"].verdict == level["M3"].verdict == level["M4"].verdict == UNDECIDED
     two = judged(cells(seeds=2))
     assert {verdict.verdict for verdict in two.values()} == {UNDECIDED}
     assert two["D1"].needed == "2 of the 3 seeds that a verdict needs"
 
 
-def test_the_largest_scale_with_enough_seeds_counts() -> None:
-    wide = cells(seeds=2, scale=64, robust={("dp_res", 1, 2): 0.0})
+def test_images_count_where_accuracies_under_attack_are_compared() -> None:
+    """A gain of two points over 500 images is no gain over 10,000."""
+    small = {"robust": numbers((pursuit("lbp", 8), 0.22), (pursuit("dp", 8), 0.22))}
+    rows = cells(changes=small)
+    assert judged(rows)["D4"].verdict == HOLDS
+    few = rows.assign(n=rows["n"].where(rows["metric"] != "robust_top1", 500))
+    assert judged(few)["D4"].verdict == UNDECIDED
+
+
+def test_a_seed_without_a_part_is_no_seed() -> None:
+    rows = cells(seeds=3)
+    radius = (rows["metric"] == "robust_top1") & (rows["epsilon"] == EPSILONS[-1]) & (rows["arch"] == "dp_res")
+    assert judged(rows[~(radius & (rows["seed"] == 2))])["D2"].seeds == 2
+    for arch, claims in (("dp_res", ("D2", "D5", "D6")), ("lbp", ("D3", "D4")), ("res_csc_b", ("M1",))):
+        found = judged(rows[rows["arch"] != arch])
+        assert {found[claim].verdict for claim in claims} == {NOT_RUN}
+
+
+def test_other_networks_answer_for_nothing() -> None:
+    """A learned or chosen λ makes another network of the same architecture, depth and iterations."""
+    rows = cells()
+    other = rows.assign(variant=rows["variant"] + ", lam=0.5")
+    assert {one.verdict for one in judged(other).values()} == {NOT_RUN}
+
+
+def test_the_largest_scale_with_enough_seeds_counts_and_of_two_runs_the_later() -> None:
+    changes = {"robust": numbers((pursuit("dp_res", 2), 0.0))}
+    wide = cells(seeds=2, changes=changes, width=64)
     assert "width 16" in judged(pd.concat([cells(), wide]))["D2"].scale
-    assert judged(pd.concat([cells(), cells(scale=64, robust={("dp_res", 1, 2): 0.0})]))["D2"].verdict == FAILS
-
-
-def test_of_two_runs_of_a_seed_the_later_counts() -> None:
-    later = cells(robust={("dp_res", 1, 2): 0.0}).assign(started="2026-12-02")
-    assert judged(pd.concat([cells(), later]))["D2"].verdict == FAILS
+    assert judged(pd.concat([cells(), cells(changes=changes, width=64)]))["D2"].verdict == FAILS
+    assert judged(pd.concat([cells(), cells(changes=changes, started="2027")]))["D2"].verdict == FAILS
 
 
 def test_an_empty_ledger_has_no_verdicts() -> None:
-    assert {verdict.verdict for verdict in judged(cells()[:0]).values()} == {NOT_RUN}
+    assert {verdict.verdict for verdict in judged(to_frame([])).values()} == {NOT_RUN}
+
+
+def test_every_network_of_a_rule_is_one_of_the_grids() -> None:
+    asked = {name for group in (ROBUST, TOP1, ERRORS, COHERENCE, SHARES) for name in group}
+    grids = [*study.GRID.values(), *mixed_study.GRID.values()]
+    assert asked <= {(variant.arch, variant.name) for group in grids for variant in group}

@@ -98,8 +98,9 @@ def test_attacks_pass_through_all_iterations() -> None:
     pixels = torch.randint(256, (8, 16, 16, 3), dtype=torch.uint8)
     x = (pixels.permute(0, 3, 1, 2) / 255).requires_grad_()
     split = Split(pixels, model(x).argmax(1).detach())
-    cells = pd.DataFrame(measure.attack_cells(model, split, 5))
+    cells = pd.DataFrame(measure.attack_cells(model, split, 3, 5))
     assert (cells["value"] <= 1).all()
+    assert set(zip(cells["attack"], cells["n"], strict=True)) == {("fgsm", 8), ("pgd", 3)}
     grads = []
     for iterations in (1, 3):
         model.iterations = iterations  # type: ignore[assignment]
