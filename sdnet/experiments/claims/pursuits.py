@@ -196,13 +196,14 @@ def fgsm(cells: pd.DataFrame, who: Variant) -> Measured:
 
 
 def robust(cells: pd.DataFrame, who: Variant, attack: str, protocol: str) -> Measured:
-    """Accuracy in points under an attack, mean over all of :data:`EPSILONS`."""
+    """Accuracy in points under an attack, mean over all of :data:`EPSILONS`; they deviate together at most."""
     rows = _rows(cells, who, "robust_top1")
     rows = rows[(rows["attack"] == attack) & (rows["protocol"] == protocol)]
     rows = rows[rows.groupby("seed")["epsilon"].transform("nunique") == len(EPSILONS)]
     found = _mean(rows, 100)
     accuracy = rows["value"].astype(float)
-    return replace(found, images=float((1e4 * accuracy * (1 - accuracy) / rows["n"]).mean()) if len(rows) else 0.0)
+    deviations = 100 * (accuracy * (1 - accuracy) / rows["n"].astype(float)) ** 0.5
+    return replace(found, images=float(deviations.mean()) ** 2 if len(rows) else 0.0)
 
 
 def top1(cells: pd.DataFrame, who: Variant) -> Measured:
