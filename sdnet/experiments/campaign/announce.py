@@ -11,8 +11,9 @@ import torch
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.attacks.choices import Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
-from sdnet.experiments.campaign.cost import Costs, Estimate, passes, total
+from sdnet.experiments.campaign.cost import TEST, Costs, Estimate, passes, total
 from sdnet.experiments.campaign.declared import adapted, attacked, swept
+from sdnet.experiments.campaign.family import pursued
 from sdnet.experiments.campaign.runs import Run
 from sdnet.experiments.campaign.status import rows_here
 from sdnet.experiments.corruptions.sweep import KNOBS, images_of
@@ -23,6 +24,8 @@ from sdnet.runtime import device_of
 from sdnet.training import loop
 from sdnet.training.declaration import Training
 
+TEST_IMAGES = {"digits": 360}
+"""Where they are not as many as CIFAR's."""
 BATCH = 100
 """Images that are timed where the ledger knows nothing similar."""
 
@@ -106,5 +109,12 @@ def _visual(training: Training, told: dict[str, Any]) -> list[Run]:
     return [Run("visual", training, options, {"method": tuple(told["methods"] or reconstruction.METHODS)}, images)]
 
 
-RUNS = {"sweep": _sweep, "policies": _policies, "attack": _attack, "visual": _visual}
+def _pursuit(training: Training, told: dict[str, Any]) -> list[Run]:
+    images = told["images"] or TEST_IMAGES.get(training.dataset, TEST)
+    source = None if told["source"] is None else networks.load(told["source"]).training
+    run = pursued(training, images, "", source, attacked=told["attacked"])
+    return [replace(run, settings={**run.settings, "size": told["preset"]})]
+
+
+RUNS = {"sweep": _sweep, "policies": _policies, "attack": _attack, "visual": _visual, "pursuit": _pursuit}
 """Command → the declared runs that its options ask for."""

@@ -13,7 +13,7 @@ from sdnet.experiments.benchmark import interleaved, recorded
 from sdnet.models.pursuit import PursuitNet
 
 STEPS = 4
-ARCHS = ("lbp", "dp", "dp_res")
+ARCHS, CASES = ("lbp", "dp", "dp_res"), ("inference", "training")
 
 
 def measure(width: int, batch: int, device: torch.device, repeats: int) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def measure(width: int, batch: int, device: torch.device, repeats: int) -> list[
     each layer per step, on images of 32 × 32 pixels in float32; ``case`` is ``"inference"`` or ``"training"`` (forward
     and backward)."""
     cells = []
-    for case in ("inference", "training"):
+    for case in CASES:
         for arch in ARCHS:
             model = models.build(arch, 10, width=width).to(device).eval()
             assert isinstance(model, PursuitNet)

@@ -99,14 +99,21 @@ def follow(
 
     Args:
         images: test images that are asked, by default as many as an attack of the preset's size gets.
+
+    Raises:
+        ValueError: for a preset of photographs.
     """
     start, place = ledger.start(), device_of(device)
-    data = datasets.load(declared.dataset, data_root)
+    data = declared.load(data_root)
+    if not isinstance(data, datasets.Dataset):
+        raise ValueError(
+            f"the preset {declared.preset} reads photographs, which are not followed; choose quick or smoke."
+        )
     few = subset(data.test, images or IMAGES[declared.preset]).to(place)
     model = declared.build(len(data.classes))
     model.normalize.set(*data.channel_statistics())
-    model.to(place)
-    precision = loop.best_precision(place, model)
+    model.to(place).to(memory_format=torch.channels_last)
+    precision = loop.best_precision(place, model) if declared.precision == "auto" else declared.precision
     cells: list[dict[str, Any]] = []
 
     def watch(epoch: Epoch) -> None:

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import torch
 from IPython.display import HTML
-from matplotlib.figure import Figure
 
 from sdnet.data.datasets import Split
 from sdnet.experiments.ablations.grid import Variant, trainings
 from sdnet.experiments.deep_pursuit import cost, figures, measure, planted, study
 from sdnet.models import build
+from sdnet.report.shown import Shown
 from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
 from sdnet.training.declaration import training
@@ -46,19 +46,23 @@ def test_a_plan_is_trained_measured_and_not_repeated(folders: Path) -> None:
     ]
     measures = ours.set_index("metric")["value"]
     assert 0 <= measures["welch_bound"] <= measures["coherence"] <= 1
-    for figure in (figures.figure5(cells), figures.figure6(cells), figures.figure8(cells)):
-        assert isinstance(figure, Figure)
-    assert isinstance(figures.coherence_figure(cells, "coherence"), Figure)
-    assert isinstance(figures.show_scale(cells), HTML)
+    shown = [figures.figure5(cells), figures.figure6(cells), figures.figure8(cells), figures.show_scale(cells)]
     stable = figures.show_stability(cells)
-    assert str(stable.data).count("vacuous") + str(stable.data).count("holds") == 7
+    for each in (*shown, figures.coherence_figure(cells, "coherence"), stable):
+        assert isinstance(each, Shown)
+        assert "of the ledger (" in each.origin.said
+        assert any("-m sdnet pursuit " in line for line in each.origin.commands)
+    assert isinstance(stable, Shown)
+    assert stable.content.count("vacuous") + stable.content.count("holds") == 7
 
 
 def test_the_curve_attacks_after_every_epoch(folders: Path) -> None:
     declared = training("ltp", "digits", "smoke", depth=1, **{**TINY, "epochs": 2})
     cells = to_frame([study.follow(declared, images=5)])
     assert sorted(zip(cells["epoch"], cells["attack"], strict=True)) == [(e, a) for e in (1, 2) for a in ("", "fgsm")]
-    assert isinstance(figures.figure7(cells), Figure)
+    shown = figures.figure7(cells)
+    assert isinstance(shown, Shown)
+    assert any("-m sdnet follow --arch ltp" in line for line in shown.origin.commands)
 
 
 def test_an_empty_ledger_says_not_run() -> None:
@@ -132,4 +136,4 @@ def test_planted_codes_are_found_within_their_bounds() -> None:
     assert table["assumptions hold"].all()
     assert table["support contained"].all()
     assert (table["error"] <= table["bound"]).all()
-    assert str(figures.show_planted(table).data).count("found") == len(table)
+    assert figures.show_planted(table).content.count(">found<") == len(table)
