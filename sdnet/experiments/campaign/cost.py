@@ -234,11 +234,11 @@ def _visual(sample: Sample) -> float:
 
 def _pursuit(sample: Sample) -> float:
     """Four radii: FGSM is three passes and a scoring, made elsewhere a scoring more; PGD so for each of its steps."""
-    config, protocols = sample.config, len(sample.values["protocol"])
+    config = sample.config
     if not config["attacked"]:
         return float(TEST)
     few = min(config["images"], ATTACKED[config["size"]])
-    return 4.0 * (4 * config["images"] + 3 * 20 * few) * protocols
+    return 4.0 * (4 * config["images"] + 3 * 20 * few) * len(sample.values["protocol"])
 
 
 def _curve(sample: Sample) -> float:
