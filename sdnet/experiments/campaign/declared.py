@@ -89,13 +89,13 @@ def attacked(
 
 
 NOISE = "C5 C6 Table-2 Table-3 Figure-2 06"
-ADAPTIVE = "C7 C8 C12 Table-2 Table-3 Figure-3 06"
+ADAPTIVE = "C7 C8 C12a C12b Table-2 Table-3 Figure-3 06"
 
 
 def _cifar10(size: Scale) -> Iterator[Run]:
     """Step 1: CIFAR-10, eight seeds, under noise, policies and attacks."""
     resnets = trained(size, "resnet18", range(8), "C1 Table-1 04")
-    sdnets = trained(size, "sdnet18", range(8), "C1 C10 C11 Table-1 04")
+    sdnets = trained(size, "sdnet18", range(8), "C1 C10 C11a Table-1 04")
     one_step = trained(size, "sdnet18", range(5), "C5 C6 C7 06", iterations=1)
     noisy = trained(size, "resnet18", range(3), "Table-2 Table-3 06", noise=0.1)
     yield from (run for both in zip(resnets, sdnets, strict=True) for run in both)
@@ -152,13 +152,16 @@ def _other_adversaries(images: int, resnet: Training, sdnet: Training) -> Iterat
 
 def _benchmarks() -> Iterator[Run]:
     """Speed and memory: Table 1, and what the variants of Table 5 cost."""
-    networks = ("resnet18", "sdnet18"), RIVALS
-    for archs, batch, serves in zip(networks, (128, 32), ("C3", "C4"), strict=True):
-        said = {"width": 64, "batch": batch, "stem": "cifar"}
-        options = {**said, "arch": archs, "precision": "fp32"} if batch == 32 else {**said, "arch": archs}
+    pair = ("resnet18", "sdnet18")
+    for archs, width, stem, batch, serves in (
+        (pair, 64, "cifar", 128, "C3"), (RIVALS, 64, "cifar", 32, "C4"), (pair, 64, "imagenet", 16, "C3"),
+        (pair, 16, "cifar", 128, "C3"),
+    ):  # fmt: skip
+        options = {"width": width, "batch": batch, "stem": stem, "arch": archs}
+        options |= {"precision": "fp32"} if batch == 32 else {}
         cells = {"metric": ("train_images_per_second", "train_memory"), "arch": archs}
         yield Run(
-            "bench networks", None, options, cells, settings={"width": 64, "stem": "cifar"},
+            "bench networks", None, options, cells, settings={"width": width, "stem": stem},
             serves=frozenset((serves, "Table-1", "10")),
         )  # fmt: skip
     variants = tuple(dict.fromkeys(variant.name for group in grid.GRID.values() for variant in group))
@@ -196,7 +199,7 @@ def _iterations_and_all(size: Scale) -> Iterator[Run]:
     for seed in range(5):
         for serves, arch, changes in (
             ("C10 Table-5 08", "sdnet18", {"iterations": 8}), ("C10 Table-5 08", "sdnet18", {"iterations": 4}),
-            ("C11 08", "sdnet18_all", {}),
+            ("C11a 08", "sdnet18_all", {}),
         ):  # fmt: skip
             yield from _measured_like_the_grid(size, serves, arch, seed, changes, SEVEN)
     yield from _decoded(size)
@@ -215,7 +218,7 @@ def _measured_like_the_grid(
 
 def _decoded(size: Scale) -> Iterator[Run]:
     """Sec. 4.4: decoding from every depth, and inversion and random weights beside it."""
-    serves = "C11 09"
+    serves = "C11b 09"
     for run in trained(size, "sdnet18_all", range(3), serves, shortcut=False):
         yield run
         for methods, images in ((("decode", "decode_centred"), 256), (("inversion",), 32)):
