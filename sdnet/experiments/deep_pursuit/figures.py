@@ -134,7 +134,8 @@ def figure8(cells: pd.DataFrame, metric: str = "reconstruction_share") -> Shown 
     mean = means(found, "arch", "iteration")
     name = "left unexplained (share)" if metric == "reconstruction_share" else "mean squared error"
     table = pd.DataFrame({"iteration": mean["iteration"], name: mean["value"], "network": mean["arch"].map(LABELS)})
-    caption = f"What the codes leave unexplained after each iteration ({name}), mean over layers and seeds."
+    unit = "as a share of what is coded" if metric == "reconstruction_share" else "as a mean square"
+    caption = f"What the codes leave unexplained after each iteration, {unit}. Mean over layers and seeds."
     identity = metric.replace("_", "-")
     return curves(table, x="iteration", y=name, hue="network", caption=caption, identity=identity, made_from=found)
 
