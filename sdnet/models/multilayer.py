@@ -55,13 +55,20 @@ class MultiLayer(Classifier):
         super().__init__()
         if method not in METHODS:
             raise ValueError(unknown_name("method", method, METHODS))
-        self.iterations, self.method, self.start = iterations, method, start
+        self.method, self.start = method, start
         self.plan = plan(width, depth)
         self.layers = nn.ModuleList(
             CSCConv2d(i, o, 3, s, 1, lam=lam, iterations=iterations, method=method) for i, o, s in self.plan
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o, _ in self.plan)
         self.head = nn.Linear(self.plan[-1][1], num_classes)
+
+    @property
+    def iterations(self) -> int:
+        """Steps of each layer."""
+        first = self.layers[0]
+        assert isinstance(first, CSCConv2d)
+        return first.iterations
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (N, num_classes) of images (N, 3, H, W) with pixels in [0, 1]."""
@@ -75,8 +82,7 @@ class MultiLayer(Classifier):
         for j, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             assert isinstance(layer, CSCConv2d)
             residual = self.start != "zero" and j > 0 and j % 2 == 0
-            into, out, stride = self.plan[j - 1]
-            earlier = shortcut(0, into, out, stride, self.head.weight)(codes[j - 2]) if residual else None
+            earlier = shortcut(0, *self.plan[j - 1])(codes[j - 2]) if residual else None
             codes.append(self.code(layer, signal, earlier))
             signal = norm(codes[-1])
         return codes
@@ -93,6 +99,6 @@ class MultiLayer(Classifier):
             values = layer.dictionary.analysis(signal) - lasso.penalty
             code = (earlier + step_size * values).relu()
             iterate, first = Iterate(code, code), 1
-        for _ in range(first, self.iterations):
+        for _ in range(first, layer.iterations):
             iterate = next_iterate(step, self.method, iterate)
         return iterate.code
