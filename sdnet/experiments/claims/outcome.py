@@ -6,6 +6,26 @@ HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not r
 
 
 @dataclass(frozen=True)
+class Effect:
+    """What was found about one condition of a claim, beside what the claim asks for.
+
+    Attributes:
+        label: of the condition, ``""`` if there is one only.
+        value, low, high: the effect with its interval; of what the paper prints, thrice the same.
+        bound: the claim asks for more, or for less if it is :attr:`below`.
+        unit: in words.
+    """
+
+    label: str
+    value: float
+    low: float
+    high: float
+    bound: float
+    unit: str = "points"
+    below: bool = False
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What became of a claim at one scale.
 
@@ -18,6 +38,8 @@ class Verdict:
         needed: of what is undecided, the difference that so many seeds can tell, and the seeds that would decide it.
         paper: what the same rule says of the numbers that the paper prints.
         controls: what the controls did under the same test.
+        effects: ``numbers`` as numbers, a condition each.
+        printed: the same of what the paper prints.
     """
 
     verdict: str
@@ -28,3 +50,5 @@ class Verdict:
     needed: str = ""
     paper: str = ""
     controls: str = ""
+    effects: tuple[Effect, ...] = ()
+    printed: tuple[Effect, ...] = ()

@@ -16,7 +16,7 @@ from sdnet.experiments.claims.estimates import (
     decide,
     paired,
 )
-from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Verdict
+from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Effect, Verdict
 
 SCALE = ("dataset", "preset", "width", "epochs", "precision", "noise", "images")
 """What rows must share to be compared; a run's ``images`` are the first so many of one random order."""
@@ -70,25 +70,25 @@ class Rule:
 
     def __call__(self, cells: pd.DataFrame) -> tuple[Verdict, ...]:
         """The verdicts at all scales, the one that counts first: see :func:`rank`. At least one, if only "not run"."""
-        paper = _paper(self.printed(), self.level)
+        printed = self.printed()
+        unasked = Verdict(NOT_RUN, paper=_paper(printed, self.level), printed=effects(printed.effects))
         found = []
         for scale, group in scales(cells, self.experiment, self.data, self.images):
             asked = self.requires(group)
             if asked:
-                found.append((rank(scale, asked[0].estimate.seeds, self.data), self._verdict(scale, asked, group)))
+                seeds = asked[0].estimate.seeds
+                begun = replace(unasked, scale=in_words(scale), seeds=seeds, effects=effects(asked))
+                found.append((rank(scale, seeds, self.data), self._verdict(begun, asked, group)))
         if not found:
-            begun = cells["experiment"].eq(self.experiment) & cells["dataset"].isin(self.data)
-            said = "no scale has all that the rule asks for" if begun.any() else ""
-            return (Verdict(NOT_RUN, numbers=said, paper=paper),)
+            tried = cells["experiment"].eq(self.experiment) & cells["dataset"].isin(self.data)
+            said = "no scale has all that the rule asks for" if tried.any() else ""
+            return (replace(unasked, numbers=said),)
         return tuple(verdict for _, verdict in sorted(found, key=lambda pair: pair[0], reverse=True))
 
-    def _verdict(self, scale: Mapping[str, Any], asked: list[Requirement], cells: pd.DataFrame) -> Verdict:
-        printed = self.printed()
-        begun = Verdict(
-            UNDECIDED, in_words(scale), asked[0].estimate.seeds, _means(asked), paper=_paper(printed, self.level)
-        )
+    def _verdict(self, begun: Verdict, asked: list[Requirement], cells: pd.DataFrame) -> Verdict:
         if begun.seeds < SEEDS:
-            return replace(begun, needed=f"{begun.seeds} of the {SEEDS} seeds that a verdict needs")
+            needed = f"{begun.seeds} of the {SEEDS} seeds that a verdict needs"
+            return replace(begun, verdict=UNDECIDED, numbers=_means(asked), needed=needed)
         verdict = decide(asked, self.level)
         numbers = _intervals(asked)
         if verdict == HOLDS and _equivalent(asked, self.level):
@@ -99,7 +99,7 @@ class Rule:
             begun,
             verdict=verdict,
             numbers=numbers,
-            excludes=_excludes(asked, printed.effects),
+            excludes=_excludes(begun.effects, begun.printed),
             needed=_needed(asked, self.level) if verdict == UNDECIDED else "",
             controls=self._said(cells),
         )
@@ -202,14 +202,23 @@ def _paper(printed: Printed, level: float) -> str:
     return f"{UNDECIDED} ({shown}; {printed.missing})" if printed.missing and said == HOLDS else f"{said} ({shown})"
 
 
-def _excludes(asked: Sequence[Requirement], printed: Sequence[Requirement]) -> str:
+def effects(asked: Sequence[Requirement]) -> tuple[Effect, ...]:
+    """Conditions with their 95 % intervals; those that can only speak against a claim if there are no others."""
+    found = []
+    for one in [one for one in asked if one.role != "against"] or asked:
+        low, high = one.estimate.interval()
+        found.append(Effect(one.label, one.estimate.mean, low, high, one.bound, one.unit))
+    return tuple(found)
+
+
+def _excludes(ours: Sequence[Effect], printed: Sequence[Effect]) -> str:
     """Whether the intervals hold the paper's effects."""
-    ours, parts = {one.label: one.estimate.interval() for one in asked}, []
+    intervals, parts = {one.label: (one.low, one.high) for one in ours}, []
     for one in printed:
-        if one.label in ours:
-            low, high = ours[one.label]
-            word = "not excluded" if low <= one.estimate.mean <= high else "excluded"
-            parts.append(f"{_value(one)} {word}")
+        if one.label in intervals:
+            low, high = intervals[one.label]
+            word = "not excluded" if low <= one.value <= high else "excluded"
+            parts.append(f"{one.label} {one.value:+.2f} {word}".strip())
     return f"the paper's effect: {', '.join(parts)}" if parts else ""
 
 

@@ -1,10 +1,12 @@
 """Claims C3 and C4: speed and memory beside ResNet and SCN. A timing has no seeds: its quartiles decide."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
-from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Verdict
+from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Effect, Verdict
 from sdnet.experiments.performance.benchmarks import DEVICES, benchmark_of, eager, runs_with, scale_of
 from sdnet.results.paper import paper_table
 
@@ -24,7 +26,7 @@ def as_fast_and_small(cells: pd.DataFrame) -> tuple[Verdict, ...]:
             same = timed[(timed["stem"] == stem) & (timed["width"] == width)]
             if (verdict := _beside_resnet(same, group, str(stem))) is not None:
                 found[-float(str(width)), str(stem)] = verdict
-    return tuple(found[key] for key in sorted(found)) or (Verdict(NOT_RUN, paper=_paper_of_c3("cifar")),)
+    return tuple(found[key] for key in sorted(found)) or (Verdict(NOT_RUN, **_paper_of_c3("cifar")),)
 
 
 def _beside_resnet(timed: pd.DataFrame, speeds: pd.DataFrame, stem: str) -> Verdict | None:
@@ -46,16 +48,24 @@ def _beside_resnet(timed: pd.DataFrame, speeds: pd.DataFrame, stem: str) -> Verd
         f"{stem} stem, width {one['width']:.0f}, batches of {one['batch']:.0f}, on {one['device']}",
         numbers=numbers,
         needed="" if holds or fails else f"the quartiles lie on both sides of {SPEED}: more turns",
-        paper=_paper_of_c3(stem),
+        effects=_beside(one["value"], one["low"], one["high"], ratio),
+        **_paper_of_c3(stem),
     )
 
 
-def _paper_of_c3(stem: str) -> str:
-    ratios = {metric: _printed(metric, "sdnet18", "resnet18", stem) for metric in ("speed", "train_memory")}
-    holds = ratios["speed"] >= SPEED and ratios["train_memory"] <= MEMORY
+def _beside(speed: float, low: float, high: float, memory: float) -> tuple[Effect, Effect]:
     return (
-        f"{HOLDS if holds else FAILS} ({ratios['speed']:.2f} of the speed, {ratios['train_memory']:.2f} of the memory)"
+        Effect("speed", speed, low, high, SPEED, "of ResNet-18's"),
+        Effect("memory", memory, memory, memory, MEMORY, "of ResNet-18's", below=True),
     )
+
+
+def _paper_of_c3(stem: str) -> dict[str, Any]:
+    """What the rule says of the paper's own numbers, in words and as numbers."""
+    speed, memory = (_printed(metric, "sdnet18", "resnet18", stem) for metric in ("speed", "train_memory"))
+    word = HOLDS if speed >= SPEED and memory <= MEMORY else FAILS
+    said = f"{word} ({speed:.2f} of the speed, {memory:.2f} of the memory)"
+    return {"paper": said, "printed": _beside(speed, speed, speed, memory)}
 
 
 def _printed(metric: str, arch: str, baseline: str, stem: str) -> float:
@@ -69,17 +79,22 @@ def _printed(metric: str, arch: str, baseline: str, stem: str) -> float:
 def faster_than_scn(cells: pd.DataFrame) -> tuple[Verdict, ...]:
     """C4, on the fastest kind of device that was measured, at the largest width, in the latest run that times both."""
     printed = _printed("speed", "sdnet18", "scn", "cifar")
-    paper = f"{HOLDS if printed >= FASTER else FAILS} ({printed:.0f} times on CIFAR-10)"
+    unasked = Verdict(
+        NOT_RUN,
+        paper=f"{HOLDS if printed >= FASTER else FAILS} ({printed:.0f} times on CIFAR-10)",
+        printed=(Effect("", printed, printed, printed, FASTER, "times as fast"),),
+    )
     run = benchmark_of(cells, ("sdnet18", "scn"))
     if run is None:
-        return (Verdict(NOT_RUN, paper=paper),)
+        return (unasked,)
     train, infer = (_ratio(run, f"{mode}_images_per_second") for mode in ("train", "infer"))
     holds, fails = train["low"] >= FASTER, train["high"] < FASTER
     numbers = f"{train['value']:.1f} [{train['low']:.1f}, {train['high']:.1f}] times as fast in training (median and "
     numbers += f"quartiles of turns), {infer['value']:.1f} in inference"
     needed = "" if holds or fails else f"the quartiles lie on both sides of {FASTER:g}: more turns"
     verdict = HOLDS if holds else FAILS if fails else UNDECIDED
-    return (Verdict(verdict, scale_of(run), numbers=numbers, needed=needed, paper=paper),)
+    found = (Effect("", train["value"], train["low"], train["high"], FASTER, "times as fast"),)
+    return (replace(unasked, verdict=verdict, scale=scale_of(run), numbers=numbers, needed=needed, effects=found),)
 
 
 def _ratio(run: pd.DataFrame, metric: str) -> Mapping[str, float]:
