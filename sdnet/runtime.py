@@ -39,6 +39,16 @@ def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
+def is_traced() -> bool:
+    """Whether PyTorch is recording a program, by ``torch.compile`` or ``torch.jit.trace``: values are not there yet."""
+    return torch.compiler.is_compiling() or is_jit_traced()
+
+
+def is_jit_traced() -> bool:
+    """Whether ``torch.jit.trace`` is recording."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined]
+
+
 def peak_bytes(function: Callable[[], object]) -> int:
     """The most bytes of tensors alive at one time while ``function()`` runs, beyond those it was given.
 

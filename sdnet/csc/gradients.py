@@ -135,20 +135,22 @@ class _Minimiser(_OneByOne):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *leaves, code = ctx.saved_tensors
-        system, wanted = ctx.system, ctx.needs_input_grad[:3]
+        system: _System = ctx.system
         with no_autocast(code.device):
             # Under autocast the code has a smaller type than the atoms.
             code, target = code.to(leaves[1].dtype), grads[0].to(leaves[1].dtype)
             support = code != 0
             beta = _SupportSolve.apply(support * target, support, leaves[1], system)
 
-            def stationarity(*chosen: Tensor) -> Tensor:
-                given = iter(chosen)
-                return system.stationarity(code, *(next(given) if w else v for w, v in zip(wanted, leaves)))  # type: ignore[no-any-return]
+            places = [place for place, want in enumerate(ctx.needs_input_grad[:3]) if want]
 
-            chosen = [value for value, want in zip(leaves, wanted, strict=True) if want]
-            found = iter(torch.func.vjp(stationarity, *chosen)[1](beta))
-        return *(next(found) if want else None for want in wanted), None, None, None
+            def stationarity(*wanted: Tensor) -> Any:
+                given = dict(zip(places, wanted, strict=True))
+                return system.stationarity(code, *(given.get(place, leaf) for place, leaf in enumerate(leaves)))
+
+            found = torch.func.vjp(stationarity, *(leaves[place] for place in places))[1](beta)
+            by_place = dict(zip(places, found, strict=True))
+        return *(by_place.get(place) for place in range(3)), None, None, None
 
 
 class _SupportSolve(_OneByOne):
@@ -169,7 +171,7 @@ class _SupportSolve(_OneByOne):
         support, weight, beta = ctx.saved_tensors
         with no_autocast(beta.device):
             adjoint = _SupportSolve.apply(support * grads[0], support, weight, ctx.system)
-            _, pull = torch.func.vjp(lambda atoms: -ctx.system.gram(beta, support, atoms), weight)
+            pull = torch.func.vjp(lambda atoms: -ctx.system.gram(beta, support, atoms), weight)[1]
             return adjoint, None, pull(adjoint)[0], None
 
 

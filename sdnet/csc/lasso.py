@@ -119,6 +119,17 @@ def check_lam(lam: Tensor) -> None:
         raise ValueError(f"lam must be finite and >= 0; got {lam[wrong].flatten()[:3].tolist()}.")
 
 
+def is_finite(signal: Tensor) -> bool:
+    """Whether the sum of a signal is finite, as it is unless a value is not or the sum overflows.
+
+    Under ``torch.func.vmap`` no value can be looked at: then it counts as finite.
+    """
+    try:
+        return math.isfinite(signal.detach().sum().item())
+    except RuntimeError:
+        return True
+
+
 def check_signal(signal: Tensor, dictionary: Dictionary) -> None:
     """Raise ValueError unless type, channels and size of ``signal`` suit the dictionary."""
     channels, kernel = dictionary.signal_channels, dictionary.weight.shape[2:]

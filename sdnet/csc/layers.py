@@ -6,25 +6,26 @@ laid down where, explain the whole input?": its output is the sparse code of its
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.csc.gradients import GRADIENTS, checkpointed, implicit
-from sdnet.csc.lasso import Lasso, check_lam, check_signal
-from sdnet.csc.lipschitz import fourier_bound, power_iteration, random_probe
-from sdnet.csc.projection import Projected
+from sdnet.csc.lasso import Lasso, check_lam, check_signal, is_finite
+from sdnet.csc.lipschitz import falls_short, fourier_bound, power_iteration, random_probe
+from sdnet.csc.projection import Projected, Watched, as_leaf, off_sphere
 from sdnet.csc.solvers import METHODS, Solution, solve, unroll
-from sdnet.parameters import NETWORK, check
+from sdnet.parameters import NETWORK, Range, check
+from sdnet.runtime import is_jit_traced, is_traced
 
 Size = int | Sequence[int]
 SMALL_SIDE = 16
 """Up to this many signal (or code) channels the Fourier bound is the cheaper way to L."""
 
 
-class _CSCConv(Projected):
+class _CSCConv(Projected, Watched):
     dims: int
     weight: nn.Parameter
     lam: Tensor
@@ -71,24 +72,28 @@ class _CSCConv(Projected):
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
         self.method, self.gradient, self.tolerance, self.projected = method, gradient, tolerance, projected
         small_side = min(in_channels // groups * math.prod(self.stride), out_channels // groups)
+        self._first_lam = float(lam)
         self.lipschitz_method = lipschitz_method or ("fourier" if small_side <= SMALL_SIDE else "power")
 
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel, **options))
         self.bias = nn.Parameter(torch.zeros(out_channels, **options)) if bias else None
-        self.register_buffer("lam", torch.tensor(float(lam), **options))
+        self.register_buffer("lam", torch.empty((), **options))
         self.register_buffer("lipschitz", torch.ones((), **options))
         if self.lipschitz_method == "power":
-            self.register_buffer("probe", random_probe(self.dictionary))
+            self.register_buffer("probe", torch.empty_like(random_probe(self.dictionary)))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw random unit-norm atoms."""
+        """Begin anew, also after ``to_empty``: random unit-norm atoms, and the λ that the layer was made with."""
         nn.init.kaiming_uniform_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+        self.lam = torch.full_like(self.lipschitz, self._first_lam)
         with torch.no_grad():
             self.weight.copy_(unit_norm(self.weight))
+            if self.lipschitz_method == "power":
+                self.probe.copy_(random_probe(self.dictionary))
         self.project_(power_steps=30)
 
     @property
@@ -106,6 +111,7 @@ class _CSCConv(Projected):
         :func:`sdnet.project_after_step` after every step of an optimizer. ``power_steps`` counts the power
         iterations where the layer uses these; a warm start makes one enough during training.
         """
+        self.refuse_computed()
         if self.projected:
             self.weight.copy_(unit_norm(self.weight))
         if self.lipschitz_method == "fourier":
@@ -115,20 +121,31 @@ class _CSCConv(Projected):
             # An estimate from below: the margin keeps the step size under 1/L.
             self.lipschitz.copy_((norm / 0.9).clamp_min(torch.finfo(norm.dtype).tiny))
             self.probe.copy_(probe)
+        self.see()
+
+    @torch.no_grad()
+    def fault(self) -> str | None:
+        off = off_sphere(self.weight) if self.projected else None
+        return off or falls_short(self.lipschitz, self.dictionary, self._buffers.get("probe"))
 
     def forward(self, signal: Tensor) -> Tensor:
         """The sparse code (N, C, ...) of ``signal`` (N, M, ...), plus the bias if there is one.
 
         Raises:
             ValueError: if the signal has the wrong type, shape or (where looking costs no
-                synchronisation, on a CPU) is not finite.
+                synchronisation, on a CPU) is not finite; or if the weight was changed and not projected.
         """
+        if isinstance(signal, torch.fx.Proxy):
+            return as_leaf(self, signal)
         lasso = self.lasso(signal)
-        if not torch.compiler.is_compiling():
+        self.check_projected()
+        if not is_traced():
             check_signal(signal, lasso.dictionary)
             lasso.check_lam_shape()
-            if signal.device.type == "cpu" and not math.isfinite(signal.detach().sum().item()):
+            if signal.device.type == "cpu" and not is_finite(signal):
                 lasso.check()
+        elif self.gradient != "unrolled" and is_jit_traced():
+            raise ValueError(f"torch.jit.trace records unrolled steps only; got gradient={self.gradient!r}.")
         step_size = 1 / self.lipschitz
         if self.gradient == "implicit":
             code = implicit(lasso, step_size, self.iterations, self.method, tolerance=self.tolerance)
@@ -136,7 +153,7 @@ class _CSCConv(Projected):
             code = checkpointed(lasso, step_size, self.iterations, self.method)
         else:
             code = unroll(lasso, step_size, self.iterations, self.method)
-        return code if self.bias is None else code + self.bias.view(-1, *[1] * self.dims)
+        return code if self.bias is None else code + self.bias.to(code.dtype).view(-1, *[1] * self.dims)
 
     def lasso(self, signal: Tensor) -> Lasso:
         """The problem (Eq. 4) that this layer poses for ``signal``."""
@@ -226,7 +243,7 @@ class CSCConv2d(_CSCConv):
 
 def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
     for name, number in [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]:
-        _at_least_one(name, number)
+        check(name, number, Annotated[int, Range(1)])
     if in_channels % groups or out_channels % groups:
         raise ValueError(f"groups must divide in_channels={in_channels} and out_channels={out_channels}; got {groups}.")
 
@@ -238,11 +255,6 @@ def _check_solver(method: str, gradient: str, tolerance: float | None, **numbers
     _one_of("gradient", gradient, GRADIENTS)
     if tolerance is not None and gradient != "implicit":
         raise ValueError(f"tolerance belongs to gradient='implicit'; got gradient={gradient!r}.")
-
-
-def _at_least_one(name: str, number: object) -> None:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"{name} must be an integer >= 1; got {number!r}.")
 
 
 def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:

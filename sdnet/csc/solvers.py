@@ -20,6 +20,7 @@ from torch import Tensor
 from sdnet.csc.lasso import Lasso
 from sdnet.csc.lipschitz import fourier_bound
 from sdnet.csc.prox import FreeReLU, elastic_net
+from sdnet.runtime import is_jit_traced
 
 METHODS = ("fista", "ista", "heavy_ball")
 CHECK_EVERY = 10
@@ -72,7 +73,7 @@ class ProximalStep:
             and (lasso.lam.dim() == 0 or lasso.lam.shape[0] == 1 < lasso.lam.dim())
         ):
             shift = -step_size * lasso.lam.reshape(-1)
-            self.bias = shift.expand(len(lasso.dictionary.weight)).to(self.scaled.weight.dtype)
+            self.bias = shift.expand(lasso.dictionary.weight.shape[0]).to(self.scaled.weight.dtype)
 
     def __call__(self, point: Tensor | None = None, gradient_at: Tensor | None = None, free: bool = False) -> Tensor:
         """One step; without arguments the step from zero. A ``free`` code may be changed in place."""
@@ -84,7 +85,7 @@ class ProximalStep:
             values = self.scaled.analysis(residual, bias)
         if bias is not None:
             values = values if point is None else values.add_(point)
-            return _free_relu(values) if free and values.requires_grad else values.relu_()
+            return _free_relu(values) if free else values.relu_()
         values = values if point is None else point + values
         # Under autocast the values have a smaller type than λ; the code keeps theirs, whatever the shape of λ.
         threshold = (self.step_size * lasso.penalty).to(values.dtype)
@@ -95,6 +96,8 @@ class ProximalStep:
 
 
 def _free_relu(values: Tensor) -> Tensor:
+    if not values.requires_grad or is_jit_traced():
+        return values.relu_()
     code: Tensor = FreeReLU.apply(values)
     return code
 
@@ -105,9 +108,7 @@ def first_iterate(step: ProximalStep, free: bool = False) -> Iterate:
     return Iterate(code, code, t=(1 + math.sqrt(5)) / 2)
 
 
-def next_iterate(
-    step: ProximalStep, method: str, last: Iterate, restart: bool = False, free: bool = False
-) -> Iterate:
+def next_iterate(step: ProximalStep, method: str, last: Iterate, restart: bool = False, free: bool = False) -> Iterate:
     """One proximal-gradient step of the named method from ``last``; a ``free`` code may be changed in place."""
     moving = isinstance(last.weight, Tensor) or last.weight != 0
     point = last.code + last.weight * (last.code - last.previous) if moving else last.code

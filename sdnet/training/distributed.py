@@ -54,7 +54,8 @@ class Execution:
         timeout: seconds that ranks wait for each other before they give up.
         compile: None, or a mode of ``torch.compile``: the step as one program, made in the first minute or so.
             ``"reduce-overhead"`` replays it as CUDA graphs, where small batches leave a GPU waiting for the next call.
-            Numbers change by rounding only.
+            A step changes by rounding only, which a training in float32 magnifies like any other rounding: two
+            trainings, one of them compiled, differ as two do whose first weights differ in the last digit.
 
     Raises ValueError for a value of another type, or out of the range that its annotation names.
     """
