@@ -27,7 +27,7 @@ from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
 from sdnet.robust.attacks import NAMES, NORMS, UNITS
 from sdnet.training.declaration import training
-from sdnet.training.distributed import COMPILE_MODES, Execution, environment, launched
+from sdnet.training.distributed import COMPILE_MODES, Execution
 from sdnet.training.recipes import PRESETS
 
 
@@ -73,14 +73,13 @@ def train(
 ) -> None:
     """Train one network and record the run; the same as notebook 04, without Jupyter.
 
-    Interrupted, it goes on from the last checkpoint when started again with the same options. SIGTERM makes it save and
-    end with exit code 75. Under torchrun, or `python -m sdnet launch`, it is one of several ranks.
+    Interrupted, it goes on from the last checkpoint when started again with the same options. SIGTERM or Ctrl-C makes
+    it save and end with exit code 75. Under torchrun, or `python -m sdnet launch`, it is one of several ranks.
     """
 
     def job() -> None:
         execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
         run = training(arch, dataset, preset, seed=seed, **changes)
-        execution.check_batch(run.recipe.batch_size, environment().size if launched() else 1)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 
     in_one_sentence(job)
