@@ -278,5 +278,7 @@ def _source(name: str, trained: Network, place: torch.device, precision: str) ->
     if other.training.dataset != trained.training.dataset:
         own, its = trained.training.dataset, other.training.dataset
         raise ValueError(f"{name} was trained on {its}, this network on {own}; choose a source of the same data set.")
+    if other.classes != trained.classes:
+        raise ValueError(f"{name} knows other classes than this network; choose a source trained on the same ones.")
     model = other.model.to(place).to(memory_format=torch.channels_last)
     return at(*turned(model, None), precision)
