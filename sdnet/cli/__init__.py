@@ -1,6 +1,5 @@
 """The command line: ``python -m sdnet``."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import click
 from sdnet import models, notebook
 from sdnet.cli.bench import bench
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.launch import launch
+from sdnet.cli.launch import declared, launch
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.accuracy import train as experiment
@@ -26,8 +25,7 @@ from sdnet.experiments.layer.guarantee import run as run_guarantee
 from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
 from sdnet.robust.attacks import NAMES, NORMS, UNITS
-from sdnet.training.declaration import training
-from sdnet.training.distributed import COMPILE_MODES, Execution
+from sdnet.training.distributed import COMPILE_MODES
 from sdnet.training.recipes import PRESETS
 
 
@@ -62,14 +60,10 @@ def main() -> None:
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds that ranks wait for each other.")
 @click.option("--compile", help=f"A mode of torch.compile: {', '.join(COMPILE_MODES)}; default none.")
 def train(
-    arch: str,
-    dataset: str,
-    preset: str,
-    seed: int,
     data_root: str | None,
     output: str | None,
     device: str | None,
-    **changes: Any,
+    **options: Any,
 ) -> None:
     """Train one network and record the run; the same as notebook 04, without Jupyter.
 
@@ -78,8 +72,7 @@ def train(
     """
 
     def job() -> None:
-        execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
-        run = training(arch, dataset, preset, seed=seed, **changes)
+        run, execution = declared(**options)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 
     in_one_sentence(job)

@@ -171,8 +171,8 @@ def check_known(data: str, classes: Sequence[str], known: Sequence[str]) -> None
     others = [name for name in classes if name not in known]
     if others:
         raise ValueError(
-            f"{data} has {_some(others)}, which the network does not know; it knows {_some(list(known))}: give it images "
-            "of these classes only, in folders of these names."
+            f"{data} has {_some(others)}, which the network does not know; it knows {_some(list(known))}: give it "
+            "images of these classes only, in folders of these names."
         )
 
 
