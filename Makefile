@@ -9,11 +9,11 @@ EXECUTED := _build/source
 # The notebooks' own size is the smallest, and their runs stay out of data/runs. Paths are seen from book/.
 NOTEBOOK_ENV := SDNET_PRESET=smoke SDNET_DATASET=digits SDNET_OUTPUT=../_build/outputs SDNET_LEDGER=../_build/ledger
 
-# As in sdnet/threads.py, for what loads torch before sdnet.
+# As in sdnet/__main__.py, for notebooks and tests.
 export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help book notebooks test test-slow nbval lint clean
+.PHONY: help book pdf notebooks test test-slow nbval lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,21 @@ book: $(READY) ## train the smallest network, re-execute every notebook, build t
 	        $$notebook $(EXECUTED)/$${notebook#book/} || exit 1; \
 	done
 	$(BIN)/jupyter-book build $(EXECUTED) --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -W -n --keep-going --quiet
+	$(BIN)/python -m pytest tests/book_walk.py
 	@echo "Open $(CURDIR)/_build/html/index.html"
+
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable chrome
+BROWSER ?= $(firstword $(foreach name,$(BROWSERS),$(shell command -v $(name))))
+
+pdf: $(READY) ## print the whole book, as it stands in the notebooks, to _build/sdnet.pdf; needs Chromium or Chrome
+	@test -n "$(BROWSER)" || { echo "make pdf prints with Chromium or Chrome, and none is on the PATH ($(BROWSERS));" \
+	    "install one, or say where it is: make pdf BROWSER=/path/to/chrome"; exit 1; }
+	$(BIN)/jupyter-book build book --path-output _build/print --config _config.yml --toc $(CURDIR)/_toc.yml \
+	    --builder singlehtml -W -n --keep-going --quiet
+	"$(BROWSER)" --headless --no-sandbox --disable-gpu --no-first-run --user-data-dir=_build/print/profile \
+	    --virtual-time-budget=60000 --no-pdf-header-footer --generate-pdf-document-outline \
+	    --print-to-pdf=_build/sdnet.pdf "file://$(CURDIR)/_build/print/_build/singlehtml/index.html"
+	@echo "Open $(CURDIR)/_build/sdnet.pdf"
 
 notebooks: $(READY) ## renew the outputs that stand in the notebooks
 	$(NOTEBOOK_ENV) $(BIN)/python -m sdnet renew $(NOTEBOOKS)

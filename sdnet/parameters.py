@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypedDict, Union, get_args, get_origin, get_type_hints
 
 MANY = 10**6
 
@@ -45,32 +45,58 @@ Amount = Annotated[float, Range(0, MANY)]
 Positive = Annotated[float, Range(0, MANY, above=True)]
 Rate = Annotated[float, Range(0, above=True)]
 Fraction = Annotated[float, Range(0, 1, below=True)]
+Share = Annotated[float, Range(0, 1, above=True)]
+Depth = Annotated[int, Range(1, 1000)]
+"""Of a network in blocks or layers."""
 
-NETWORK: Mapping[str, Any] = {
-    "atoms": Count,
-    "kernel": int,
-    "shortcut": bool,
-    "stem_relu": bool,
-    "csc_shortcut": bool,
-    "lam": Amount,
-    "iterations": Steps,
-    "nonnegative": bool,
-    "ridge": Amount,
-    "method": str,
-    "gradient": str,
-    "tolerance": Positive | None,
-    "lipschitz_method": str | None,
-    "projected": bool,
-}
-"""Option of a network → what it may be. (What ``kernel``, and the names, may be is said where they are used.)"""
+
+class CodingOptions(TypedDict, total=False):
+    """Options of every layer with a λ, by name: what a signature with ``**options: Unpack[...]`` takes."""
+
+    lam: Amount
+    iterations: Steps
+
+
+class SolverOptions(TypedDict, total=False):
+    """Those that CSC layers have beside. What the names may be is said in :class:`sdnet.CSCConv2d`."""
+
+    nonnegative: bool
+    ridge: Amount
+    method: str
+    gradient: str
+    tolerance: Positive | None
+    lipschitz_method: str | None
+    projected: bool
+    lipschitz_first: bool
+
+
+class NetworkOptions(CodingOptions, SolverOptions, total=False):
+    """Options of :func:`sdnet.models.build`, which says what ``kernel`` may be and which network has which of them."""
+
+    atoms: Count
+    kernel: int
+    shortcut: bool
+    stem_relu: bool
+    block_relu: bool
+    csc_shortcut: bool
+    csc_pool: bool
+    depth: Depth
+    dilations: Count
+    extrapolation: Fraction
+    beta: Share
+
 
 YES_OR_NO = dict.fromkeys(("true", "yes", "on", "y"), True) | dict.fromkeys(("false", "no", "off", "n"), False)
 NOTHING = ("none", "null", "~")
 
 
 def kinds(declared: type) -> dict[str, Any]:
-    """Field → type with its range, of a dataclass."""
+    """Field → type with its range, of a dataclass or a ``TypedDict``."""
     return get_type_hints(declared, include_extras=True)
+
+
+NETWORK: Mapping[str, Any] = {"stem": str, **kinds(NetworkOptions)}
+"""Option of a network → what it may be."""
 
 
 def is_nothing(value: object) -> bool:

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,8 +66,40 @@ def test_the_configuration_has_the_keys_the_book_relies_on() -> None:
     assert (ROOT / "book" / sphinx["html_static_path"][0] / sphinx["mathjax_path"]).is_file()
     assert sphinx["nb_ipywidgets_js"] == {}
     assert sphinx["nb_merge_streams"] is True
+    for sheet in sphinx["html_css_files"]:
+        assert (ROOT / "book" / sphinx["html_static_path"][0] / sheet).is_file()
+    assert "sdnet.report.edition" in config["sphinx"]["extra_extensions"]
     for name in config["bibtex_bibfiles"]:
         assert (ROOT / "book" / name).is_file()
+
+
+@pytest.mark.parametrize("name", ["01_theory", "02_csc_layer"])
+def test_theory_ends_with_exercises_whose_folded_solutions_ran(name: str) -> None:
+    cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
+    (start,) = [index for index, cell in enumerate(cells) if cell.source.startswith("## Exercises")]
+    exercises = [cell for cell in cells[start:] if re.search(r"^\*\*\d\. ", cell.source, re.MULTILINE)]
+    assert len(exercises) == 3
+    for number, exercise in enumerate(exercises, start=1):
+        assert f"**{number}. " in exercise.source
+        assert ":::{dropdown} Solution" in exercise.source
+        solution = cells[cells.index(exercise) + 1]
+        assert "hide-cell" in solution.metadata["tags"]
+        assert solution.outputs
+
+
+def test_every_notebook_begins_its_page_under_its_own_name() -> None:
+    """Numbers of figures carry the number of the file, and origins name it."""
+    for path in NOTEBOOKS:
+        sources = [cell.source for cell in code_cells(path)]
+        begun = re.findall(r"plots\.style\((.*?)\)", "".join(sources))
+        assert begun in ([f'"{path.stem}"'], [""] if path.stem == "index" else [], []), path.stem
+        assert begun or path.stem == "cite"
+
+
+def test_no_notebook_speaks_of_resting_a_pointer() -> None:
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            assert "the pointer" not in cell.source.replace("\n", " "), path.stem
 
 
 def test_assigned_names() -> None:

@@ -12,13 +12,13 @@ from torch import nn
 
 from sdnet import CSCConv2d, models, parameters
 from sdnet.cli import main
-from sdnet.training.declaration import Training, training
+from sdnet.training.declaration import Changes, Training, training
 from sdnet.training.distributed import Execution
 from sdnet.training.recipes import PRESETS, Recipe
 
 YES = ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", True]
 NO = ["false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", False]
-SWITCHES = ["shortcut", "projected", "nonnegative", "stem_relu"]
+SWITCHES = ["shortcut", "projected", "nonnegative", "stem_relu", "block_relu", "lipschitz_first"]
 
 
 def declared(arch: str = "sdnet18_all", **changes: Any) -> Training:
@@ -128,7 +128,14 @@ def test_names_that_are_no_text_are_refused() -> None:
 
 def test_every_option_of_a_network_has_a_type() -> None:
     known = {name for architecture in models.ARCHITECTURES.values() for name in architecture.options}
-    assert known == set(parameters.NETWORK)
+    assert {*known, "stem"} == set(parameters.NETWORK)  # which every network is asked for
+
+
+def test_what_a_training_may_be_told_is_named_once_and_typed_alike() -> None:
+    """The parameters that a signature names are those of recipe, network and declaration, with the same types."""
+    own = {name: parameters.kinds(Training)[name] for name in ("hold_out", "precision", "keep")}
+    expected = {name: kind | None for name, kind in {**parameters.kinds(Recipe), **own}.items()}
+    assert parameters.kinds(Changes) == {**parameters.NETWORK, **expected, "stem": str | None}
 
 
 @pytest.mark.parametrize("name", [*SWITCHES, "csc_shortcut"])

@@ -1,7 +1,11 @@
 """The repository as a whole: dependencies, the direction of imports, the size of files."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -14,7 +18,7 @@ SOURCES = sorted((ROOT / "sdnet").rglob("*.py"))
 
 # Every room may import itself and the rooms above it. Only the command line imports the experiments.
 ORDER = [
-    ["threads", "names", "parameters"],
+    ["names", "parameters"],
     ["runtime"],
     ["csc"],
     ["models"],
@@ -31,10 +35,11 @@ ORDER = [
 CSC = [
     ["prox", "dictionary", "projection"],
     ["lipschitz", "lasso"],
-    ["solvers"],
+    ["atoms", "lam", "solvers"],
     ["gradients"],
     ["layers"],
-    ["convert", "theory", "export"],
+    ["convert", "theory", "export", "network"],
+    ["pursuit", "coherence"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 CSC_LEVEL = {name: level for level, names in enumerate(CSC) for name in names}
@@ -113,13 +118,89 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 
 def test_environment_and_pyproject_name_the_same_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {str(Requirement(line)) for line in project["dependencies"]}
+    declared = {
+        str(Requirement(line)) for line in [*project["dependencies"], *project["optional-dependencies"]["book"]]
+    }
+    tests = {str(Requirement(line)) for line in project["optional-dependencies"]["test"]}
     declared.add(str(Requirement(f"python{project['requires-python']}")))
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
-    lines = [line for line in [*conda, *pip["pip"]] if line != "pip" and not line.startswith("--")]
-    assert {str(Requirement(line)) for line in lines} == declared
+    lines = {str(Requirement(line)) for line in [*conda, *pip["pip"]] if line != "pip" and not line.startswith("--")}
+    assert declared <= lines <= declared | tests
     assert "--editable .[test]" in pip["pip"]
+
+
+def in_a_new_process(code: str) -> str:
+    """What ``code`` prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ).stdout
+
+
+def test_the_library_needs_its_five_dependencies_only() -> None:
+    assert in_a_new_process(
+        """
+        import importlib, pkgutil, sys
+
+        for name in ("pandas", "seaborn", "skimage", "sklearn", "scipy", "click", "matplotlib", "yaml",
+                     "papermill", "IPython", "nbclient", "nbformat"):
+            sys.modules[name] = None
+        import sdnet, sdnet.results.networks, sdnet.runtime
+        for folder in ("csc", "models", "training", "robust"):
+            package = importlib.import_module(f"sdnet.{folder}")
+            for module in pkgutil.iter_modules(package.__path__, f"sdnet.{folder}."):
+                importlib.import_module(module.name)
+        from sdnet.data import datasets
+        print("all there", all(hasattr(sdnet, name) for name in sdnet.__all__))
+        """
+    ).startswith("all there True")
+
+
+def test_importing_the_library_changes_nothing_in_the_process() -> None:
+    assert in_a_new_process(
+        """
+        import os, random
+        import numpy, torch
+        def state():
+            random_states = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+            return dict(os.environ), torch.get_num_threads(), torch.get_default_dtype(), random_states
+        before = state()
+        import sdnet
+        sdnet.CSCConv2d, sdnet.convert, sdnet.to_onnx
+        print(state() == before)
+        """
+    ).startswith("True")
+
+
+def test_the_command_line_sets_how_long_threads_spin_before_torch_is_loaded() -> None:
+    assert in_a_new_process(
+        """
+        import os, sys
+        class Watch:
+            def find_spec(self, name, path=None, target=None):
+                if name == "torch":
+                    print("torch with", os.environ.get("GOMP_SPINCOUNT"))
+        sys.meta_path.insert(0, Watch())
+        sys.argv = ["sdnet", "--version-that-is-not-there"]
+        import runpy
+        try:
+            runpy.run_module("sdnet", run_name="__main__")
+        except SystemExit:
+            pass
+        """
+    ).startswith("torch with 20000")
+
+
+def test_a_missing_extra_is_named_by_the_command_line() -> None:
+    code = """
+        import runpy, sys
+        sys.modules["click"] = None
+        runpy.run_module("sdnet", run_name="__main__")
+        """
+    message = "The command line needs click; install it with pip install 'sdnet[book]'."
+    assert in_a_new_process(code).strip() == message
 
 
 def test_version_is_said_once_and_cited() -> None:

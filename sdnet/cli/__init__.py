@@ -1,5 +1,6 @@
 """The command line: ``python -m sdnet``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,20 @@ import click
 
 from sdnet import models, notebook
 from sdnet.cli.bench import bench
+from sdnet.cli.campaign import campaign, status
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.launch import declared, launch
+from sdnet.cli.options import on_device, with_data_root
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
+from sdnet.experiments.accuracy import cards
 from sdnet.experiments.accuracy import train as experiment
 from sdnet.experiments.accuracy.precision import record_precision
 from sdnet.experiments.architectures.sizes import record_sizes
+from sdnet.experiments.attacks.choices import GRIDS, Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
-from sdnet.experiments.attacks.robust_accuracy import GRIDS
 from sdnet.experiments.attacks.robust_accuracy import run as run_attack
+from sdnet.experiments.campaign.announce import announce, announce_ablations
 from sdnet.experiments.corruptions.policies import POLICIES
 from sdnet.experiments.corruptions.policies import run as run_policies
 from sdnet.experiments.corruptions.sweep import IMAGES, KNOBS
@@ -24,7 +29,9 @@ from sdnet.experiments.corruptions.sweep import run as run_sweep
 from sdnet.experiments.layer.guarantee import run as run_guarantee
 from sdnet.experiments.visualisation.reconstruction import METHODS
 from sdnet.experiments.visualisation.reconstruction import run as run_visual
-from sdnet.robust.attacks import NAMES, NORMS, UNITS
+from sdnet.results.ledger import Record
+from sdnet.robust.algorithm1 import DEVIATIONS
+from sdnet.robust.attacks import ATTACKS, NORMS, UNITS
 from sdnet.training.distributed import COMPILE_MODES
 from sdnet.training.recipes import PRESETS
 
@@ -44,14 +51,18 @@ def main() -> None:
 @click.option("--lr", type=float, help="Instead of the preset's.")
 @click.option("--width", type=int, help="Channels of the first stage; 64 in the paper.")
 @click.option("--lam", type=float, help="λ of the CSC layers; 0.1 in the paper.")
-@click.option("--iterations", type=int, help="FISTA steps of the CSC layers; 2 in the paper.")
+@click.option("--iterations", type=int, help="FISTA steps of the CSC layers, 2 in the paper; or of a pursuit.")
+@click.option("--depth", type=int, help="Blocks per stage of a pursuit, layers of a mixed-scale network.")
 @click.option("--noise", type=float, help="Standard deviation of Gaussian noise on every other training image.")
 @click.option("--shortcut/--no-shortcut", default=None, help="Residual connections.")
 @click.option("--hold-out", type=float, help="Fraction of the training images kept for validation.")
 @click.option("--precision", help="fp32, bf16, or auto.")
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@click.option(
+    "--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other parameter: nonnegative=false, ..."
+)
+@with_data_root
 @click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@on_device
 @click.option("--accumulate", default=1, show_default=True, help="Pieces of each rank's batch, to save memory.")
 @click.option("--sync-batchnorm", is_flag=True, help="Normalise over all ranks' images; on GPUs.")
 @click.option("--save-every", type=int, help="Steps between checkpoints within an epoch.")
@@ -79,6 +90,19 @@ def train(
 
 
 @main.command()
+@click.argument("paths", nargs=-1, metavar="NETWORK...", type=click.Path(path_type=Path))
+def publish(paths: tuple[Path, ...]) -> None:
+    """Put trained NETWORKs into data/networks for everybody to load, and renew the cards of all from the ledger."""
+
+    def job() -> None:
+        for name in cards.publish(paths):
+            click.echo(f"Stored {name}")
+        click.echo(f"Cards: {cards.renew()}")
+
+    in_one_sentence(job)
+
+
+@main.command()
 def sizes() -> None:
     """Count the parameters of the paper's networks and record them."""
     in_one_sentence(lambda: click.echo(f"Ledger row: {record_sizes()}"))
@@ -91,9 +115,9 @@ def sizes() -> None:
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1), show_default=True)
 @click.option("--epochs", type=int, help="Instead of the preset's.")
 @click.option("--images", type=int, help="Test images under noise, instead of the preset's.")
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@with_data_root
 @click.option("--output", help="Where the networks go; default $SDNET_OUTPUT, else outputs.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@on_device
 def ablate(
     groups: tuple[str, ...], dataset: str, preset: str, seeds: tuple[int, ...], epochs: int | None, **where: Any
 ) -> None:
@@ -101,38 +125,49 @@ def ablate(
 
     def job() -> None:
         chosen = grid.variants(groups or tuple(grid.GRID))
-        grid.run(grid.trainings(chosen, dataset, preset, seeds, epochs=epochs), **where)
+        plan = grid.trainings(chosen, dataset, preset, seeds, epochs=epochs)
+        announce_ablations(plan, where["device"], where["images"])
+        grid.run(plan, **where)
 
     in_one_sentence(job)
 
 
 @main.command()
 @click.argument("network", type=click.Path())
-@click.option("--knob", default="lam", show_default=True, help=f"One of {', '.join(KNOBS)}.")
+@click.option("--knob", help=f"One of {', '.join(KNOBS)}; default λ, without one the stem's threshold or a filter.")
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Instead of the preset's.")
 @click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
 @click.option("--strength", "strengths", type=float, multiple=True, help="Instead of all of the knob's.")
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def sweep(network: str, **settings: Any) -> None:
-    """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2)."""
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_sweep(network, **settings)[1]}"))
+    """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2).
+
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    """
+    _announced("sweep", run_sweep, network, {**settings, "strengths": settings["strengths"] or None})
 
 
 @main.command()
 @click.argument("network", type=click.Path())
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Test images, instead of the preset's.")
+@click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to save the fitted policies in.")
-@click.option("--policy", "only", multiple=True, help=f"Default all of {', '.join(POLICIES)}.")
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@click.option(
+    "--policy", "only", multiple=True, help=f"Default all of {', '.join(POLICIES)}; or {', '.join(DEVIATIONS)}."
+)
+@with_data_root
+@on_device
 def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
-    """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then ask on corrupted images."""
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_policies(network, only=only or None, **settings)[1]}"))
+    """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then evaluate on corrupted images.
+
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    """
+    _announced("policies", run_policies, network, {"only": only or None, **settings})
 
 
 @main.command()
@@ -140,9 +175,9 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
 @click.option("--images", type=int, help="Test images, instead of the preset's.")
 @click.option("--norm", "norms", multiple=True, default=tuple(NORMS), show_default=True)
-@click.option("--attack", "attacks", multiple=True, default=("pgd",), show_default=True, help=f"{', '.join(NAMES)}.")
+@click.option("--attack", "attacks", multiple=True, default=("pgd",), show_default=True, help=f"{', '.join(ATTACKS)}.")
 @click.option("--protocol", "protocols", multiple=True, help=f"Default all that fit: {', '.join(PROTOCOLS)}.")
-@click.option("--knob", help=f"One of {', '.join(GRIDS)}; default λ, for a ResNet its stem's threshold.")
+@click.option("--knob", help=f"One of {', '.join(GRIDS)}; default λ, without one the stem's threshold or a filter.")
 @click.option("--crafted", type=float, multiple=True, help="Strengths to craft at, instead of the knob's grid.")
 @click.option("--epsilon", type=float, help="Instead of 8/255 (linf) and 0.5 (l2).")
 @click.option("--units", default="pixels", show_default=True, help=f"One of {', '.join(UNITS)}.")
@@ -152,12 +187,29 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 @click.option("--policy", type=click.Path(), help="Saved policy for protocol policy; default one fitted here.")
 @click.option("--sanity/--no-sanity", default=True, show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
-def attack(network: str, protocols: tuple[str, ...], crafted: tuple[float, ...], **settings: Any) -> None:
-    """Robust accuracy of a trained NETWORK under attacks and protocols (Table 4)."""
-    choices = {"protocols": protocols or None, "crafted": crafted or None, **settings}
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_attack(network, **choices)[1]}"))
+@with_data_root
+@on_device
+def attack(
+    network: str,
+    protocols: tuple[str, ...],
+    crafted: tuple[float, ...],
+    data_root: str | None,
+    device: str | None,
+    precision: str,
+    **budget: Any,
+) -> None:
+    """Robust accuracy of a trained NETWORK under attacks and protocols (Table 4).
+
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    """
+
+    def job() -> None:
+        chosen = Choices(protocols=protocols or None, crafted=crafted or None, **budget)
+        announce("attack", network, device, chosen=chosen)
+        _, path = run_attack(network, chosen, data_root=data_root, device=device, precision=precision)
+        click.echo(f"Ledger row: {path}")
+
+    in_one_sentence(job)
 
 
 @main.command()
@@ -173,18 +225,28 @@ def attack(network: str, protocols: tuple[str, ...], crafted: tuple[float, ...],
 )
 @click.option("--steps", type=int, help="Of an inversion, instead of the preset's.")
 @click.option("--seed", default=0, show_default=True, help="Of the random weights and the inversions' start.")
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def visual(network: str, methods: tuple[str, ...], depths: tuple[str, ...], **settings: Any) -> None:
     """How much of an image every depth of a trained NETWORK keeps: decoded, inverted, and with random weights."""
     choices = {"methods": methods or None, "depths": depths or None, **settings}
-    in_one_sentence(lambda: click.echo(f"Ledger row: {run_visual(network, **choices)[1]}"))
+    _announced("visual", run_visual, network, choices)
+
+
+def _announced(command: str, run: Callable[..., tuple[Record, Path]], network: str, options: dict[str, Any]) -> None:
+    """Say about how long a measurement takes, then make it."""
+
+    def job() -> None:
+        announce(command, network, **options)
+        click.echo(f"Ledger row: {run(network, **options)[1]}")
+
+    in_one_sentence(job)
 
 
 @main.command()
 @click.argument("network", type=click.Path())
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def precision(network: str, data_root: str | None, device: str | None) -> None:
     """Compare bfloat16 with float32 inside a trained NETWORK (a file that `train` left) and record it."""
     in_one_sentence(lambda: click.echo(f"Ledger row: {record_precision(network, data_root, device)}"))
@@ -193,8 +255,8 @@ def precision(network: str, data_root: str | None, device: str | None) -> None:
 @main.command()
 @click.argument("network", type=click.Path())
 @click.option("--images", default=50, show_default=True)
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
-@click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
+@with_data_root
+@on_device
 def guarantee(network: str, **settings: Any) -> None:
     """Does Theorem 1's condition hold for the atoms and codes of a trained NETWORK?"""
     in_one_sentence(lambda: click.echo(f"Ledger row: {run_guarantee(network, **settings)[1]}"))
@@ -211,3 +273,5 @@ def renew(notebooks: tuple[Path, ...]) -> None:
 
 main.add_command(bench)
 main.add_command(launch)
+main.add_command(status)
+main.add_command(campaign)

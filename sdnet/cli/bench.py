@@ -8,6 +8,7 @@ import click
 import torch
 
 from sdnet.cli.errors import in_one_sentence
+from sdnet.cli.options import on_device, with_data_root
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.distributed import rank_speed
@@ -18,7 +19,6 @@ from sdnet.training.distributed import COMPILE_MODES
 
 Measured = tuple[Path | None, list[dict[str, Any]]]
 
-on_device = click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 compiled_in = click.option(
     "--compile", "compiled", type=click.Choice(COMPILE_MODES), help="A mode of torch.compile; default none."
 )
@@ -92,7 +92,7 @@ def bench_scaling(device: str | None, **settings: Any) -> None:
 @click.argument("network", type=click.Path())
 @click.option("--images", default=1000, show_default=True, help="Training images to sweep over.")
 @click.option("--repeats", default=3, show_default=True)
-@click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
+@with_data_root
 @on_device
 def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
     """The sweep engine and the race against a plain loop over λ; writes a ledger row."""

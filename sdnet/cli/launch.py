@@ -6,15 +6,18 @@ from typing import Any
 import click
 
 from sdnet.cli.errors import in_one_sentence
+from sdnet.cli.options import with_others
 from sdnet.training.agent import ANY_PORT, check_agent, start_ranks
 from sdnet.training.declaration import Training, training
 from sdnet.training.distributed import Execution
 
 
-def declared(arch: str, dataset: str, preset: str, seed: int, **changes: Any) -> tuple[Training, Execution]:
+def declared(
+    arch: str, dataset: str, preset: str, seed: int, others: tuple[str, ...], **changes: Any
+) -> tuple[Training, Execution]:
     """What a training is and how it is carried out, from the options of ``python -m sdnet train``."""
     execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
-    return training(arch, dataset, preset, seed=seed, **changes), execution
+    return training(arch, dataset, preset, seed=seed, **with_others(changes, others)), execution
 
 
 def _check(train: click.Command, options: tuple[str, ...], ranks: int) -> None:

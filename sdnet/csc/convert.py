@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
 from sdnet.csc.dictionary import PADDING_MODES
 from sdnet.csc.layers import CSCConv1d, CSCConv2d
 from sdnet.names import unknown_name
+from sdnet.parameters import SolverOptions
 
 Predicate = Callable[[str, nn.Module], bool]
 WHERE = ("first", "all")
@@ -43,7 +44,7 @@ def convert(
     lam: float = 0.1,
     iterations: int = 2,
     keep_weights: bool = True,
-    **csc: Any,
+    **csc: Unpack[SolverOptions],
 ) -> Conversion:
     """Replace convolutions of a network by CSC layers of the same geometry, in place.
 
@@ -166,7 +167,7 @@ def _hand_over(conv: nn.Module, layer: CSCConv1d | CSCConv2d, keep_weights: bool
             theirs.detach().copy_(getattr(layer, name).detach())
         setattr(layer, name, theirs)
     if keep_weights:
-        layer.project_(power_steps=30)
+        layer.begin_()
     else:
         layer.see()
 

@@ -52,9 +52,18 @@ class Dictionary:
         """M, the number of channels of a signal."""
         return self.weight.shape[1] * self.groups
 
+    @property
+    def atoms(self) -> int:
+        """C, the number of atoms."""
+        return self.weight.shape[0]
+
     def with_weight(self, weight: Tensor) -> "Dictionary":
         """The same geometry with other atoms."""
         return replace(self, weight=weight)
+
+    def scaled(self, factors: Tensor) -> "Dictionary":
+        """The same with each atom multiplied by its factor, (C,)."""
+        return self.with_weight(self.weight * factors.view(-1, *[1] * (self.dims + 1)))
 
     def code_size(self, signal_size: Sequence[int]) -> tuple[int, ...]:
         """Spatial size of the code of a signal of the given spatial size."""
@@ -168,8 +177,12 @@ def unit_norm(weight: Tensor) -> Tensor:
 
     An atom of length zero has no direction; it is left at zero rather than turned into NaN.
     """
-    norms = torch.linalg.vector_norm(weight.flatten(1), dim=1).clamp_min(torch.finfo(weight.dtype).tiny)
-    return weight / norms.view(-1, *[1] * (weight.dim() - 1))
+    tiny, shape = torch.finfo(weight.dtype).tiny, (-1, *[1] * (weight.dim() - 1))
+    # The squares of numbers like 1e-23 vanish. A power of two is taken out first, which changes no other bit.
+    largest = weight.detach().flatten(1).abs().amax(1).clamp_min(tiny)
+    weight = weight / (largest / (2 * torch.frexp(largest).mantissa)).view(shape)
+    norms = torch.linalg.vector_norm(weight.flatten(1), dim=1).clamp_min(tiny)
+    return weight / norms.view(shape)
 
 
 def dense_matrix(dictionary: Dictionary, signal_size: Sequence[int]) -> Tensor:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from sdnet.csc.lam import at_lam
 from sdnet.csc.layers import csc_layers
 
 
@@ -14,14 +14,12 @@ class WithLam(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
-        self.lams = [f"{name}.lam".lstrip(".") for name, _ in csc_layers(model)]
-        if not self.lams:
+        if not csc_layers(model):
             raise ValueError("model must hold a CSC layer for λ to be an input of; it holds none: see sdnet.convert.")
+        self.model = model
 
     def forward(self, images: Tensor, lam: Tensor) -> Tensor:
-        output: Tensor = functional_call(self.model, dict.fromkeys(self.lams, lam), (images,))
-        return output
+        return at_lam(self.model, lam, images)
 
 
 def to_onnx(model: nn.Module, example: Tensor, path: str | Path) -> None:

@@ -43,12 +43,7 @@ class Lasso:
 
     def check_lam_shape(self) -> None:
         """Raise ValueError unless λ has one of the shapes that suit the signal and the dictionary."""
-        images, atoms = self.signal.shape[0], self.dictionary.weight.shape[0]
-        if self.lam.dim() > 0 and not _fits(self.lam.shape, images, atoms):
-            raise ValueError(
-                f"lam has shape {tuple(self.lam.shape)}; with {images} images and {atoms} atoms it may be (), "
-                f"({images},) for one per image, (1, {atoms}) for one per channel, or ({images}, {atoms})."
-            )
+        check_lam_shape(self.lam, self.signal.shape[0], self.dictionary.weight.shape[0])
 
     @property
     def signal_size(self) -> torch.Size:
@@ -128,6 +123,15 @@ def is_finite(signal: Tensor) -> bool:
         return math.isfinite(signal.detach().sum().item())
     except RuntimeError:
         return True
+
+
+def check_lam_shape(lam: Tensor, images: int, atoms: int) -> None:
+    """Raise ValueError unless λ has one of the shapes that suit so many images and atoms."""
+    if lam.dim() > 0 and not _fits(lam.shape, images, atoms):
+        raise ValueError(
+            f"lam has shape {tuple(lam.shape)}; with {images} images and {atoms} atoms it may be (), "
+            f"({images},) for one per image, (1, {atoms}) for one per channel, or ({images}, {atoms})."
+        )
 
 
 def check_signal(signal: Tensor, dictionary: Dictionary) -> None:

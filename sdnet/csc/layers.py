@@ -4,33 +4,26 @@ A convolution answers "how well does each filter match here?". A CSC layer answe
 laid down where, explain the whole input?": its output is the sparse code of its input (Eq. 4).
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.csc.gradients import GRADIENTS, checkpointed, implicit
-from sdnet.csc.lasso import Lasso, check_lam, check_signal, is_finite
-from sdnet.csc.lipschitz import falls_short, fourier_bound, power_iteration, random_probe
-from sdnet.csc.projection import Projected, Watched, as_leaf, off_sphere
+from sdnet.csc.lam import CodingLayer, is_many
+from sdnet.csc.lasso import Lasso, check_signal, is_finite
 from sdnet.csc.solvers import METHODS, Solution, solve, unroll
 from sdnet.parameters import NETWORK, Range, check
 from sdnet.runtime import is_jit_traced, is_traced
 
 Size = int | Sequence[int]
-SMALL_SIDE = 16
-"""Up to this many signal (or code) channels the Fourier bound is the cheaper way to L."""
 
 
-class _CSCConv(Projected, Watched):
+class _CSCConv(Atoms, CodingLayer):
     dims: int
-    weight: nn.Parameter
-    lam: Tensor
-    lipschitz: Tensor
-    probe: Tensor
 
     def __init__(
         self,
@@ -53,14 +46,18 @@ class _CSCConv(Projected, Watched):
         tolerance: float | None = None,
         lipschitz_method: str | None = None,
         projected: bool = True,
+        lipschitz_first: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         _check_channels(in_channels, out_channels, groups)
         _check_solver(method, gradient, tolerance, lam=lam, iterations=iterations, ridge=ridge)
-        for name, choice in (("bias", bias), ("nonnegative", nonnegative), ("projected", projected)):
+        choices = {"nonnegative": nonnegative, "projected": projected, "lipschitz_first": lipschitz_first}
+        for name, choice in {"bias": bias, **choices}.items():
             check(name, choice, bool)
+        if lipschitz_first and not projected:
+            raise ValueError("lipschitz_first needs atoms that are projected, after L is found; choose projected=True.")
         _one_of("padding_mode", padding_mode, PADDING_MODES)
         _one_of("lipschitz_method", lipschitz_method, (None, "fourier", "power"))
         kernel = _per_dimension("kernel_size", kernel_size, self.dims, 1)
@@ -70,18 +67,15 @@ class _CSCConv(Projected, Watched):
         self.padding = self._pairs(padding)
         self.groups, self.padding_mode = groups, padding_mode
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
-        self.method, self.gradient, self.tolerance, self.projected = method, gradient, tolerance, projected
-        small_side = min(in_channels // groups * math.prod(self.stride), out_channels // groups)
+        self.method, self.gradient, self.tolerance = method, gradient, tolerance
+        self.projected, self.lipschitz_first = projected, lipschitz_first
         self._first_lam = float(lam)
-        self.lipschitz_method = lipschitz_method or ("fourier" if small_side <= SMALL_SIDE else "power")
 
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel, **options))
         self.bias = nn.Parameter(torch.zeros(out_channels, **options)) if bias else None
         self.register_buffer("lam", torch.empty((), **options))
-        self.register_buffer("lipschitz", torch.ones((), **options))
-        if self.lipschitz_method == "power":
-            self.register_buffer("probe", torch.empty_like(random_probe(self.dictionary)))
+        self.follow(lipschitz_method)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -89,44 +83,16 @@ class _CSCConv(Projected, Watched):
         nn.init.kaiming_uniform_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+        self.follow(self.lipschitz_method)
         self.lam = torch.full_like(self.lipschitz, self._first_lam)
         with torch.no_grad():
             self.weight.copy_(unit_norm(self.weight))
-            if self.lipschitz_method == "power":
-                self.probe.copy_(random_probe(self.dictionary))
-        self.project_(power_steps=30)
+        self.begin_()
 
     @property
     def dictionary(self) -> Dictionary:
         """The layer's dictionary A, sharing its weight."""
         return Dictionary(self.weight, self.stride, self.padding, self.dilation, self.groups, self.padding_mode)
-
-    @torch.no_grad()
-    def project_(self, power_steps: int = 1) -> None:
-        """Put the atoms back on the unit sphere (Eq. 5) and bring the Lipschitz constant up to date.
-
-        A layer with ``projected=False`` does the latter only.
-
-        Call it after every change of the weight: :func:`sdnet.project_` does so for a whole network, and
-        :func:`sdnet.project_after_step` after every step of an optimizer. ``power_steps`` counts the power
-        iterations where the layer uses these; a warm start makes one enough during training.
-        """
-        self.refuse_computed()
-        if self.projected:
-            self.weight.copy_(unit_norm(self.weight))
-        if self.lipschitz_method == "fourier":
-            self.lipschitz.copy_(fourier_bound(self.dictionary))
-        else:
-            norm, probe = power_iteration(self.dictionary, self.probe, power_steps)
-            # An estimate from below: the margin keeps the step size under 1/L.
-            self.lipschitz.copy_((norm / 0.9).clamp_min(torch.finfo(norm.dtype).tiny))
-            self.probe.copy_(probe)
-        self.see()
-
-    @torch.no_grad()
-    def fault(self) -> str | None:
-        off = off_sphere(self.weight) if self.projected else None
-        return off or falls_short(self.lipschitz, self.dictionary, self._buffers.get("probe"))
 
     def forward(self, signal: Tensor) -> Tensor:
         """The sparse code (N, C, ...) of ``signal`` (N, M, ...), plus the bias if there is one.
@@ -136,9 +102,11 @@ class _CSCConv(Projected, Watched):
                 synchronisation, on a CPU) is not finite; or if the weight was changed and not projected.
         """
         if isinstance(signal, torch.fx.Proxy):
-            return as_leaf(self, signal)
-        lasso = self.lasso(signal)
+            return _as_leaf(self, signal)
         self.check_projected()
+        if is_many(self.lam):
+            return self.many_codes(signal, self.lam.flatten())
+        lasso = self.lasso(signal)
         if not is_traced():
             check_signal(signal, lasso.dictionary)
             lasso.check_lam_shape()
@@ -153,6 +121,20 @@ class _CSCConv(Projected, Watched):
             code = checkpointed(lasso, step_size, self.iterations, self.method)
         else:
             code = unroll(lasso, step_size, self.iterations, self.method)
+        return self._shifted(code)
+
+    def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
+        """The codes at each of K λ (K,), by unrolled steps; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
+        step_size = 1 / self.lipschitz
+        correlation = self.dictionary.with_weight(step_size * self.weight).analysis(signal)
+        # Unlike repeat(), cat() keeps channels-last memory.
+        repeated, correlation = torch.cat([signal] * len(lams)), torch.cat([correlation] * len(lams))
+        lam = lams.repeat_interleave(len(signal))
+        lasso = Lasso(self.dictionary, repeated, lam, self.nonnegative, self.ridge)
+        code = unroll(lasso, step_size, self.iterations, self.method, correlation)
+        return self._shifted(code)
+
+    def _shifted(self, code: Tensor) -> Tensor:
         return code if self.bias is None else code + self.bias.to(code.dtype).view(-1, *[1] * self.dims)
 
     def lasso(self, signal: Tensor) -> Lasso:
@@ -163,11 +145,13 @@ class _CSCConv(Projected, Watched):
         """Solve the layer's problem with FISTA to a certified duality gap, whatever ``iterations`` it runs."""
         return solve(self.lasso(signal), iterations=iterations, tolerance=tolerance, restart=True)
 
-    @torch.no_grad()
-    def residual(self, signal: Tensor) -> Tensor:
-        """x − A(z) for the code z that the layer's own iterations give."""
+    def residual(self, signal: Tensor, code: Tensor | None = None) -> Tensor:
+        """x − A(z) for the code z that the layer gave for ``signal``; None for that of its own iterations, detached."""
         lasso = self.lasso(signal)
-        return lasso.residual(unroll(lasso, 1 / self.lipschitz, self.iterations, self.method))
+        if code is not None:
+            return lasso.residual(code if self.bias is None else code - self.bias.view(-1, *[1] * self.dims))
+        with torch.no_grad():
+            return lasso.residual(unroll(lasso, 1 / self.lipschitz, self.iterations, self.method))
 
     def extra_repr(self) -> str:
         lam = f"{self.lam.item():g}" if self.lam.dim() == 0 else f"tensor{tuple(self.lam.shape)}"
@@ -194,6 +178,9 @@ class _CSCConv(Projected, Watched):
         if saved is not None and saved.shape != self.lam.shape:
             self.lam = self.lam.new_empty(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        # A plain convolution's weights come without L; the old one would make steps far too long for them.
+        if prefix + "weight" in state_dict and prefix + "lipschitz" not in state_dict and not self.lipschitz.is_meta:
+            self.begin_()
 
 
 class CSCConv1d(_CSCConv):
@@ -233,6 +220,7 @@ class CSCConv2d(_CSCConv):
             None: Fourier for up to 16 input channels, where it is cheap.
         projected: keep the atoms at unit norm, as Eq. 5 demands. Otherwise they start there and grow or shrink as
             training likes, and λ loses its unit with them.
+        lipschitz_first: find L for the atoms before they are projected, as the authors' code does.
 
     Raises:
         ValueError: for any argument out of its range.
@@ -269,26 +257,12 @@ def _per_dimension(name: str, value: Size, dims: int, least: int) -> tuple[int, 
     return values
 
 
+def _as_leaf(layer: nn.Module, signal: torch.fx.Proxy) -> Any:
+    """The call of a layer as ``torch.fx`` records a convolution's: one node that keeps the layer, λ and all."""
+    path = signal.tracer.path_of_module(layer)  # type: ignore[attr-defined]
+    return signal.tracer.create_proxy("call_module", path, (signal,), {})
+
+
 def csc_layers(model: nn.Module) -> list[tuple[str, _CSCConv]]:
     """The CSC layers of a network with their names, in the order in which it holds them."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, _CSCConv)]
-
-
-def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] = lambda name: True) -> None:
-    """Set λ of every CSC layer of a network: the one knob that Algorithm 1 turns.
-
-    Args:
-        lam: a number, or a tensor of shape () for all images, (N,) for one λ per image of the batches to
-            come, (1, C) per channel, or (N, C).
-        where: which layers, by name; all by default.
-
-    Raises:
-        ValueError: if a λ is negative or not finite, or the network has no CSC layer that ``where`` accepts.
-    """
-    lam = torch.as_tensor(lam, dtype=torch.get_default_dtype() if not isinstance(lam, Tensor) else None)
-    check_lam(lam)
-    layers = [layer for name, layer in csc_layers(model) if where(name)]
-    if not layers:
-        raise ValueError("set_lam found no CSC layer in this network; convert one with sdnet.convert first.")
-    for layer in layers:
-        layer.lam = lam.to(layer.weight).clone()

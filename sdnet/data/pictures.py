@@ -31,7 +31,7 @@ def load_picture(path: str | os.PathLike[str] | None, size: int) -> Tensor:
         image = open_rgb(file, oriented=True)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return _resized(image.crop((left, top, left + side, top + side)), size)
+    return resized(image.crop((left, top, left + side, top + side)), size)
 
 
 def photo_crops(count: int, size: int, seed: int = 0) -> Tensor:
@@ -46,10 +46,11 @@ def photo_crops(count: int, size: int, seed: int = 0) -> Tensor:
         photo = photos[index % len(photos)]
         side = int(photo.height * generator.uniform(0.5, 1))
         left, top = (int(generator.integers(extent - side + 1)) for extent in photo.size)
-        crops.append(_resized(photo.crop((left, top, left + side, top + side)), size))
+        crops.append(resized(photo.crop((left, top, left + side, top + side)), size))
     return torch.cat(crops)
 
 
-def _resized(square: Image.Image, size: int) -> Tensor:
+def resized(square: Image.Image, size: int) -> Tensor:
+    """A square picture at ``size`` × ``size``, as pixels (1, 3, size, size) in [0, 1]; shrunk by averaging areas."""
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
     return F.interpolate(pixels, size=(size, size), mode="area" if square.width >= size else "bilinear")

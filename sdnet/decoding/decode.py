@@ -39,8 +39,27 @@ class Layer:
     to_output: nn.Sequential
 
 
-def layers(model: ResNet) -> list[Layer]:
-    """The 3×3 layers of a network in order of depth; they share the network's weights."""
+def residual_network(model: nn.Module) -> ResNet:
+    """The network itself, if it is one of residual blocks, which have the depths that features are read at.
+
+    Raises:
+        ValueError: for a network of another kind.
+    """
+    if not isinstance(model, ResNet):
+        raise ValueError(
+            f"features are read back from the depths of a residual network; this is {type(model).__name__}, which has "
+            "none. Choose a resnet or an sdnet."
+        )
+    return model
+
+
+def layers(model: nn.Module) -> list[Layer]:
+    """The 3×3 layers of a residual network in order of depth; they share the network's weights.
+
+    Raises:
+        ValueError: for a network of another kind.
+    """
+    model = residual_network(model)
     before: list[nn.Module] = [model.normalize]
     conv, norm = model.stem[0], _batch_norm(model.stem[1])
     to_code, before = nn.Sequential(*before, conv), [*before, model.stem]
@@ -58,12 +77,12 @@ def layers(model: ResNet) -> list[Layer]:
     return found
 
 
-def depths(model: ResNet) -> list[str]:
+def depths(model: nn.Module) -> list[str]:
     """The names of a network's depths, from the stem to the last layer."""
     return [layer.name for layer in layers(model)]
 
 
-def layer_at(model: ResNet, depth: str) -> Layer:
+def layer_at(model: nn.Module, depth: str) -> Layer:
     """The layer of that name.
 
     Raises:
@@ -78,7 +97,7 @@ def layer_at(model: ResNet, depth: str) -> Layer:
 def check_decodable(model: nn.Module) -> None:
     """Raise ValueError, with the reason, unless the network can be decoded."""
     if not isinstance(model, ResNet):
-        raise ValueError(f"only networks of sdnet.models can be decoded; got {type(model).__name__}.")
+        raise ValueError(f"only residual networks of sdnet.models can be decoded; got {type(model).__name__}.")
     if model.training:
         raise ValueError("the network is in train mode, where its codes depend on the batch; call eval() first.")
     if any(isinstance(block, BasicBlock) and block.shortcut is not None for block in model.modules()):
@@ -92,10 +111,10 @@ def check_decodable(model: nn.Module) -> None:
                 f"{layer.name} of this network is an ordinary convolution, which explains nothing that could be read "
                 "back: it cannot be decoded. Choose an sdnet18_all or sdnet34_all, which have CSC layers only."
             )
-    if isinstance(model.stem[3], nn.MaxPool2d):
+    if not isinstance(model.stem[3], nn.Identity):
         raise ValueError(
-            "this network's stem has max-pooling, which forgets where the maximum was and all else: it cannot be "
-            "decoded. Choose a network with stem='cifar'."
+            "this network's stem has max-pooling, which forgets where the maximum was and all else, or a layer in its "
+            "place: it cannot be decoded. Choose a network with stem='cifar'."
         )
     if any(isinstance(module, nn.ReLU) for module in model.modules()):
         raise ValueError(

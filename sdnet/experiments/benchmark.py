@@ -96,6 +96,7 @@ def recorded(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Measure, and write the cells to the ledger as a benchmark of that configuration."""
     keep_freed_memory()
+    ledger.check_writable(ledger.ledger_folder())
     start, results = ledger.start(), measure()
     row = start.record(
         experiment="benchmark",

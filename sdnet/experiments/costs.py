@@ -78,7 +78,7 @@ def speeds(table1: pd.DataFrame) -> dict[str, float]:
 
 def show(cost: Cost) -> str:
     """A cost as HTML below a cell's status; opens to the command."""
-    small = "font-size:0.82em;opacity:0.8"
+    small = "font-size:0.82em;opacity:0.85"
     estimate = html.escape(cost.estimate)
     if not cost.command:
         return f'<br><span style="{small}">{estimate}</span>'

@@ -3,17 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
 from sdnet.csc.layers import CSCConv2d
 from sdnet.models.classifier import Classifier
 from sdnet.models.mdeq import MDEQ
+from sdnet.models.mixed_scale import MSDCSC, MSDNet
+from sdnet.models.multilayer import MultiLayer
+from sdnet.models.pursuit import PursuitNet
 from sdnet.models.resnet import STEMS, Conv, ResNet
 from sdnet.models.scn import SCN, PatchCoding2d
 from sdnet.names import unknown_name
-from sdnet.parameters import NETWORK, Count, check
+from sdnet.parameters import NETWORK, CodingOptions, Count, NetworkOptions, SolverOptions, check, kinds
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,15 @@ class Architecture:
     options: tuple[str, ...] = ()
 
 
-CSC_OPTIONS = (
-    *("lam", "iterations", "nonnegative", "ridge", "method", "gradient", "tolerance", "lipschitz_method", "projected"),
-)
-RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu")
-CODING = ("lam", "iterations")
+CODING = tuple(kinds(CodingOptions))
+CSC_OPTIONS = (*CODING, *kinds(SolverOptions))
+RESIDUAL = ("atoms", "kernel", "shortcut", "stem_relu", "block_relu")
+ALL_OPTIONS = (*RESIDUAL, "csc_shortcut", "csc_pool", *CSC_OPTIONS)
+PURSUIT = ("depth", "iterations", "lam", "beta")
+MULTILAYER = ("depth", "iterations", "method", "lam")
+STEPS = 4
+"""Iterations of a pursuit or multi-layer code by default."""
+DEEP: dict[str, Any] = {"schedule": "deep", "iterations": STEPS, "extrapolation": 0.5}
 LAM_RATE = 1 / 256
 """Of SCN-18's λ: one over the square root of the number of entries (64 × 32 × 32) that share it, as Esser et al. (2020)
 scale the gradient of a learned step size. At the full rate all codes are zero after twenty steps of training."""
@@ -57,11 +64,25 @@ ARCHITECTURES = {
     "resnet34": Architecture("ResNet-34", D34, options=RESIDUAL),
     "sdnet18": Architecture("SDNet-18", D18, "first", options=(*RESIDUAL, *CSC_OPTIONS)),
     "sdnet34": Architecture("SDNet-34", D34, "first", options=(*RESIDUAL, *CSC_OPTIONS)),
-    "sdnet18_all": Architecture("SDNet-18-All", D18, "all", options=(*RESIDUAL, "csc_shortcut", *CSC_OPTIONS)),
-    "sdnet34_all": Architecture("SDNet-34-All", D34, "all", options=(*RESIDUAL, "csc_shortcut", *CSC_OPTIONS)),
+    "sdnet18_all": Architecture("SDNet-18-All", D18, "all", options=ALL_OPTIONS),
+    "sdnet34_all": Architecture("SDNet-34-All", D34, "all", options=ALL_OPTIONS),
     "mdeq": Architecture("MDEQ", body=MDEQ, options=("iterations",)),
     "scn": Architecture("SCN", body=SCN, options=CODING),
     "scn18": Architecture("SCN-18", D18, patches=True, options=(*RESIDUAL, *CODING)),
+    "ltp": Architecture("L-TP", body=PursuitNet, options=("depth", "lam")),
+    "ltp_res": Architecture("L-TP-res", body=partial(PursuitNet, skips=True), options=("depth", "lam")),
+    "lbp": Architecture("L-BP", body=partial(PursuitNet, iterations=STEPS), options=PURSUIT),
+    "dp": Architecture("DP", body=partial(PursuitNet, **DEEP), options=(*PURSUIT, "extrapolation")),
+    "dp_res": Architecture("DP-res", body=partial(PursuitNet, skips=True, **DEEP), options=(*PURSUIT, "extrapolation")),
+    "ml_csc": Architecture("ML-CSC", body=partial(MultiLayer, iterations=STEPS), options=MULTILAYER),
+    "res_csc": Architecture(
+        "Res-CSC", body=partial(MultiLayer, start="residual", iterations=STEPS), options=MULTILAYER
+    ),
+    "res_csc_b": Architecture(
+        "Res-CSC (B)", body=partial(MultiLayer, start="shortcut", iterations=STEPS), options=MULTILAYER
+    ),
+    "msdnet": Architecture("MSDNet", body=MSDNet, options=("depth", "dilations")),
+    "msd_csc": Architecture("MSD-CSC", body=partial(MSDCSC, iterations=STEPS), options=(*PURSUIT, "dilations")),
 }
 
 
@@ -75,7 +96,9 @@ def stems(arch: str) -> tuple[str, ...]:
     return STEMS if ARCHITECTURES[arch].depths else STEMS[:1]
 
 
-def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cifar", **options: Any) -> Classifier:
+def build(
+    arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cifar", **given: Unpack[NetworkOptions]
+) -> Classifier:
     """Build an untrained network; pixels in [0, 1] in, class scores out.
 
     ResNet and SDNet of one depth have identical parameter counts: 11,173,962 (18 layers, 10 classes),
@@ -86,26 +109,30 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
         num_classes: number of classes, >= 1.
         width: channels of the first stage, 64 in the paper; for all networks 64 is the full size.
         stem: ``"cifar"`` (3×3) or ``"imagenet"`` (7×7, stride 2, max-pooling).
-        **options: those of the architecture (:data:`ARCHITECTURES`); None means the default. Of residual networks:
+        **given: options of the architecture (:data:`ARCHITECTURES`); None means the default. Of residual networks:
             ``atoms`` (channels of the stem, 64 whatever the width), ``kernel`` (side of the stem's filters, odd),
             ``shortcut`` (residual connections; the paper's SDNet-All is shown with and without), ``stem_relu`` (ReLU
             after the stem's batch normalisation: by default for ResNet only; the paper retains "all other layers", but
-            the authors' code leaves this one out). Of an SDNet-All: ``csc_shortcut`` (make the 1×1 convolutions of its
+            the authors' code leaves this one out), ``block_relu`` (ReLU between the two convolutions of a block: by
+            default for all but SDNet-All, whose codes are non-negative already and which has none in the authors'
+            code). Of an SDNet-All: ``csc_shortcut`` (make the 1×1 convolutions of its
             shortcuts CSC layers too, as "all convolution layers" would have it and an early version of the authors'
-            code did). Of networks with CSC layers: ``lam``, ``iterations``, ``method``, ... (see
+            code did), ``csc_pool`` (a CSC layer of stride 2 instead of the ImageNet stem's max-pooling, as in the
+            authors' code). Of networks with CSC layers: ``lam``, ``iterations``, ``method``, ... (see
             :class:`CSCConv2d`). Of SCN and SCN-18: ``lam`` (to begin with) and ``iterations``. Of MDEQ: ``iterations``
-            of its solver.
+            of its solver. Of the pursuits and the multi-layer codes: ``depth`` and, where they iterate, ``iterations``,
+            ``lam`` and ``beta`` (to begin with), and ``extrapolation``, ``method`` or ``dilations``.
 
     Raises:
         ValueError: for an unknown name, a number out of its range, or an option that the architecture does not have.
     """
-    options = {name: value for name, value in options.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     _check(arch, stem, {"num_classes": num_classes, "width": width, "atoms": options.get("atoms", 1)}, options)
     architecture = ARCHITECTURES[arch]
     if architecture.body is not None:
         return architecture.body(num_classes, width=width, **options)
     residual = {name: options.pop(name) for name in RESIDUAL if name in options}
-    csc_shortcut = options.pop("csc_shortcut", False)
+    csc_shortcut, csc_pool = options.pop("csc_shortcut", False), options.pop("csc_pool", False)
     sparse = architecture.csc != "none" or architecture.patches
     first: Conv = partial(CSCConv2d, **options) if sparse else nn.Conv2d
     if architecture.patches:
@@ -118,8 +145,8 @@ def build(arch: str, num_classes: int = 10, *, width: int = 64, stem: str = "cif
         first=first,
         conv=first if architecture.csc == "all" else nn.Conv2d,
         shortcut_conv=first if csc_shortcut else nn.Conv2d,
-        block_relu=architecture.csc != "all",
-        **{"stem_relu": not sparse, **residual},
+        pool=first if csc_pool else None,
+        **{"stem_relu": not sparse, "block_relu": architecture.csc != "all", **residual},
     )
 
 
@@ -143,6 +170,8 @@ def _check(arch: str, stem: str, numbers: dict[str, object], options: dict[str, 
         check(name, value, NETWORK[name])
     if options.get("csc_shortcut") and options.get("shortcut") is False:
         raise ValueError("csc_shortcut needs shortcuts; choose shortcut=True.")
+    if options.get("csc_pool") and stem == "cifar":
+        raise ValueError("csc_pool replaces max-pooling, which the stem 'cifar' does not have; choose stem='imagenet'.")
 
 
 def parameter_count(model: nn.Module) -> int:

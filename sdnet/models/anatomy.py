@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from sdnet.csc.layers import CSCConv2d
 from sdnet.models import build, parameter_count
 from sdnet.models.mdeq import Cell
 from sdnet.models.scn import PatchCoding2d
+from sdnet.parameters import NetworkOptions
 
 KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "CSC layer": (CSCConv2d,),
@@ -39,7 +40,9 @@ class Anatomy:
     flops: int
 
 
-def anatomy(arch: str, *, num_classes: int = 10, width: int = 64, size: int = 32, **options: Any) -> Anatomy:
+def anatomy(
+    arch: str, *, num_classes: int = 10, width: int = 64, size: int = 32, **options: Unpack[NetworkOptions]
+) -> Anatomy:
     """Take a network apart.
 
     FLOPs are those of one forward pass over one image in matrix products and convolutions, two for a multiplication

@@ -81,6 +81,7 @@ class ResNet(Classifier):
         block_relu: the ReLU inside the blocks.
         shortcut: residual connections.
         shortcut_conv: builds the 1×1 convolutions of the shortcuts.
+        pool: builds a 3×3 layer of stride 2 in place of the ImageNet stem's max-pooling; None for max-pooling.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class ResNet(Classifier):
         block_relu: bool = True,
         shortcut: bool = True,
         shortcut_conv: Conv = nn.Conv2d,
+        pool: Conv | None = None,
     ) -> None:
         super().__init__()
         usual, stride = (3, 1) if stem == "cifar" else (7, 2)
@@ -106,8 +108,14 @@ class ResNet(Classifier):
             first(3, atoms, kernel, stride=stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(atoms),
             nn.ReLU(inplace=True) if stem_relu else nn.Identity(),
-            nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity(),
+            nn.Identity(),
         )
+        if stem == "imagenet":
+            self.stem[3] = (
+                nn.MaxPool2d(3, stride=2, padding=1)
+                if pool is None
+                else pool(atoms, atoms, 3, stride=2, padding=1, bias=False)
+            )
         stages, channels = [], atoms
         for index, depth in enumerate(depths):
             blocks = []

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sdnet.csc.gradients import conjugate_gradients
-from sdnet.csc.projection import Projected
+from sdnet.csc.lam import CodingLayer, is_many
+from sdnet.csc.lasso import broadcast_lam, check_lam_shape
 from sdnet.models.classifier import Classifier
 from sdnet.runtime import no_autocast
 
@@ -26,7 +27,7 @@ ROWS = 2048
 """Patches that go through all steps together on a CPU: few enough to stay in its cache, which is 3.5 times as fast."""
 
 
-class PatchCoding2d(Projected):
+class PatchCoding2d(CodingLayer):
     """Non-negative sparse codes (N, C, ...) of the patches of a signal (N, M, ...), with a learned λ.
 
     Computed in float32 at least, whatever the autocast. The gradient is that of the minimiser: with g the gradient at
@@ -41,6 +42,7 @@ class PatchCoding2d(Projected):
         in_channels, out_channels, kernel_size, stride, padding: as in ``nn.Conv2d``.
         bias: only False: a code has none.
         lam: λ >= 0 to begin with. It is a parameter, one for all atoms; :func:`sdnet.project_` keeps it >= 0.
+            :func:`sdnet.csc.lam.at_lam` evaluates at others, one for each image or atom too.
         lam_rate: λ's learning rate as a fraction of that of all else, > 0; the gradient is multiplied by it. One number
             collects the gradients of all entries of a code. Where these do not cancel, λ can leap beyond every
             correlation in a few steps, and no gradient leads back from a code of zeros.
@@ -84,14 +86,45 @@ class PatchCoding2d(Projected):
         self.lam.clamp_(min=0)
 
     def forward(self, signal: Tensor) -> Tensor:
+        if is_many(self.lam):
+            return self.many_codes(signal, self.lam.flatten())
+        lam = self.lam
+        check_lam_shape(lam, len(signal), self.out_channels)
+        if isinstance(lam, nn.Parameter):
+            lam = torch.lerp(lam.detach(), lam, self.lam_rate)  # its value, and a fraction of its gradient
         with no_autocast(signal.device):
-            signal = signal.to(torch.promote_types(signal.dtype, torch.float32))
-            correlation = F.conv2d(signal, self.weight, stride=self.stride, padding=self.padding)
-            atoms = self.weight.flatten(1)
-            last = correlation.permute(0, 2, 3, 1)
-            lam = torch.lerp(self.lam.detach(), self.lam, self.lam_rate)  # its value, and a fraction of its gradient
-            codes = nonnegative_lasso(last.reshape(-1, self.out_channels), atoms @ atoms.T, lam, self.iterations)
-            return codes.view(last.shape).permute(0, 3, 1, 2)
+            return self._codes(self._correlation(signal), lam)
+
+    def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
+        """The codes at each of K λ (K,); see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
+        with no_autocast(signal.device):
+            correlation = torch.cat([self._correlation(signal)] * len(lams))
+            return self._codes(correlation, lams.repeat_interleave(len(signal)))
+
+    def residual(self, signal: Tensor, code: Tensor | None = None) -> Tensor:
+        """y − Dᵀz for every patch y, (N, values of a patch, patches), for the code z that the layer gave.
+
+        Without a code it is that of the layer's own λ, detached.
+        """
+        with no_autocast(signal.device):
+            if code is None:
+                code = self(signal).detach()
+            exact = signal.to(torch.promote_types(signal.dtype, torch.float32))
+            patches = F.unfold(exact, self.kernel_size, padding=self.padding, stride=self.stride)
+            return patches - self.weight.flatten(1).T @ code.flatten(2)
+
+    def _correlation(self, signal: Tensor) -> Tensor:
+        """D y of every patch, (N, C, ...)."""
+        signal = signal.to(torch.promote_types(signal.dtype, torch.float32))
+        return F.conv2d(signal, self.weight, stride=self.stride, padding=self.padding)
+
+    def _codes(self, correlation: Tensor, lam: Tensor) -> Tensor:
+        atoms, last = self.weight.flatten(1), correlation.permute(0, 2, 3, 1)
+        if lam.dim():
+            lam = broadcast_lam(lam, 4).permute(0, 2, 3, 1)
+            lam = lam.expand(*last.shape[:3], -1).reshape(-1, lam.shape[-1])
+        codes = nonnegative_lasso(last.reshape(-1, self.out_channels), atoms @ atoms.T, lam, self.iterations)
+        return codes.view(last.shape).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         return (
@@ -108,7 +141,7 @@ def nonnegative_lasso(correlation: Tensor, gram: Tensor, lam: Tensor, iterations
     Args:
         correlation: c = D y of P problems, (P, C).
         gram: G = D Dᵀ, (C, C).
-        lam: λ, a scalar.
+        lam: λ, of shape (), or (P, 1 or C).
         iterations: steps, each a product with G.
     """
     codes: Tensor = _NonnegativeLasso.apply(correlation, gram, lam, iterations)
@@ -138,6 +171,7 @@ class _NonnegativeLasso(torch.autograd.Function):
         step = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) - gram / largest
         offset = (correlation - lam) / largest
         codes = torch.cat([_fista(rows, step, iterations) for rows in _in_cache(offset)])
+        ctx.lam_shape = lam.shape
         ctx.save_for_backward(codes, gram, largest / iterations**2)
         return codes
 
@@ -147,7 +181,8 @@ class _NonnegativeLasso(torch.autograd.Function):
         codes, gram, ridge = ctx.saved_tensors
         pairs = zip(_in_cache(codes), _in_cache(gradient), strict=True)
         beta = torch.cat([solve_on_support(gram, rows > 0, wanted, ridge) for rows, wanted in pairs])
-        return beta, -beta.T @ codes, -beta.sum(), None
+        of_lam = -beta.sum_to_size(ctx.lam_shape) if ctx.lam_shape else -beta.sum()
+        return beta, -beta.T @ codes, of_lam, None
 
 
 def _in_cache(rows: Tensor) -> tuple[Tensor, ...]:
@@ -200,7 +235,7 @@ class SCN(Classifier):
         lam, iterations: of :class:`PatchCoding2d`. λ begins at 0, as the authors' does.
     """
 
-    def __init__(self, num_classes: int, *, width: int = 64, **coding: Any) -> None:
+    def __init__(self, num_classes: int, *, width: int = 64, lam: float = 0.0, iterations: int = 50) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -210,7 +245,7 @@ class SCN(Classifier):
                 stride = 2 if factor > 1 and pair == 0 else 1
                 for into, by in ((max(1, wide // 4), stride), (wide, 1)):
                     layers.append(nn.BatchNorm2d(channels, eps=1e-4, affine=False))
-                    layers.append(PatchCoding2d(channels, into, 3, by, 1, **coding))
+                    layers.append(PatchCoding2d(channels, into, 3, by, 1, lam=lam, iterations=iterations))
                     channels = into
         self.layers = nn.Sequential(*layers, nn.BatchNorm2d(channels, eps=1e-4, affine=False))
         self.head = nn.Linear(channels, num_classes)

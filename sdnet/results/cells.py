@@ -1,14 +1,13 @@
 """The ledger as one table: a row per result, with the configuration that it belongs to."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
+from sdnet.results.commands import commands
 from sdnet.results.ledger import Record
-from sdnet.training.recipes import PRESETS, Recipe
+from sdnet.training.recipes import PRESETS
 
 CELL_COLUMNS = (
     *("experiment", "arch", "dataset", "preset", "width", "epochs", "precision", "seed", "paper_scale", "variant"),
@@ -17,6 +16,7 @@ CELL_COLUMNS = (
     *("protocol", "attack", "norm", "epsilon", "units", "steps", "restarts", "crafted_at"),
     *("device", "device_type", "case", "axis", "at", "compiled", "stem", "batch", "baseline"),
     *("method", "weights_are", "depth", "layer"),
+    *("run", "commit", "commands"),
 )
 """Columns that :func:`to_frame` has even if no record fills them."""
 
@@ -25,7 +25,8 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row per result: the configuration's fields, the result's own, and where it comes from.
 
     Of the recipe only ``width`` and ``epochs`` are kept, and ``paper_scale``: whether network and recipe are the
-    paper's, unchanged. Of the network's options, :func:`variant`.
+    paper's, unchanged. Of the network's options, :func:`variant`. ``run`` is the name of the row's file, and
+    ``commands`` what makes it again (:func:`sdnet.results.commands.commands`).
     """
     rows = []
     for record in records:
@@ -40,6 +41,9 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
             "config_hash": record.config_hash,
             "data_hash": record.data_hash,
             "commit": record.code.get("commit"),
+            "dirty": record.code.get("dirty"),
+            "run": record.file_name.removesuffix(".json"),
+            "commands": commands(record),
             "device": record.device.get("name"),
             "device_type": record.device.get("type"),
             "started": record.started,
@@ -49,7 +53,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     return frame.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *frame.columns])))
 
 
-OTHERWISE = {"hold_out": 0.0, "ranks": 1, "accumulate": 1, "sync_batchnorm": False}
+OTHERWISE = {"hold_out": 0.0, "keep": "last", "ranks": 1, "accumulate": 1, "sync_batchnorm": False}
 """What a training may differ in beside recipe and network: its images, and those that normalise each other."""
 
 
@@ -58,11 +62,22 @@ def variant(config: dict[str, Any]) -> str:
 
     Empty if it does not. Width and number of epochs are the run's scale, not a variant.
     """
-    usual = _numbers(PRESETS[config["preset"]]) if config.get("preset") in PRESETS else {}
+    usual = PRESETS[config["preset"]].recorded if config.get("preset") in PRESETS else {}
     recipe = {name: value for name, value in config.get("recipe", {}).items() if value != usual.get(name, value)}
     changes = {name: value for name, value in recipe.items() if name not in ("width", "epochs")}
     changes |= {name: config[name] for name, value in OTHERWISE.items() if config.get(name, value) != value}
     return ", ".join(f"{name}={value}" for name, value in sorted({**changes, **config.get("network", {})}.items()))
+
+
+def identity(config: dict[str, Any]) -> tuple[Any, ...]:
+    """What a training is known by in all tables: two configurations with the same identity are the same network.
+
+    Architecture, data set, preset, width, epochs, seed and :func:`variant`; of a training, or of a measurement of a
+    trained network, whose configuration holds the training's.
+    """
+    recipe = config.get("recipe", {})
+    names = (config.get(name) for name in ("arch", "dataset", "preset", "seed"))
+    return (*names, recipe.get("width"), recipe.get("epochs"), variant(config))
 
 
 def name_of(config: dict[str, Any]) -> str:
@@ -74,13 +89,7 @@ def _is_paper_scale(config: dict[str, Any]) -> bool:
     preset = config.get("preset", "")
     if not preset.startswith("paper"):
         return False
-    usual = _numbers(PRESETS[preset])
+    usual = PRESETS[preset].recorded
     # What a recipe did not have yet when it was recorded, noise for instance, it did not do.
     recorded = {**usual, **config.get("recipe", {})}
-    return recorded == usual and not config.get("network") and not config.get("hold_out")
-
-
-def _numbers(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as it stands in a record."""
-    numbers: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return numbers
+    return recorded == usual and not config.get("network") and not config.get("hold_out") and "keep" not in config

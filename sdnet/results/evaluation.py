@@ -1,6 +1,7 @@
 """What every measurement of a trained network begins and ends with: network, device, data, and the ledger row."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +11,15 @@ import torch
 
 from sdnet.data import content, datasets, photographs
 from sdnet.data.datasets import Dataset
-from sdnet.models.resnet import ResNet
+from sdnet.models.classifier import Classifier
 from sdnet.results import ledger, networks
 from sdnet.results.ledger import Record, Start
 from sdnet.results.networks import Network
+from sdnet.results.unfinished import Unfinished
+from sdnet.robust.policies import fingerprint
 from sdnet.runtime import device_of, keep_freed_memory
 from sdnet.training import loop
+from sdnet.training.stopping import signals_wait
 
 DECODED = (5000, 10_000)
 """So many training and test photographs are taken into memory: what a run of the size ``paper`` needs."""
@@ -40,7 +44,7 @@ class Evaluation:
     start: Start = field(default_factory=ledger.start)
 
     @property
-    def model(self) -> ResNet:
+    def model(self) -> Classifier:
         """The network itself."""
         return self.trained.model
 
@@ -66,14 +70,51 @@ class Evaluation:
 
     def record(self, experiment: str, results: list[dict[str, Any]], **config: Any) -> tuple[Record, Path]:
         """Write the ledger row: the training's configuration, what is in ``config``, and the results."""
-        record = self.start.record(
-            experiment=experiment,
-            config={**self.trained.training.config, "precision": self.precision, "weights": self.name, **config},
-            data_hash=self.data.data_hash,
-            device=ledger.describe_device(self.device),
-            results=results,
-        )
+        return self._written(self.start, self._about(experiment, config), results)
+
+    def measurement(self, experiment: str, inputs: Mapping[str, Any] | None = None, **config: Any) -> "Measurement":
+        """Begin what may be stopped and taken up again: the row that :meth:`record` would write of it, with its parts.
+
+        Args:
+            inputs: what the results depend on beside the configuration, the network's weights and the data, such as the
+                content of other files; as JSON can hold it.
+        """
+        about = self._about(experiment, config)
+        weights = fingerprint(self.model, with_lam=True)
+        key = {**about, "weights": weights, "code": self.start.code, "versions": self.start.versions, "inputs": inputs}
+        folder = ledger.output_folder() / "unfinished"
+        return Measurement(self, about, Unfinished(folder, f"{experiment}-{self.name}", key, self.start))
+
+    def _about(self, experiment: str, config: dict[str, Any]) -> dict[str, Any]:
+        """The fields of the row that say what is measured."""
+        asked = {**self.trained.training.config, "precision": self.precision, "weights": self.name, **config}
+        device = ledger.describe_device(self.device)
+        return {"experiment": experiment, "config": asked, "data_hash": self.data.data_hash, "device": device}
+
+    def _written(self, start: Start, about: dict[str, Any], results: list[dict[str, Any]]) -> tuple[Record, Path]:
+        record = start.record(**about, results=results)
         return record, ledger.write(record, ledger.ledger_folder())
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One ledger row in the making. Make it with :meth:`Evaluation.measurement`.
+
+    Attributes:
+        about: what the row says beside its results.
+        keep: gives the parts, each computed once however often the run is stopped; for a ``with`` statement.
+    """
+
+    evaluation: Evaluation
+    about: dict[str, Any]
+    keep: Unfinished
+
+    def finish(self, results: list[dict[str, Any]]) -> tuple[Record, Path]:
+        """Write the row, and delete what was kept."""
+        with signals_wait():
+            written = self.evaluation._written(self.keep.start, self.about, results)
+            self.keep.remove()
+        return written
 
 
 def prepare(
@@ -91,9 +132,10 @@ def prepare(
         precision: ``"fp32"`` or ``"bf16"``; by default bf16 where the hardware multiplies it natively.
 
     Raises:
-        ValueError: if there is no such network or device.
+        ValueError: if there is no such network or device, or no row could be written to the ledger.
     """
     keep_freed_memory()
+    ledger.check_writable(ledger.ledger_folder())
     trained = networks.load(network)
     place = device_of(device)
     trained.model.to(place).to(memory_format=torch.channels_last)

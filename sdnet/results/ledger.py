@@ -131,6 +131,22 @@ def ledger_folder() -> Path:
     return Path(said).expanduser() if said else repository_data() / "runs"
 
 
+def output_folder() -> Path:
+    """Where networks and unfinished work go unless told otherwise: ``$SDNET_OUTPUT`` if set, else ``outputs`` here."""
+    return Path(os.environ.get("SDNET_OUTPUT", "outputs")).expanduser()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ValueError unless files can be written to a folder, which is made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder} ({error.strerror}); choose another output folder.") from error
+
+
 def write(record: Record, folder: Path) -> Path:
     """Write a record as a new file; an existing file is never touched.
 

@@ -1,5 +1,6 @@
 """Trained networks: those in the repository (``data/networks``), by name, and anybody's own, by path."""
 
+import difflib
 import os
 import textwrap
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdnet.models.resnet import ResNet
-from sdnet.names import unknown_name
-from sdnet.results.ledger import repository_data
+from sdnet.models.classifier import Classifier
+from sdnet.results import cards
+from sdnet.results.cards import Card
 from sdnet.training.checkpoint import read_network
 from sdnet.training.declaration import Training
 from sdnet.training.recipes import Recipe
@@ -19,16 +20,38 @@ from sdnet.training.recipes import Recipe
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A trained network in eval mode, with the declaration of its training and the names of its classes."""
+    """A trained network.
 
-    model: ResNet
+    Attributes:
+        model: in eval mode; it maps images (N, 3, H, W) with pixels in [0, 1] to class scores (N, classes).
+        training: its declaration.
+        classes: their names.
+        size: side of the images that it was trained on, in pixels.
+        card: what is known of it; None for a file outside the repository.
+    """
+
+    model: Classifier
     training: Training
     classes: tuple[str, ...]
+    size: int
+    card: Card | None = None
+
+    def preprocess(self, *pictures: str | os.PathLike[str]) -> Tensor:
+        """The middle squares of image files as the network takes them: (N, 3, size, size), pixels in [0, 1].
+
+        Raises:
+            ValueError: for none, or for one that is not there or cannot be decoded.
+        """
+        from sdnet.data.pictures import load_picture  # scikit-learn comes with it
+
+        if not pictures:
+            raise ValueError("preprocess needs the path of an image file or more; got none.")
+        return torch.cat([load_picture(picture, self.size) for picture in pictures])
 
 
 def names() -> list[str]:
     """The networks in the repository."""
-    return sorted(path.stem for path in (repository_data() / "networks").glob("*.safetensors"))
+    return sorted(cards.read())
 
 
 def label(network: str | os.PathLike[str]) -> str:
@@ -40,32 +63,41 @@ def label(network: str | os.PathLike[str]) -> str:
 def load(network: str | os.PathLike[str]) -> Network:
     """Load a trained network by name (see :func:`names`), or from a file that a training run left.
 
-    Torch's random numbers go on as if nothing had been loaded.
+    A file in the repository must have the checksum that stands on its card. What was stored in half precision computes
+    in float32. Torch's random numbers go on as if nothing had been loaded.
 
     Raises:
-        ValueError: if there is no such network (the message lists the names that exist), its file is damaged or holds
-            numbers that no network computes with, or it has no stem, as SCN and MDEQ: what is done with a trained
-            network here turns λ or a threshold in the stem.
+        ValueError: if there is no such network (the message names those near it), or its file is damaged or holds
+            numbers that no network computes with.
     """
-    path = Path(network).expanduser()
+    path, card = Path(network).expanduser(), None
     if path.suffix != ".safetensors":
-        if str(network) not in names():
-            raise ValueError(unknown_name("network", network, names()) + " Or give the path of a .safetensors file.")
-        path = repository_data() / "networks" / f"{network}.safetensors"
+        path, card = _in_repository(str(network))
     state, description = read_network(path)
     _check_numbers(path, state)
     try:
-        training = _declaration(description["training"])
+        training = declaration(description["training"])
         classes = tuple(description["classes"])
         model = _built(training, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not declare a training that sdnet knows ({error!r}); train it anew.") from error
-    if not isinstance(model, ResNet):
-        raise ValueError(
-            f"{network} holds {training.arch}, which has no stem to turn a knob of; give a ResNet or SDNet."
-        )
     _fill(model, state, path)
-    return Network(model.eval(), training, classes)
+    # Files from before the size was stored hold networks for ImageNet or for 32 × 32 pixels.
+    size = description.get("size", 224 if training.photographs else 32)
+    return Network(model.eval(), training, classes, size, card)
+
+
+def _in_repository(name: str) -> tuple[Path, Card]:
+    """File and card of a network in the repository, the one checked against the other."""
+    known = cards.read()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+        raise ValueError(
+            f"network {name!r} does not exist; there is {', '.join(near)}, and any path of a .safetensors file."
+        )
+    path = cards.folder() / f"{name}.safetensors"
+    known[name].check(path)
+    return path, known[name]
 
 
 LEAST = {"lam": 0.0, "running_var": 0.0, "lipschitz": torch.finfo(torch.float32).tiny}
@@ -106,14 +138,15 @@ def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         ) from error
 
 
-def _built(training: Training, classes: int) -> nn.Module:
+def _built(training: Training, classes: int) -> Classifier:
     """The network of a training, its weights yet to be loaded: the seed of the training is not left behind."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):
         return training.build(classes)
 
 
-def _declaration(config: dict[str, Any]) -> Training:
+def declaration(config: dict[str, Any]) -> Training:
+    """A training from :attr:`sdnet.training.declaration.Training.config`, as a network's file holds it."""
     numbers = config["recipe"]
     recipe = Recipe(**{**numbers, "milestones": tuple(numbers["milestones"])})
     return Training(**{**config, "recipe": recipe})

@@ -1,20 +1,21 @@
 """Algorithm 1 of the paper, lines 3–12: from images with noise of known levels to a line λ(r).
 
-``calibrate`` is the algorithm as written; ``calibrate_as_released`` does what the authors' script does where it
-differs. The two side by side are this book's audit of the script.
+``calibrate`` is the algorithm as written, ``calibrate_as_released`` does what the authors' script does where it
+differs, and :data:`DEVIATIONS` are these differences one at a time: this book's audit of the script.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import linregress
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sdnet.data.corruptions import add_noise
+from sdnet.data.corruptions import SEVERITIES, add_noise
 from sdnet.data.datasets import Split
+from sdnet.names import unknown_name
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import Policy, all_residuals, fingerprint
 from sdnet.robust.sweep import race, sweep
@@ -33,7 +34,13 @@ RELEASED_LEVELS = {
     "impulse_noise": tuple(np.arange(3, 30, 3) / 100),
     "speckle_noise": tuple(np.arange(1, 7) / 10),
 }
-"""C of the authors' script: other levels than CIFAR-10-C's; its shot noise begins where that benchmark ends."""
+"""C of the authors' script, of the noises that it knows: other levels than CIFAR-10-C's; its shot noise begins where
+that benchmark ends."""
+
+RELEASED_LAMBDA_MAX = 1.4
+"""Where Λ of the authors' script ends; it begins at 0.1 and has steps of 0.1."""
+RESIDUALS = ("lam0", "best", "running")
+Numbers = NDArray[np.float64]
 
 
 class Point(NamedTuple):
@@ -66,27 +73,94 @@ def calibrate(
     *,
     levels: Sequence[float] | None = None,
     lam0: float = 0.1,
+    residual: str = "lam0",
+    exhaustive: bool = False,
+    fresh_noise: bool = False,
     seed: int = 0,
     precision: str = "fp32",
 ) -> list[Point]:
     """Lines 3–11 of Algorithm 1: per noise level the averaged residual at λ₀, and the λ of highest accuracy.
 
-    The best λ is found by a :func:`sdnet.robust.sweep.race`.
+    The best λ is found by a :func:`sdnet.robust.sweep.race`. ``residual``, ``exhaustive`` and ``fresh_noise`` make the
+    function do what the authors' ``robust_inference.py`` does instead.
 
     Args:
         train: training images, in random order, and their labels.
         corruption: a noise of :data:`sdnet.data.corruptions.NOISES`.
         lams: Λ, ascending.
-        levels: C; by default :data:`LEVELS`.
+        levels: C; by default :data:`LEVELS`, and of a noise that is not there the five of CIFAR-10-C's scale.
+        residual: which one is averaged: ``"lam0"``, that at λ₀; ``"best"``, that at the level's best λ; ``"running"``,
+            everything the network has seen up to the level's best λ, at every λ and level before, because the script
+            never empties the list that it averages.
+        exhaustive: ask every λ about every image, instead of a race.
+        fresh_noise: ask every λ about noise of its own (exhaustively), instead of all about the same.
+
+    Raises:
+        ValueError: for a residual that does not exist.
     """
-    points = []
+    if residual not in RESIDUALS:
+        raise ValueError(unknown_name("residual", residual, RESIDUALS))
+    points, sums = [], np.zeros(3)
     values = torch.tensor(lams, device=train.images.device)
-    for index, level in enumerate(LEVELS[corruption] if levels is None else levels):
-        noisy = Split(add_noise(train.images, corruption, level, seed=seed + index), train.labels)
-        norms = all_residuals(model, noisy.images, lam0, precision)
-        best = race(Lam(model), noisy, values, precision)
-        points.append(_point(corruption, level, norms, lams[best.index]))
+    if levels is None:
+        levels = LEVELS[corruption] if corruption in LEVELS else SEVERITIES["cifar"][corruption]
+    for index, level in enumerate(levels):
+        noisy = [_noisy(train, corruption, level, seed + index)] * len(lams)
+        if fresh_noise:
+            seeds = range(seed + 1000 * (index + 1), seed + 1000 * (index + 1) + len(lams))
+            noisy = [_noisy(train, corruption, level, own) for own in seeds]
+        if fresh_noise or exhaustive:
+            best = int(_correct(model, noisy, values, precision).argmax())
+        else:
+            best = race(Lam(model), noisy[0], values, precision).index
+        if residual == "running":
+            means, sums = _running(model, noisy, lams, best, sums, precision)
+        else:
+            at, part = (lam0, noisy[0]) if residual == "lam0" else (lams[best], noisy[best])
+            norms = all_residuals(model, part.images, at, precision)
+            means = (norms.mean().item(), norms.square().mean().item())
+        points.append(Point(corruption, float(level), *means, lams[best]))
     return points
+
+
+def released_levels(corruption: str) -> tuple[float, ...]:
+    """C of the authors' script for a noise.
+
+    Raises:
+        ValueError: naming the noises that it knows.
+    """
+    if corruption not in RELEASED_LEVELS:
+        raise ValueError(unknown_name("noise of the authors' script", corruption, RELEASED_LEVELS))
+    return RELEASED_LEVELS[corruption]
+
+
+def _noisy(split: Split, corruption: str, level: float, seed: int) -> Split:
+    return Split(add_noise(split.images, corruption, level, seed=seed), split.labels)
+
+
+def _correct(model: nn.Module, noisy: list[Split], values: Tensor, precision: str) -> Tensor:
+    """How many images are classified correctly at every λ, each on its own split (K,)."""
+    if all(part is noisy[0] for part in noisy):
+        return sweep(Lam(model), noisy[0], values, precision).sum(1)
+    own = [sweep(Lam(model), part, value[None], precision).sum() for part, value in zip(noisy, values, strict=True)]
+    return torch.stack(own)
+
+
+def _running(
+    model: nn.Module, noisy: list[Split], lams: Sequence[float], best: int, sums: Numbers, precision: str
+) -> tuple[tuple[float, float], Numbers]:
+    """Mean residual and mean square over all that was summed up to the best λ, and the sums after the last λ.
+
+    Args:
+        sums: of residuals, of their squares, and their number, before this level.
+    """
+    means = (0.0, 0.0)
+    for position, (part, lam) in enumerate(zip(noisy, lams, strict=True)):
+        norms = all_residuals(model, part.images, lam, precision).double()
+        sums = sums + np.array([norms.sum().item(), norms.square().sum().item(), len(norms)])
+        if position == best:
+            means = (float(sums[0] / sums[2]), float(sums[1] / sums[2]))
+    return means, sums
 
 
 def calibrate_as_released(
@@ -99,23 +173,53 @@ def calibrate_as_released(
     best λ, because the list that is averaged is never emptied. And it is squared. (The script draws new noise for each
     λ; here all λ see the same.)
     """
-    values = torch.tensor(lams, device=test.images.device)
-    total, squares, seen, points = 0.0, 0.0, 0, []
-    for index, level in enumerate(RELEASED_LEVELS[corruption]):
-        noisy = Split(add_noise(test.images, corruption, level, seed=seed + index), test.labels)
-        best = int(sweep(Lam(model), noisy, values, precision).sum(1).argmax())
-        means = (0.0, 0.0)
-        for position, lam in enumerate(lams):
-            norms = all_residuals(model, noisy.images, lam, precision).double()
-            total, squares, seen = total + norms.sum().item(), squares + norms.square().sum().item(), seen + len(norms)
-            if position == best:
-                means = (total / seen, squares / seen)
-        points.append(Point(corruption, level, *means, lams[best]))
-    return points
+    released: dict[str, Any] = {"levels": released_levels(corruption), "residual": "running", "exhaustive": True}
+    return calibrate(model, test, corruption, lams, seed=seed, precision=precision, **released)
 
 
-def _point(corruption: str, level: float, norms: Tensor, lam: float) -> Point:
-    return Point(corruption, level, norms.mean().item(), norms.square().mean().item(), lam)
+@dataclass(frozen=True)
+class Deviation:
+    """Things in which the authors' script differs from Algorithm 1, each a switch; see :func:`calibrate`.
+
+    Attributes:
+        on_test: calibrate on test images and their labels instead of training images.
+        released_levels: C is :data:`RELEASED_LEVELS`.
+        released_lams: Λ ends at 1.4.
+        residual, fresh_noise: as for :func:`calibrate`.
+        power: of the residual in the fit; the script squares it.
+    """
+
+    on_test: bool = False
+    released_levels: bool = False
+    released_lams: bool = False
+    residual: str = "lam0"
+    fresh_noise: bool = False
+    power: int = 1
+
+    def lams(self, usual: Sequence[float]) -> Sequence[float]:
+        """Λ."""
+        return [lam for lam in usual if lam <= RELEASED_LAMBDA_MAX] if self.released_lams else usual
+
+    def points(
+        self, model: nn.Module, train: Split, test: Split, corruption: str, lams: Sequence[float], **options: Any
+    ) -> list[Point]:
+        """:func:`calibrate`, deviating; ``options`` are its own."""
+        if self.released_levels:
+            options["levels"] = released_levels(corruption)
+        options |= {"residual": self.residual, "fresh_noise": self.fresh_noise}
+        return calibrate(model, test if self.on_test else train, corruption, self.lams(lams), **options)
+
+
+DEVIATIONS = {
+    "fit_on_test": Deviation(on_test=True),
+    "residual_at_best_lam": Deviation(residual="best"),
+    "residual_as_released": Deviation(residual="running"),
+    "squared_residual": Deviation(power=2),
+    "levels_as_released": Deviation(released_levels=True),
+    "lams_as_released": Deviation(released_lams=True),
+    "fresh_noise": Deviation(fresh_noise=True),
+}
+"""Policy → Algorithm 1 with one thing done as in the authors' script. (All of them at once: ``authors_script``.)"""
 
 
 def fit_line(points: Sequence[Point], power: int = 1) -> Fit:
@@ -126,6 +230,8 @@ def fit_line(points: Sequence[Point], power: int = 1) -> Fit:
     """
     if len(points) < 2:
         raise ValueError(f"a line needs at least two noise levels; got {len(points)}.")
+    from scipy.stats import linregress  # the library itself does without scipy
+
     x = [point.residual if power == 1 else point.squared_residual for point in points]
     line = linregress(x, [point.lam for point in points])
     flat = len({point.lam for point in points}) == 1

@@ -11,7 +11,7 @@ optional: ``pip install 'sdnet[attacks]'``.
 import importlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ NORMS = {"linf": "Linf", "l2": "L2"}
 EPSILONS = {"linf": 8 / 255, "l2": 0.5}
 """Norm → ε of Table 4."""
 GRADIENT = ("pgd", "fgsm")
-NAMES = (*GRADIENT, "autoattack", "autoattack_rand", "square")
+"""Attacks that know other units than pixels."""
 UNITS = ("pixels", "normalised")
 TARGETS = 9
 """Classes that AutoAttack's targeted attacks aim at, as published."""
@@ -39,7 +39,7 @@ class Attack:
     """An attack and its budget.
 
     Attributes:
-        name: ``"pgd"``, ``"fgsm"``, ``"autoattack"`` (standard), ``"autoattack_rand"`` or ``"square"``.
+        name: of :data:`ATTACKS`; ``"autoattack"`` is the standard one.
         norm: ``"linf"`` or ``"l2"``.
         epsilon: radius of the ball around each image.
         steps: of PGD; queries of Square. FGSM and AutoAttack have their own and do not look at it.
@@ -61,7 +61,7 @@ class Attack:
 
     def __post_init__(self) -> None:
         for what, given, known in (
-            ("attack", self.name, NAMES),
+            ("attack", self.name, ATTACKS),
             ("norm", self.norm, tuple(NORMS)),
             ("units", self.units, UNITS),
         ):
@@ -105,10 +105,9 @@ def perturb(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, se
     if attack.epsilon == 0 or len(images) == 0:
         return images.clone()
     devices = [images.device] if images.device.type == "cuda" else []
-    run = {"pgd": _pgd, "fgsm": _fgsm, "square": _square}.get(attack.name, _autoattack)
     with _frozen(model), torch.random.fork_rng(devices=devices), torch.enable_grad():
         torch.manual_seed(seed)
-        result = run(model, images, labels, attack, seed).detach()
+        result = ATTACKS[attack.name](model, images, labels, attack, seed).detach()
     return _verified(result, images, attack, _scale(model, images, attack))
 
 
@@ -224,6 +223,16 @@ def _autoattack(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack
         targeted.n_target_classes = min(TARGETS, classes - 1)
     result: Tensor = inner.run_standard_evaluation(images, labels, batch_size=len(images))[0]
     return result
+
+
+ATTACKS: dict[str, Callable[[nn.Module, Tensor, Tensor, Attack, int], Tensor]] = {
+    "pgd": _pgd,
+    "fgsm": _fgsm,
+    "autoattack": _autoattack,
+    "autoattack_rand": _autoattack,
+    "square": _square,
+}
+"""Name → (model, images, labels, attack, seed) ↦ images in the attack's ball; :func:`perturb` checks that they are."""
 
 
 def _scale(model: nn.Module, images: Tensor, attack: Attack) -> Tensor:

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 import torchvision.transforms.functional as TF
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
-from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor
 
 Array = NDArray[np.floating[Any]]
@@ -29,6 +27,8 @@ def gaussian_filter(images: Tensor, strength: float) -> Tensor:
 def median(images: Tensor, strength: float) -> Tensor:
     """Median over a square, channel by channel; the strength is its side in pixels, less one: 2 for 3×3."""
     side = round(strength) + 1
+    from scipy.ndimage import median_filter  # the library itself does without scipy
+
     return _with_numpy(images, lambda array: median_filter(array, size=(1, 1, side, side), mode="reflect"))
 
 
@@ -36,6 +36,8 @@ def total_variation(images: Tensor, strength: float) -> Tensor:
     """Total-variation denoising of each colour image (Chambolle 2004); the strength is scikit-image's ``weight``."""
     if strength == 0:
         return images
+    from skimage.restoration import denoise_tv_chambolle  # the library itself does without scikit-image
+
     return _with_numpy(
         images, lambda array: np.stack([denoise_tv_chambolle(one, weight=strength, channel_axis=0) for one in array])
     )

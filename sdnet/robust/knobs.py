@@ -5,20 +5,17 @@ does not depend on the strength only once. Networks stay in ``eval`` mode and ar
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from sdnet.csc.lasso import Lasso, check_lam
-from sdnet.csc.layers import CSCConv1d, CSCConv2d, csc_layers
-from sdnet.csc.solvers import unroll
+from sdnet.csc.lam import at_lams, coding_layers, own_lam
+from sdnet.csc.layers import csc_layers
 from sdnet.models.resnet import ResNet
 
-CSCConv = CSCConv1d | CSCConv2d
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -27,11 +24,18 @@ class Knob(ABC):
 
     Attributes:
         name: what is turned, as the ledger says it.
+        model: the network, in eval mode.
         batch: number of images that are classified together, where the result depends on that; else None.
     """
 
     name: str
+    model: nn.Module
     batch: int | None = None
+
+    @property
+    def start(self) -> float:
+        """The strength at which the network is as it was trained."""
+        return 0.0
 
     @abstractmethod
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
@@ -39,23 +43,34 @@ class Knob(ABC):
 
 
 class Lam(Knob):
-    """λ of every CSC layer of a network: the paper's knob.
-
-    The first CSC layer that the images reach computes Aᵀx once for all λ.
-    """
+    """λ of every layer of a network that has one: the paper's knob. See :func:`sdnet.csc.lam.at_lams`."""
 
     name = "lam"
 
     def __init__(self, model: nn.Module) -> None:
-        if not csc_layers(model):
+        if not coding_layers(model):
             raise ValueError("this network has no CSC layer whose λ could be turned; convert one with sdnet.convert.")
         self.model = _in_eval(model)
 
+    @property
+    def start(self) -> float:
+        return own_lam(self.model)
+
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
-        check_lam(strengths)
-        with _many_lams(self.model, strengths, len(images)):
-            scores: Tensor = self.model(images)
-        return scores.unflatten(0, (len(strengths), len(images)))
+        return at_lams(self.model, strengths, images)
+
+
+class LamShift(Lam):
+    """What is added to the λ of every layer: a knob for SCN, each of whose layers has learned a λ of its own."""
+
+    name = "lam shift"
+
+    @property
+    def start(self) -> float:
+        return 0.0
+
+    def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
+        return at_lams(self.model, strengths, images, shift=True)
 
 
 class Iterations(Knob):
@@ -70,6 +85,10 @@ class Iterations(Knob):
         if not self.layers:
             raise ValueError("this network has no CSC layer whose steps could be counted; choose an sdnet.")
         self.model, self.method, self.name = _in_eval(model), method, f"{method} iterations"
+
+    @property
+    def start(self) -> float:
+        return self.layers[0].iterations
 
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
         before = [(layer.method, layer.iterations) for layer in self.layers]
@@ -95,17 +114,21 @@ class StemThreshold(Knob):
 
     name = "stem threshold"
 
-    def __init__(self, model: ResNet) -> None:
-        if not isinstance(model.stem[2], nn.ReLU):
-            raise ValueError("this network's stem has no ReLU whose threshold could be shifted; choose a resnet.")
-        self.model = _in_eval(model)
+    def __init__(self, model: nn.Module) -> None:
+        if not isinstance(model, ResNet) or not isinstance(model.stem[2], nn.ReLU):
+            raise ValueError(
+                f"this {type(model).__name__} has no ReLU whose threshold could be shifted, as a resnet has behind its "
+                "stem; choose a resnet, or another knob."
+            )
+        self.network = _in_eval(model)
+        self.model = self.network
 
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
-        conv, norm, _, pool = self.model.stem
-        values = norm(conv(self.model.normalize(images)))
+        conv, norm, _, pool = self.network.stem
+        values = norm(conv(self.network.normalize(images)))
         shifts = strengths.to(values.dtype).view(-1, 1, 1, 1, 1)
         features = torch.relu(values - shifts).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return self.model.classify(pool(features)).unflatten(0, (len(strengths), len(images)))
+        return self.network.classify(pool(features)).unflatten(0, (len(strengths), len(images)))
 
 
 class Denoiser(Knob):
@@ -163,44 +186,6 @@ def _follow(share: float) -> Callable[[nn.Module, tuple[Tensor]], None]:
         norm.running_var.lerp_(variance, share)
 
     return hook
-
-
-def many_codes(layer: CSCConv, signal: Tensor, lams: Tensor) -> Tensor:
-    """The layer's codes of N signals at each of K λ, (K·N, C, ...): all signals at the first λ, then at the second, ...
-
-    Equal to K calls of the layer; Aᵀx, from which every solver starts, is computed once.
-
-    Args:
-        lams: (K,), each >= 0; the layer's own λ is not looked at.
-    """
-    count = len(lams)
-    step_size = 1 / layer.lipschitz
-    correlation = layer.dictionary.with_weight(step_size * layer.weight).analysis(signal)
-    # Unlike repeat(), cat() keeps channels-last memory.
-    repeated, correlation = torch.cat([signal] * count), torch.cat([correlation] * count)
-    lasso = Lasso(layer.dictionary, repeated, lams.repeat_interleave(len(signal)), layer.nonnegative, layer.ridge)
-    code = unroll(lasso, step_size, layer.iterations, layer.method, correlation)
-    return code if layer.bias is None else code + layer.bias.view(-1, *[1] * layer.dims)
-
-
-@contextmanager
-def _many_lams(model: nn.Module, lams: Tensor, images: int) -> Iterator[None]:
-    """Within, ``model`` maps N images to K·N scores: one block of N for every λ."""
-    layers = [layer for _, layer in csc_layers(model)]
-    before = [layer.lam for layer in layers]
-    lams = lams.to(layers[0].weight)
-    first = layers[0]
-    assert isinstance(first, CSCConv)
-    # An attribute of the object hides its class's method of that name.
-    vars(first)["forward"] = lambda signal: many_codes(first, signal, lams)
-    try:
-        for layer in layers:
-            layer.lam = lams.repeat_interleave(images)
-        yield
-    finally:
-        del vars(first)["forward"]
-        for layer, lam in zip(layers, before, strict=True):
-            layer.lam = lam
 
 
 def _in_eval(model: Model) -> Model:

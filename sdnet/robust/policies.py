@@ -13,11 +13,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from sdnet.csc.layers import csc_layers
+from sdnet.csc.lam import CodingLayer, at_lam, coding_layers
 from sdnet.data.batches import to_pixels
-from sdnet.robust.knobs import CSCConv
 from sdnet.training.loop import precision_of
 
 POWERS = (1, 2)
@@ -99,11 +97,11 @@ def fixed(lam: float) -> Policy:
     return Policy("fixed", 0.0, lam, lam, lam, lam)
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Sixteen hexadecimal digits of the network's weights and buffers, λ left out."""
+def fingerprint(model: nn.Module, *, with_lam: bool = False) -> str:
+    """Sixteen hexadecimal digits of the network's weights and buffers, by default without λ."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if name.rpartition(".")[2] != "lam":
+        if with_lam or name.rpartition(".")[2] != "lam":
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
@@ -116,7 +114,7 @@ class RobustClassifier(nn.Module):
     the λ that the policy makes of it. Differentiable throughout, λ included. The network itself is not changed.
 
     Args:
-        model: a network with CSC layers, in eval mode.
+        model: a network with CSC layers, or SCN's, in eval mode.
         policy: fitted for this network, or for none in particular.
 
     Raises:
@@ -125,7 +123,7 @@ class RobustClassifier(nn.Module):
 
     def __init__(self, model: nn.Module, policy: Policy) -> None:
         super().__init__()
-        if not csc_layers(model):
+        if not coding_layers(model):
             raise ValueError("this network has no CSC layer whose λ a policy could choose; see sdnet.convert.")
         if policy.network is not None and policy.network != (own := fingerprint(model)):
             raise ValueError(
@@ -146,18 +144,16 @@ class RobustClassifier(nn.Module):
 
 
 def residuals(model: nn.Module, images: Tensor, lam: float) -> Tensor:
-    """‖x − A(z)‖ per image (N,), at the given λ, averaged over the CSC layers that the images pass.
+    """‖x − A(z)‖ per image (N,), at the given λ, averaged over the layers with a λ that the images pass.
 
-    x is what the layer is given: for an SDNet the normalised image.
+    x is what the layer is given: for an SDNet the normalised image; for SCN's layers all its patches.
     """
     norms: list[Tensor] = []
-    layers = [layer for _, layer in csc_layers(model)]
+    layers = [layer for _, layer in coding_layers(model)]
 
     def keep(layer: nn.Module, inputs: tuple[Tensor], code: Tensor) -> None:
-        assert isinstance(layer, CSCConv)
-        if layer.bias is not None:
-            code = code - layer.bias.view(-1, *[1] * layer.dims)
-        residual = layer.lasso(inputs[0]).residual(code).flatten(1)
+        assert isinstance(layer, CodingLayer)
+        residual = layer.residual(inputs[0], code).flatten(1)
         norms.append(residual.to(torch.promote_types(residual.dtype, torch.float32)).norm(dim=1))
         if len(norms) == len(layers):
             raise _LastLayerPassedError
@@ -195,10 +191,3 @@ def predictions(model: nn.Module, images: Tensor, lam: Tensor, precision: str = 
 
 class _LastLayerPassedError(Exception):
     """Nothing behind the last CSC layer matters to the residual."""
-
-
-def at_lam(model: nn.Module, lam: Tensor, images: Tensor) -> Tensor:
-    """The network's output at λ, () for all images or (N,) for one each, without touching the network."""
-    lams = {f"{name}.lam".lstrip("."): lam.to(layer.lam) for name, layer in csc_layers(model)}
-    output: Tensor = functional_call(model, lams, (images,))
-    return output

@@ -91,13 +91,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def save_network(path: Path, model: nn.Module, description: dict[str, Any]) -> None:
     """Write weights and buffers (λ and the Lipschitz constants included) with a description that rebuilds it."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_state(path, {name: tensor.detach() for name, tensor in model.state_dict().items()}, description)
+
+
+def save_state(path: Path, state: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
+    """Write what :func:`read_network` reads, at once or not at all."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     with _whole(path) as part:
         save_file(tensors, part, metadata={"sdnet": json.dumps(description)})
 
 
 def read_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """State dict and description of a file that :func:`save_network` wrote.
+    """State dict and description of a file that :func:`save_network` or :func:`save_state` wrote.
 
     Raises:
         ValueError: if there is no such file, or it is damaged or something else.

@@ -1,9 +1,10 @@
 """A training, declared completely: network, data, recipe and seed."""
 
+import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -13,8 +14,13 @@ from sdnet.data.datasets import Dataset
 from sdnet.data.photographs import PhotographSet
 from sdnet.models.classifier import Classifier
 from sdnet.names import config_hash, unknown_name
-from sdnet.parameters import Fraction, Seed
+from sdnet.parameters import Amount, Batch, Count, Fraction, Natural, NetworkOptions, Rate, Seed
 from sdnet.training.recipes import Recipe, recipe
+
+KEPT = ("last", "best_on_test")
+PRECISIONS = ("auto", "fp32", "bf16")
+OPTIONS = ("epochs", "batch_size", "lr", "width", "lam", "iterations", "noise", "hold_out", "precision")
+"""Parameters that have an option of their own in ``python -m sdnet train``; the others are ``--set NAME=VALUE``."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Training:
         network: options of :func:`sdnet.models.build` that differ from its defaults.
         hold_out: fraction of the training images kept for validation.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 where the hardware multiplies it natively.
+        keep: which epoch's network is the result: the ``"last"``, or the one that is ``"best_on_test"``, as in the
+            authors' script. The latter is an oracle: it is for measuring what that choice is worth.
     """
 
     arch: str
@@ -40,6 +48,7 @@ class Training:
     network: dict[str, Any] = field(default_factory=dict)
     hold_out: Fraction = 0.0
     precision: str = "auto"
+    keep: str = "last"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -47,12 +56,26 @@ class Training:
         config = asdict(self)
         config["dataset"] = Path(self.dataset).name
         config["recipe"]["milestones"] = list(self.recipe.milestones)
+        if self.keep == "last":
+            del config["keep"]  # trainings from before there was a choice keep their names
         return config
 
     @property
     def name(self) -> str:
         """Names this run's output folder."""
         return "-".join([self.arch, self.config["dataset"], self.preset, config_hash(self.config)])
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of ``python -m sdnet train`` that declare it."""
+        usual, own = recipe(self.preset), {"hold_out": self.hold_out, "precision": self.precision}
+        changes = {name: value for name, value in asdict(self.recipe).items() if value != getattr(usual, name)}
+        changes |= self.network | {name: value for name, value in own.items() if value != getattr(Training, name)}
+        words = ["--arch", self.arch, "--dataset", self.dataset, "--preset", self.preset, "--seed", f"{self.seed}"]
+        for name, value in changes.items():
+            text = json.dumps(value).strip('"')
+            words += [f"--{name.replace('_', '-')}", text] if name in OPTIONS else ["--set", f"{name}={text}"]
+        return words
 
     @property
     def photographs(self) -> bool:
@@ -85,23 +108,43 @@ class Training:
         return models.build(self.arch, num_classes, **options)
 
 
-def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: Any) -> Training:
+class Changes(NetworkOptions, total=False):
+    """What a training may be told beside its names and seed: the network's options, the recipe's numbers, how many
+    images are held out, in which precision, and which epoch is kept. None means: unchanged."""
+
+    epochs: Count | None
+    batch_size: Batch | None
+    lr: Rate | None
+    momentum: Fraction | None
+    nesterov: bool | None
+    weight_decay: Amount | None
+    schedule: str | None
+    milestones: tuple[Natural, ...] | None
+    warmup: Fraction | None
+    padding: Natural | None
+    noise: Amount | None
+    width: Count | None
+    hold_out: Fraction | None
+    precision: str | None
+    keep: str | None
+    stem: str | None
+
+
+def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: Unpack[Changes]) -> Training:
     """Declare a training run.
 
     Args:
         arch, dataset, preset: names.
         seed: any integer >= 0, below 2³².
-        **changes: numbers of the recipe (``epochs``, ``lr``, ``width``, ...), options of the network (``lam``,
-            ``iterations``, ``shortcut``, ...), ``hold_out`` or ``precision``. None means: unchanged. Every value may
-            be text as YAML, JSON or a command line spells it (``"no"``, ``"1e-3"``, ``"null"``), and is kept in its own
-            type, so that one training has one name.
+        **changes: of :class:`Changes`. Every value may be text as YAML, JSON or a command line spells it (``"no"``,
+            ``"1e-3"``, ``"null"``), and is kept in its own type, so that one training has one name.
 
     Raises:
         ValueError: for a name that does not exist, or a value of another type or out of its range, before anything is
             loaded.
     """
     own, of_recipe = parameters.kinds(Training), parameters.kinds(Recipe)
-    own = {name: own[name] for name in ("hold_out", "precision")}
+    own = {name: own[name] for name in ("hold_out", "precision", "keep")}
     kinds = {**of_recipe, **own, **parameters.NETWORK}
     named = dataset if not isinstance(dataset, os.PathLike) else os.fspath(dataset)
     for name, value in (("arch", arch), ("dataset", named), ("preset", preset)):
@@ -115,8 +158,9 @@ def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: 
         for name, value in changes.items()
         if not parameters.is_nothing(value)
     }
-    if given.get("precision", "auto") not in ("auto", "fp32", "bf16"):
-        raise ValueError(unknown_name("precision", given["precision"], ("auto", "fp32", "bf16")))
+    for name, known in (("precision", PRECISIONS), ("keep", KEPT)):
+        if given.get(name, known[0]) not in known:
+            raise ValueError(unknown_name(name, given[name], known))
     run = Training(
         arch,
         dataset,

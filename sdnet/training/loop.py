@@ -20,7 +20,7 @@ from sdnet.data.photographs import Photographs
 from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
-from sdnet.training.run import Epoch, Run
+from sdnet.training.run import BestEpoch, Epoch, Run
 from sdnet.training.stopping import preemption
 
 CHECK_EVERY = 100
@@ -89,6 +89,7 @@ def train(
     clock: float | None = None,
     ranks: Ranks = ALONE,
     execution: Execution = Execution(),  # noqa: B008  (immutable)
+    best: BestEpoch | None = None,
 ) -> list[Epoch]:
     """Train ``model`` in place, on the device where it lies, and return one row per epoch.
 
@@ -99,14 +100,12 @@ def train(
     Args:
         split: the training images.
         recipe: what to do; its batch size is that of all ranks together.
-        seed: of the order of the images and their augmentation.
-        flip: whether mirrored images are used.
+        seed, flip: of the order of the images and their augmentation, and whether they are mirrored too.
         precision: ``"fp32"`` or ``"bf16"``.
-        checkpoint: file to write after every epoch and every ``execution.save_every`` steps, and to go on from if it
-            is there, on however many ranks.
+        checkpoint: written after every epoch and every ``execution.save_every`` steps; resumed from, on any ranks.
         key, clock: of :class:`sdnet.training.run.Run`.
-        ranks: from :func:`sdnet.training.distributed.joined`.
-        execution: how.
+        ranks, execution: who trains, from :func:`sdnet.training.distributed.joined`, and how.
+        best: judges every epoch; the network is then left as after the best one, instead of the last.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
@@ -120,7 +119,7 @@ def train(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
     settle(together, split)
-    run = Run(model, optimizer, ranks, checkpoint, key, clock)
+    run = Run(model, optimizer, ranks, checkpoint, key, clock, best)
     run.resume()
     steps = math.ceil(len(split) / recipe.batch_size)
     progress = Progress(recipe.epochs, steps, len(run.history), run.step, quiet=not ranks.leader)
@@ -133,6 +132,8 @@ def train(
             )  # fmt: skip
             _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
     progress.close()
+    if best is not None:
+        model.load_state_dict(best.weights)
     return run.history
 
 
@@ -222,7 +223,7 @@ def _mind(run: Run, recipe: Recipe, save_every: int | None, stop: bool) -> None:
     if save:
         run.save()
     if stop:
-        done = "saved" if run.path else "nothing is saved, as no checkpoint was asked for,"
+        done = "saved" if run.path else "not saved, for want of a checkpoint,"
         raise Preempted(f"told to stop; {done} after step {run.step} of epoch {len(run.history) + 1}.")
 
 

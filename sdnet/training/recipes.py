@@ -1,7 +1,9 @@
 """Training recipes: numbers only. ``paper`` is Sec. 4 of the paper, the others are the same thing smaller."""
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sdnet.names import unknown_name
 from sdnet.parameters import Amount, Batch, Count, Fraction, Natural, Rate, check_fields
@@ -50,6 +52,12 @@ class Recipe:
             raise ValueError("nesterov needs a momentum > 0; got momentum 0. Choose nesterov=False without momentum.")
         if self.schedule not in SCHEDULES:
             raise ValueError(unknown_name("schedule", self.schedule, SCHEDULES))
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The numbers as they stand in a record of the ledger: a milestone's tuple is a list there."""
+        numbers: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return numbers
 
     def lr_factor(self, progress: float) -> float:
         """The learning rate as a fraction of its peak, after a fraction ``progress`` in [0, 1) of the training."""

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,33 @@ class Epoch:
     seconds: float
 
 
+@dataclass
+class BestEpoch:
+    """The epoch after which the network was most accurate, the first of several; see ``keep`` of a training.
+
+    Attributes:
+        judge: the accuracy of a network, in [0, 1]. It must leave the network as it is.
+        accuracies: one per finished epoch.
+        weights: the network's state dict after the best of them.
+    """
+
+    judge: Callable[[nn.Module], float]
+    accuracies: list[float] = field(default_factory=list)
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def look(self, model: nn.Module) -> None:
+        """An epoch has ended: judge the network, and keep its weights if it was never better."""
+        accuracy = self.judge(model)
+        if accuracy > max(self.accuracies, default=-math.inf):
+            self.weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.accuracies.append(accuracy)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the best epoch, from 1."""
+        return 1 + self.accuracies.index(max(self.accuracies))
+
+
 class Run:
     """Network, optimizer, and position: finished epochs, and of the current one the steps made, totals and seconds.
 
@@ -38,6 +65,7 @@ class Run:
         key: identifies the run, configuration and data: a name, or a dictionary of names and values. A checkpoint with
             another key is refused.
         clock: ``time.monotonic()`` at the run's begin, earlier processes of it included; None: now.
+        best: if the best epoch is to be kept.
     """
 
     def __init__(
@@ -48,7 +76,9 @@ class Run:
         path: Path | None,
         key: Any,
         clock: float | None = None,
+        best: BestEpoch | None = None,
     ) -> None:
+        self.best = best
         self.model, self.optimizer, self.ranks, self.path, self.key = model, optimizer, ranks, path, key
         self.clock = time.monotonic() if clock is None else clock
         self.device = next(model.parameters()).device
@@ -79,6 +109,8 @@ class Run:
         self.history.append(row)
         self.step, self.seconds = 0, 0.0
         self.totals = torch.zeros_like(self.totals)
+        if self.best is not None:
+            self.best.look(self.model)
         return row
 
     def save(self) -> None:
@@ -99,6 +131,8 @@ class Run:
             position = {"step": self.step, "seconds": self.seconds, "totals": totals.cpu(), "random": random}
             history = [asdict(row) for row in self.history]
             state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "history": history}
+            if self.best is not None:
+                state["best"] = {"accuracies": self.best.accuracies, "weights": self.best.weights}
             wall = time.monotonic() - self.clock
             save_checkpoint(self.path, {"key": self.key, "wall": wall, **state, **position})
         self.ranks.gather(None)  # no rank goes on, or ends, before the file is there
@@ -116,6 +150,8 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = [Epoch(**row) for row in state["history"]]
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.best is not None:
+            self.best.accuracies, self.best.weights = state["best"]["accuracies"], state["best"]["weights"]
         if self.ranks.leader:
             self.totals = state["totals"].to(self.device)
         if self.ranks.rank < len(state["random"]):

@@ -195,6 +195,26 @@ def test_an_atom_of_length_zero_stays_zero() -> None:
     assert torch.equal(unit_norm(torch.zeros(2, 1, 3)), torch.zeros(2, 1, 3))
 
 
+@pytest.mark.parametrize("size", [1e-45, 1e-40, 1e-38, 1e-23, 1e-19, 1.0, 1e19, 1e38])
+def test_the_norm_of_tiny_and_huge_atoms_is_one(size: float) -> None:
+    weight = torch.ones(4, 1, 3, 3)
+    weight[0] *= size
+    weight[1, :, 1:] = 0
+    weight[1] *= -size
+    weight[2] = 0
+    projected = unit_norm(weight)
+    torch.testing.assert_close(projected.flatten(1).norm(dim=1), torch.tensor([1.0, 1.0, 0.0, 1.0]))
+    torch.testing.assert_close(projected[0], projected[3])
+    assert (projected[1, :, 0] < 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_ordinary_atoms_are_divided_by_their_norm_bit_by_bit(dtype: torch.dtype) -> None:
+    weight = (torch.randn(64, 3, 5, 5) * torch.logspace(-2, 2, 64).view(-1, 1, 1, 1)).to(dtype)
+    norms = torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    assert torch.equal(unit_norm(weight), weight / norms.view(-1, 1, 1, 1))
+
+
 def test_with_weight_keeps_the_geometry() -> None:
     dictionary = Dictionary(torch.ones(2, 3, 3), (2,), ((1, 1),), (1,))
     other = dictionary.with_weight(torch.zeros(2, 3, 3))

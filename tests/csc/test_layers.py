@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sdnet import CSCConv1d, CSCConv2d, csc_layers, project_after_step, set_lam
+from sdnet.csc.lipschitz import fourier_bound
 from sdnet.models import build, parameter_count
 
 BOTH_L = pytest.mark.parametrize("lipschitz_method", ["fourier", "power"])
@@ -60,6 +61,25 @@ def test_atoms_have_unit_norm_at_birth_and_after_every_step(lipschitz_method: st
         optimizer.step()
         assert not torch.equal(before, layer.weight)
     torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(8))
+
+
+def test_l_may_be_that_of_the_atoms_before_their_projection() -> None:
+    """As in the authors' code, which finds L before a batch and projects when the batch arrives."""
+    layer, usual = (CSCConv2d(3, 8, 3, padding=1, lipschitz_first=first) for first in (True, False))
+    usual.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        for some in (layer, usual):
+            some.weight.mul_(torch.linspace(0.5, 2, 8).view(-1, 1, 1, 1))
+            unprojected = fourier_bound(some.dictionary)
+            some.project_()
+    assert torch.equal(layer.weight, usual.weight)
+    torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(8))
+    torch.testing.assert_close(layer.lipschitz, unprojected)
+    torch.testing.assert_close(usual.lipschitz, fourier_bound(usual.dictionary))
+    layer.project_()
+    torch.testing.assert_close(layer.lipschitz, usual.lipschitz)  # once the atoms stay, there is no difference
+    with pytest.raises(ValueError, match=r"^lipschitz_first needs atoms that are projected, .*projected=True\.$"):
+        CSCConv2d(3, 8, 3, lipschitz_first=True, projected=False)
 
 
 @BOTH_L
@@ -262,3 +282,35 @@ def test_lam_that_does_not_fit_the_batch_is_named_at_the_call(shape: tuple[int, 
 
 def test_finite_signals_whose_sum_overflows_are_accepted() -> None:
     assert make()(torch.full((1, 4, 8, 8), 1e37)).shape == (1, 8, 6, 6)
+
+
+@BOTH_L
+@pytest.mark.parametrize("projected", [True, False])
+def test_a_convolutions_weights_bring_their_own_lipschitz_constant(lipschitz_method: str, projected: bool) -> None:
+    conv = nn.Conv2d(3, 8, 3, padding=1)
+    nn.init.uniform_(conv.weight, 2.0, 3.0)
+    options = {"padding": 1, "lipschitz_method": lipschitz_method, "projected": projected}
+    layer, expected = CSCConv2d(3, 8, 3, **options), CSCConv2d(3, 8, 3, **options)
+    with torch.no_grad():
+        expected.weight.copy_(conv.weight)
+    expected.project_(power_steps=100)
+    model = nn.Sequential(layer)
+    model.load_state_dict({"0.weight": conv.weight}, strict=False)
+    torch.testing.assert_close(layer.weight, expected.weight)
+    # Power iterations come close from below: 30 on loading, 100 here.
+    torch.testing.assert_close(layer.lipschitz, expected.lipschitz, rtol=1e-2, atol=0)
+    code = model(torch.rand(2, 3, 16, 16))
+    assert code.isfinite().all()
+    assert code.abs().max() < 100
+
+
+def test_a_saved_layer_is_loaded_bit_by_bit() -> None:
+    layer, other = CSCConv2d(3, 8, 3, projected=False), CSCConv2d(3, 8, 3)
+    with torch.no_grad():
+        layer.weight.mul_(3)
+        layer.lipschitz.fill_(123.0)
+    other.load_state_dict(layer.state_dict())
+    assert all(torch.equal(other.state_dict()[name], tensor) for name, tensor in layer.state_dict().items())
+    with torch.device("meta"):
+        nowhere = CSCConv2d(3, 8, 3)
+    nowhere.load_state_dict({"weight": layer.weight}, strict=False, assign=True)  # no L here to bring up to date

@@ -136,7 +136,7 @@ def test_what_cannot_be_decoded_is_refused() -> None:
         (all_csc(stem="imagenet"), "max-pooling, which forgets"),
         (all_csc(stem_relu=True), "has a ReLU behind a batch normalisation"),
         (all_csc().train(), r"train mode.*call eval\(\) first"),
-        (nn.Linear(2, 2), "only networks of sdnet.models can be decoded; got Linear"),
+        (nn.Linear(2, 2), "only residual networks of sdnet.models can be decoded; got Linear"),
     ]
     for model, message in refused:
         assert not is_decodable(model)

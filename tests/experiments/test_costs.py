@@ -40,13 +40,13 @@ def test_the_cost_of_imagenet_c() -> None:
 
 
 def test_the_scorecard_says_how_to_fill_what_imagenet_lacks() -> None:
-    empty = tables.show_scorecard(scorecard.table1(cells())).data
+    empty = tables.show_scorecard(scorecard.table1(cells())).content
     # Of the block's five networks SCN is for small images only.
     assert empty.count("papermill book/05_imagenet_ddp.ipynb") == 4
     assert empty.count("bench networks --stem imagenet") == 2 * 4
     assert empty.count("python -m sdnet sizes") == 4
     run = {"experiment": "train", "dataset": "imagenet", "metric": "top1", "split": "test", "value": 0.69}
-    trained = tables.show_scorecard(scorecard.table1(cells({**run, "width": 64, "epochs": 100}))).data
+    trained = tables.show_scorecard(scorecard.table1(cells({**run, "width": 64, "epochs": 100}))).content
     assert trained.count("papermill book/05_imagenet_ddp.ipynb") == 3
 
 
@@ -64,15 +64,15 @@ def test_a_benchmark_with_imagenets_stem_answers_speed_and_memory_on_another_mac
 
 
 def test_table_3_of_imagenet_c() -> None:
-    empty = robust_tables.show_table3_imagenet(cells()).data
+    empty = robust_tables.show_table3_imagenet(cells()).content
     assert empty.count("<details") == 3 * 3
     assert "paper 29.16" in empty
     assert "Algorithm 1" in empty
     noise = {"experiment": "sweep", "knob": "lam", "strength": 0.1, "corruption": "shot_noise", "metric": "top1"}
     rows = [{**noise, "dataset": "imagenet", "severity": severity, "value": 0.2} for severity in range(1, 6)]
-    assert robust_tables.show_table3_imagenet(cells(*rows)).data.count("<details") == 8
+    assert robust_tables.show_table3_imagenet(cells(*rows)).content.count("<details") == 8
     elsewhere = cells(*({**row, "dataset": "cifar10"} for row in rows))
-    assert robust_tables.show_table3_imagenet(elsewhere).data.count("<details") == 9
+    assert robust_tables.show_table3_imagenet(elsewhere).content.count("<details") == 9
 
 
 def test_what_a_cost_shows_is_escaped() -> None:

@@ -14,7 +14,8 @@ L2 = Attack("pgd", "l2", EPSILONS["l2"], steps=5)
 
 def network(arch: str = "sdnet18", **options: object) -> ResNet:
     """A tiny network whose batch normalisation has seen data, so that its outputs are neither constant nor huge."""
-    model = models.build(arch, 10, width=4, atoms=8, **options)
+    atoms = 8 if models.ARCHITECTURES[arch].depths else None
+    model = models.build(arch, 10, width=4, atoms=atoms, **options)
     model.normalize.set([0.5] * 3, [0.25] * 3)
     model.train()
     with torch.no_grad():

@@ -86,6 +86,31 @@ def test_relu_after_the_stem_is_a_switch() -> None:
     assert (models.build("resnet18", width=2, atoms=4).stem(images) >= 0).all()
 
 
+def test_relu_inside_the_blocks_is_a_switch() -> None:
+    features = torch.randn(2, 2, 8, 8)
+    for given, relu in ((None, nn.Identity()), (True, nn.ReLU())):
+        block = models.build("sdnet18_all", width=2, atoms=2, block_relu=given).eval().stages[0][0]
+        expected = block.bn2(block.conv2(relu(block.bn1(block.conv1(features)))))
+        torch.testing.assert_close(block(features), torch.relu(expected + features))
+    assert isinstance(models.build("sdnet18", width=2).stages[0][0].relu, nn.ReLU)
+    assert isinstance(models.build("resnet18", width=2, block_relu=False).stages[0][0].relu, nn.Identity)
+
+
+def test_a_csc_layer_may_take_the_place_of_max_pooling() -> None:
+    """The authors' SDNet-All has an 18th CSC layer on ImageNet, 64 → 64, 3×3, stride 2, without normalisation."""
+    size = {"width": 2, "atoms": 4, "stem": "imagenet"}
+    usual, other = (models.build("sdnet18_all", 5, csc_pool=chosen, **size) for chosen in (False, True))
+    assert (len(csc_layers(usual)), len(csc_layers(other))) == (17, 18)
+    pool, images = other.stem[3], torch.rand(1, 3, 64, 64)
+    assert (pool.weight.shape, pool.stride, pool.padding) == ((4, 4, 3, 3), (2, 2), ((1, 1), (1, 1)))
+    assert other.stem(images).shape == usual.stem(images).shape == (1, 4, 16, 16)
+    torch.testing.assert_close(other.stem(images), pool(other.stem[1](other.stem[0](images))))
+    with pytest.raises(ValueError, match="csc_pool replaces max-pooling, which the stem 'cifar' does not have"):
+        models.build("sdnet18_all", csc_pool=True)
+    with pytest.raises(ValueError, match="sdnet18 has no option 'csc_pool'"):
+        models.build("sdnet18", stem="imagenet", csc_pool=True)
+
+
 def test_resnet_equals_torchvision_on_the_imagenet_stem() -> None:
     from torchvision.models import resnet18
 

@@ -11,11 +11,14 @@ import torch
 from toys import images, network
 
 import sdnet
-from sdnet.data.corruptions import add_noise
+from sdnet.data.corruptions import NOISES, SEVERITIES, add_noise
 from sdnet.data.datasets import Split
+from sdnet.experiments.corruptions import calibration
 from sdnet.experiments.corruptions import policies as experiment
+from sdnet.experiments.corruptions.calibration import Splits, calibrated
+from sdnet.results.unfinished import computed
 from sdnet.robust import algorithm1
-from sdnet.robust.algorithm1 import Point, calibrate, calibrate_as_released, fit, fit_line
+from sdnet.robust.algorithm1 import DEVIATIONS, Deviation, Point, calibrate, calibrate_as_released, fit, fit_line
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import (
     Policy,
@@ -112,7 +115,7 @@ def test_fit_recovers_a_line_and_says_how_well() -> None:
 
 def test_cells_of_a_calibration_hold_the_best_lam_once_and_say_on_how_many_images_it_was_found() -> None:
     points = {"gaussian_noise": [Point("gaussian_noise", c, c, c**2, 0.1 * c) for c in (1.0, 2.0, 3.0)]}
-    cells = [cell for cell in experiment.fit_cells(points, points, 40, 20) if cell["metric"] == "best_lam"]
+    cells = [cell for cell in calibration.fit_cells(points, points, 40, 20) if cell["metric"] == "best_lam"]
     assert [cell["value"] for cell in cells] == pytest.approx([0.1, 0.2, 0.3] * 2)
     assert all("lam" not in cell and cell["residual"] == cell["level"] for cell in cells)
     assert {(cell["policy"], cell["n"]) for cell in cells} == {("residual_fit", 40), ("authors_script", 20)}
@@ -145,6 +148,73 @@ def test_the_released_script_averages_what_it_has_seen_so_far(monkeypatch: pytes
             if lam == point.lam:
                 assert point.squared_residual == pytest.approx(sum(seen) / len(seen))
     assert points[1].squared_residual != pytest.approx(seen[len(LAMS) + LAMS.index(points[1].lam)])
+
+
+def test_a_residual_may_be_that_at_the_best_lam() -> None:
+    """The script reads the residual off the row of the best λ, not off that of λ₀."""
+    model, split = network(), images(40)
+    (usual,) = calibrate(model, split, "gaussian_noise", LAMS, levels=(0.2,), lam0=0.3)
+    (point,) = calibrate(model, split, "gaussian_noise", LAMS, levels=(0.2,), lam0=0.3, residual="best")
+    noisy = add_noise(split.images, "gaussian_noise", 0.2, seed=0)
+    assert point.lam == usual.lam
+    assert point.residual == pytest.approx(all_residuals(model, noisy, point.lam).mean().item())
+    with pytest.raises(ValueError, match=r"residual 'bets' does not exist\. Did you mean 'best'"):
+        calibrate(model, split, "gaussian_noise", LAMS, residual="bets")
+
+
+def test_a_noise_that_the_authors_script_does_not_know_is_calibrated_at_its_five_levels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels = (0.1, 0.2, 0.3, 0.4, 0.5)
+    monkeypatch.setitem(NOISES, "dusk", lambda pixels, level, generator: pixels * (1 - level))
+    monkeypatch.setitem(SEVERITIES["cifar"], "dusk", levels)
+    model, split = network(), images(10)
+    assert tuple(point.level for point in calibrate(model, split, "dusk", LAMS)) == levels
+    splits = Splits(split, split, split)
+    fitted, _ = calibrated(model, splits, ("dusk",), None, "fp32", computed)
+    assert {one.policy.name for one in fitted if one.corruption == "dusk"} == {"residual_fit", "per_image"}
+    for only in ("authors_script", "levels_as_released"):
+        with pytest.raises(ValueError, match="noise of the authors' script 'dusk' does not exist"):
+            calibrated(model, splits, ("dusk",), (only,), "fp32", computed)
+
+
+def test_a_deviation_takes_the_residual_at_the_lam_of_training() -> None:
+    model, split = network(lam=0.4), images(20)
+    _, cells = calibrated(
+        model, Splits(split, split, split), ("speckle_noise",), ("squared_residual",), "fp32", computed
+    )
+    found = [(cell["policy"], cell["residual"]) for cell in cells if cell["metric"] == "best_lam"]
+    residuals_of = {name: [value for policy, value in found if policy == name] for name, _ in found}
+    assert residuals_of["squared_residual"] == residuals_of["residual_fit"]
+
+
+def test_every_lam_may_be_asked_about_noise_of_its_own() -> None:
+    model, split = network(), images(40)
+    (point,) = calibrate(model, split, "gaussian_noise", LAMS, levels=(0.2,), fresh_noise=True)
+    correct = []
+    for position, lam in enumerate(LAMS):
+        noisy = Split(add_noise(split.images, "gaussian_noise", 0.2, seed=1000 + position), split.labels)
+        correct.append(int(sweep(Lam(model), noisy, torch.tensor([lam])).sum()))
+    assert point.lam == LAMS[correct.index(max(correct))]
+    first = add_noise(split.images, "gaussian_noise", 0.2, seed=1000)
+    assert point.residual == pytest.approx(all_residuals(model, first, 0.1).mean().item())
+
+
+def test_the_script_is_its_deviations_together() -> None:
+    """Test images, its levels, its Λ and its running, squared residual are Algorithm 1 with five switches turned."""
+    model, train, test = network(), images(40), Split(images(50).images[40:], torch.arange(10))
+    script = Deviation(on_test=True, released_levels=True, released_lams=True, residual="running", power=2)
+    points = script.points(model, train, test, "speckle_noise", (0.1, 0.8, 1.4, 1.5), exhaustive=True)
+    assert points == calibrate_as_released(model, test, "speckle_noise", (0.1, 0.8, 1.4))
+    assert [point.level for point in points] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    usual = calibrate(model, train, "speckle_noise", LAMS)
+    assert Deviation().points(model, train, test, "speckle_noise", LAMS) == usual
+    assert DEVIATIONS["squared_residual"].points(model, train, test, "speckle_noise", LAMS) == usual
+    turned = [
+        [name for name in vars(one) if getattr(one, name) != getattr(Deviation(), name)] for one in DEVIATIONS.values()
+    ]
+    assert {len(names) for names in turned} == {1}
+    assert {name for (name,) in turned} == set(vars(script))
 
 
 def test_a_policy_survives_its_file_and_knows_its_network(tmp_path: Path) -> None:
@@ -184,7 +254,7 @@ def test_no_policy_sees_test_labels() -> None:
     """With other labels every policy makes the same choice, and only what is counted as correct differs."""
     model, split = network(), images(60)
     points = {"gaussian_noise": [Point("gaussian_noise", c, 5.0 + c, (5.0 + c) ** 2, 0.2 + 0.1 * c) for c in (1, 2, 3)]}
-    policies = experiment.fit_all(model, points, points)
+    policies = calibration.fit_all(model, points, points)
     names = {fitted.policy.name for fitted in policies}
     assert names == {"fixed", "residual_fit", "per_image", "type_free", "per_image_type_free", "authors_script"}
     relabelled = Split(split.images, (split.labels + 1) % 10)
@@ -199,7 +269,7 @@ def test_no_policy_sees_test_labels() -> None:
 def test_which_policies_are_asked() -> None:
     model = network()
     one = [Point("gaussian_noise", c, 5.0 + c, 25.0 + c, 0.1 * c) for c in (1, 2)]
-    policies = experiment.fit_all(model, {"gaussian_noise": one, "shot_noise": one}, {"gaussian_noise": one})
+    policies = calibration.fit_all(model, {"gaussian_noise": one, "shot_noise": one}, {"gaussian_noise": one})
     asked = {(fitted.policy.name, fitted.corruption) for fitted in experiment.asked(policies, "shot_noise")}
     assert asked == {
         ("fixed", ""), ("type_free", "all"), ("per_image_type_free", "all"),

@@ -17,7 +17,7 @@ from sdnet.experiments.attacks.protocols import at_a_time
 from sdnet.experiments.corruptions import sweep as experiment
 from sdnet.robust import denoisers
 from sdnet.robust import sweep as sweeps
-from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold, many_codes
+from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold
 from sdnet.robust.sweep import race, sweep, together
 
 STRENGTHS = torch.tensor([0.1, 0.5, 1.0, 0.3])
@@ -43,7 +43,7 @@ def test_many_codes_of_a_layer_with_bias_stride_and_padding() -> None:
     layer = sdnet.CSCConv2d(3, 8, 4, stride=2, padding="valid", bias=True, iterations=3).requires_grad_(False)
     layer.bias.copy_(torch.randn(8))
     signal = torch.randn(2, 3, 11, 9)
-    codes = many_codes(layer, signal, STRENGTHS).unflatten(0, (4, 2))
+    codes = layer.many_codes(signal, STRENGTHS).unflatten(0, (4, 2))
     for lam, code in zip(STRENGTHS.tolist(), codes, strict=True):
         sdnet.set_lam(layer, lam)
         torch.testing.assert_close(code, layer(signal))

@@ -16,7 +16,7 @@ from sdnet.training import loop
 from sdnet.training.checkpoint import load_checkpoint, read_network, save_checkpoint, save_network
 from sdnet.training.progress import duration
 from sdnet.training.recipes import PRESETS, Recipe, recipe
-from sdnet.training.run import Diverged
+from sdnet.training.run import BestEpoch, Diverged
 
 SMALL = Recipe(epochs=3, batch_size=16, lr=0.05, padding=1, width=2)
 
@@ -126,6 +126,40 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
     assert [row.loss for row in rest] == [row.loss for row in history]
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_the_best_epoch_is_kept_through_an_interruption_and_watching_changes_nothing(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is as after its best epoch, the first of several as in the authors' script; epochs are the same."""
+    usual, checkpoint = network(), tmp_path / "checkpoint.pt"
+    history = loop.train(usual, split, SMALL)
+    weights: list[torch.Tensor] = []
+
+    def judge(model: nn.Module) -> float:
+        weights.append(model.head.weight.detach().clone())
+        return (0.5, 0.7, 0.7)[len(weights) - 1]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Progress, "epoch", interrupted)  # after the checkpoint of the first epoch
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(network(), split, SMALL, checkpoint=checkpoint, best=BestEpoch(judge))
+    model, best = network(), BestEpoch(judge)
+    rest = loop.train(model, split, SMALL, checkpoint=checkpoint, best=best)
+    assert ([row.loss for row in rest], best.accuracies, best.epoch) == (
+        [row.loss for row in history],
+        [0.5, 0.7, 0.7],
+        2,
+    )
+    assert torch.equal(model.head.weight, weights[1])
+    assert torch.equal(usual.head.weight, weights[2])
+    assert not torch.equal(weights[1], weights[2])
+    done = network()
+    loop.train(done, split, SMALL, checkpoint=checkpoint, best=BestEpoch(judge))
+    assert torch.equal(done.head.weight, weights[1])
 
 
 def test_a_checkpoint_of_another_run_is_refused(split: Split, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -17,7 +17,7 @@ from sdnet.names import unknown_name
 from sdnet.results import cells, ledger
 from sdnet.results.ledger import Record
 from sdnet.training import loop
-from sdnet.training.declaration import Training, training
+from sdnet.training.declaration import Changes, Training, training
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise")
 """The noises of Table 5."""
@@ -97,7 +97,7 @@ def variants(groups: Sequence[str]) -> tuple[Variant, ...]:
 
 
 def trainings(
-    chosen: Iterable[Variant], dataset: str, preset: str, seeds: Sequence[int], **changes: Any
+    chosen: Iterable[Variant], dataset: str, preset: str, seeds: Sequence[int], **changes: Unpack[Changes]
 ) -> list[Training]:
     """The training of every variant with every seed, the first seed of all of them first.
 
@@ -139,7 +139,7 @@ def run(
     left = [declared for declared in plan if not any(answers(row, declared) for row in known)]
     print(f"{len(plan)} networks, {len(plan) - len(left)} of them done", flush=True)
     for declared in left:
-        file = Path(output or train.default_output()) / declared.name / "network.safetensors"
+        file = Path(output or ledger.output_folder()) / declared.name / "network.safetensors"
         if not file.is_file():
             train.run(declared, data_root=data_root, output=output, device=device)
         knob, strengths = asked(declared)

@@ -1,18 +1,15 @@
 """Table 5 and the other ablations from the ledger: what each choice is worth, clean, under noise, and in time."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from types import MappingProxyType
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from IPython.display import HTML
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from scipy.stats import sem, t
 
 from sdnet.experiments.ablations.grid import GRID, LAMS, NOISES, Variant, trained_at
-from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
-from sdnet.report.tables import chip, page
+from sdnet.report.origin import together
+from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
+from sdnet.report.shown import Shown
+from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
 
 NATURAL = "clean"
@@ -58,72 +55,72 @@ def accuracies(cells: pd.DataFrame, variant: Variant, best: bool = False) -> pd.
     noisy = noisy.drop_duplicates(["seed", "corruption", "severity", "strength"], keep="last")
     own = trained_at(variant.arch, variant.network)
     noisy = noisy[noisy["strength"].isin({*LAMS, own} if best else {own})]
-    noisy = noisy.groupby(["seed", "corruption", "severity"], as_index=False)[["value", "n"]].max()
-    noisy = noisy.groupby(["seed", "corruption"], as_index=False).agg(value=("value", "mean"), n=("n", "min"))
+    noisy = noisy.groupby(["seed", "corruption", "severity"], as_index=False)[["value", "n", "run"]].max()
+    mean = {"value": ("value", "mean"), "n": ("n", "min"), "run": ("run", "last")}
+    noisy = noisy.groupby(["seed", "corruption"], as_index=False).agg(**mean)
     trained = trained.sort_values("started").drop_duplicates("seed", keep="last")
-    return pd.concat([trained[["seed", "corruption", "value", "n"]], noisy]).astype({"seed": int, "n": int})
+    return pd.concat([trained[["seed", "corruption", "value", "n", "run"]], noisy]).astype({"seed": int, "n": int})
 
 
-def show_group(cells: pd.DataFrame, group: str) -> HTML:
+def show_group(cells: pd.DataFrame, group: str) -> Shown:
     """One line per variant of a group of the grid: accuracy per condition, mean over seeds, and the cost of a step."""
     lines = [{"": f"<b>{variant.label}</b>", **_columns(cells, variant)} for variant in GRID[group]]
-    return page(pd.DataFrame(lines), _caption(cells, GRID[group]), f"ablation-{group}")
+    return page(pd.DataFrame(lines), _caption(cells, GRID[group]), f"ablation-{group}", made_from=cells)
 
 
-def show_table5(cells: pd.DataFrame) -> HTML:
+def show_table5(cells: pd.DataFrame) -> Shown:
     """Table 5: per solver and number of steps the paper's numbers (ImageNet, λ by Algorithm 1) and ours."""
     paper = paper_table(5)
     lines = []
     for variant in GRID["iterations"]:
-        line = {"iterations": f"<b>{variant.label}</b>", **_columns(cells, variant)}
         method, steps = variant.network.get("method", "fista"), variant.network.get("iterations", 2)
-        for condition, heading in CONDITIONS.items():
+        printed = {}
+        for condition in CONDITIONS:
             corruption = "" if condition == NATURAL else condition
-            printed = paper[(paper["iterations"] == steps) & (paper["corruption"] == corruption)]["value"]
-            if method == "fista" and not printed.empty:
-                line[heading] = f'<span style="opacity:0.75">paper {printed.iloc[0]:.2f}</span><br>{line[heading]}'
-        lines.append(line)
+            found = paper[(paper["iterations"] == steps) & (paper["corruption"] == corruption)]["value"]
+            if method == "fista" and not found.empty:
+                printed[condition] = f'<span style="opacity:0.8">paper {found.iloc[0]:.2f}</span><br>'
+        lines.append({"iterations": f"<b>{variant.label}</b>", **_columns(cells, variant, printed)})
     caption = _caption(cells, GRID["iterations"])
     caption += "; the paper's numbers under noise are at an adapted λ, to be compared with the small ones"
-    return page(pd.DataFrame(lines), caption, "table5")
+    return page(pd.DataFrame(lines), caption, "table5", made_from=cells)
 
 
-def _columns(cells: pd.DataFrame, variant: Variant) -> dict[str, str]:
+def _columns(
+    cells: pd.DataFrame, variant: Variant, printed: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Number | str]:
+    """The columns of a variant; ``printed`` stands above the numbers of a condition."""
     own, best = accuracies(cells, variant), accuracies(cells, variant, best=True)
-    columns = {}
+    columns: dict[str, Number | str] = {}
     for condition, heading in CONDITIONS.items():
-        text = _mean(own[own["corruption"] == condition])
+        found, text = own[own["corruption"] == condition], printed.get(condition, "")
+        text += chip("not run") if found.empty else f"<b>{100 * found['value'].mean():.1f}</b>"
+        found = found.assign(at="the λ of training")
         tuned = best[best["corruption"] == condition]
         if condition != NATURAL and not tuned.empty and not variant.arch.startswith("resnet"):
-            oracle = f"{100 * tuned['value'].mean():.1f}"
-            text += f' <span style="opacity:0.7;font-size:0.85em" title="best λ by test labels">{oracle}</span>'
-        columns[heading] = text
+            text += " " + note(f"{100 * tuned['value'].mean():.1f}")
+            found = together([found, tuned.assign(at="the best λ by test labels")])
+        columns[heading] = Number(text, found)
     for metric, heading in (("ablation_speed_ratio", "speed"), ("ablation_memory", "memory")):
         columns[heading] = _cost(cells, variant, metric)
     return columns
 
 
-def _mean(found: pd.DataFrame) -> str:
-    if found.empty:
-        return chip("not run")
-    values = 100 * found["value"]
-    title = f"{found['n'].min():,.0f} images; by seed: {', '.join(f'{value:.2f}' for value in values)}"
-    return f'<span title="{title}"><b>{values.mean():.1f}</b></span>'
-
-
-def _cost(cells: pd.DataFrame, variant: Variant, metric: str) -> str:
+def _cost(cells: pd.DataFrame, variant: Variant, metric: str) -> Number | str:
     """A cost as a ratio to ResNet-18 in the same run."""
     chosen = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == metric)]
     chosen = chosen[chosen["started"] == chosen["started"].max()]
-    ours = chosen[(chosen["arch"] == variant.arch) & (chosen["variant"] == variant.name)]["value"]
-    base = chosen[(chosen["arch"] == "resnet18") & (chosen["variant"] == "")]["value"]
-    return chip("not run") if ours.empty or base.empty else f"{ours.iloc[0] / base.iloc[0]:.2f}"
+    ours = chosen[(chosen["arch"] == variant.arch) & (chosen["variant"] == variant.name)]
+    base = chosen[(chosen["arch"] == "resnet18") & (chosen["variant"] == "")]
+    if ours.empty or base.empty:
+        return chip("not run")
+    return Number(f"{ours['value'].iloc[0] / base['value'].iloc[0]:.2f}", ours[["run", "value", "n"]])
 
 
 def _caption(cells: pd.DataFrame, variants: tuple[Variant, ...]) -> str:
     found = pd.concat([accuracies(cells, variant).assign(name=variant.name) for variant in variants])
     if found.empty:
-        return ""
+        return "Not run."
     run = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1")].iloc[-1]
     seeds = found.groupby("name")["seed"].nunique()
     count = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
@@ -133,60 +130,11 @@ def _caption(cells: pd.DataFrame, variants: tuple[Variant, ...]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Step:
-    """What more iterations gain in one condition: in points, per pair of seeds, with the 95 % interval."""
-
-    condition: str
-    fewer: int
-    more: int
-    gain: float
-    low: float
-    high: float
-
-
-def steps(cells: pd.DataFrame, pairs: tuple[tuple[int, int], ...] = ((2, 4), (4, 8))) -> list[Step]:
-    """The gain from fewer to more FISTA iterations in training and test, paired over seeds (Student's t).
-
-    Under noise at the best λ, since the paper's Table 5 adapts λ: its row of two steps is Table 3's with Algorithm 1.
-    Empty unless every pair was run with two seeds or more.
-    """
-    by_count = {
-        count: accuracies(cells, Variant("", network={} if count == 2 else {"iterations": count}), best=True)
-        for count in {count for pair in pairs for count in pair}
-    }
-    found = []
-    for fewer, more in pairs:
-        joined = by_count[fewer].merge(by_count[more], on=["seed", "corruption"], suffixes=("", "_more"))
-        for condition, group in joined.groupby("corruption"):
-            gains = 100 * (group["value_more"] - group["value"]).to_numpy(float)
-            if len(gains) > 1:
-                half = _half_width(gains)
-                found.append(Step(str(condition), fewer, more, gains.mean(), gains.mean() - half, gains.mean() + half))
-    return found if len(found) == len(pairs) * len(CONDITIONS) else []
-
-
-def _half_width(values: NDArray[np.float64]) -> float:
-    return float(sem(values) * t.ppf(0.975, len(values) - 1))
-
-
-def cost_of_all(cells: pd.DataFrame) -> tuple[float, float] | None:
-    """Natural accuracy of SDNet-18-All with shortcuts less SDNet-18's, in points, with half the 95 % interval's width.
-
-    Paired over seeds; None with fewer than two.
-    """
-    ours, base = (accuracies(cells, Variant("", arch)) for arch in ("sdnet18_all", "sdnet18"))
-    joined = ours.merge(base, on=["seed", "corruption"], suffixes=("", "_base"))
-    joined = joined[joined["corruption"] == NATURAL]
-    gains = 100 * (joined["value"] - joined["value_base"]).to_numpy(float)
-    return (float(gains.mean()), _half_width(gains)) if len(gains) > 1 else None
-
-
-def at_test_time(cells: pd.DataFrame) -> Figure:
+def at_test_time(cells: pd.DataFrame) -> Shown:
     """Accuracy of networks trained with two steps (and with one) when more are taken at test time, per solver."""
     chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["arch"] == "sdnet18")]
     chosen = chosen[chosen["knob"].astype(str).str.endswith(" iterations")]
-    fig, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True)
+    fig, panels = two_columns(2, 3.2, sharey=True)
     for ax, (variant, title) in zip(
         panels, (("", "trained with two steps"), ("iterations=1", "trained with one step")), strict=True
     ):
@@ -209,13 +157,15 @@ def at_test_time(cells: pd.DataFrame) -> Figure:
             ax.annotate("not run", (0.5, 0.5), xycoords="axes fraction", ha="center", color=FAINT)
     panels[0].set_ylabel("accuracy (%)")
     if panels[0].get_legend_handles_labels()[0]:
-        panels[0].legend(labelcolor=INK)
-    return finished(fig)
+        fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, labelcolor=INK)
+    caption = "Accuracy with more steps at test time than in training; solid: clean images, dashed: Gaussian noise."
+    return finished(fig, caption, "steps-at-test-time", made_from=chosen)
 
 
-def against_lam(cells: pd.DataFrame) -> Figure:
+def against_lam(cells: pd.DataFrame) -> Shown:
     """Accuracy against the λ of training, natural and under noise at that λ and at the best one; a dot per seed."""
-    fig, panels = plt.subplots(1, len(CONDITIONS), figsize=(WIDTH * 1.2, 2.9))
+    fig, panels = two_columns(len(CONDITIONS), 2.3)
+    behind = []
     for ax, (condition, heading) in zip(panels, CONDITIONS.items(), strict=True):
         for index, (label, best) in enumerate((("at the λ of training", False), ("at the best λ", True))):
             if condition == NATURAL and best:
@@ -225,11 +175,13 @@ def against_lam(cells: pd.DataFrame) -> Figure:
                 for variant in GRID["lam"]
             ]
             found = pd.concat(points)
+            behind.append(found)
             found = found[found["corruption"] == condition]
             ax.scatter(found["lam"], 100 * found["value"], s=12, color=PALETTE[index], alpha=0.5)
             means = 100 * found.groupby("lam")["value"].mean()
             ax.plot(means.index.to_numpy(float), means, color=PALETTE[index], label=label)
         ax.set(xscale="log", title=heading, xlabel="λ in training")
-    panels[0].set_ylabel("accuracy (%)")
-    panels[-1].legend(labelcolor=INK, fontsize=7.5)
-    return finished(fig)
+        ax.set_ylabel("accuracy (%)")
+    panels[-1].legend(labelcolor=INK)
+    caption = "Accuracy against the λ of training, clean and under noise; a dot per seed, the line is their mean."
+    return finished(fig, caption, "lam-of-training", made_from=cells[cells["run"].isin(together(behind)["run"])])

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
+from matplotlib.artist import Artist
 
-from sdnet.report.plots import WIDTH, finished
-from sdnet.results.cells import name_of
+from sdnet.report.plots import finished, two_columns
+from sdnet.report.shown import Shown
+from sdnet.results.cells import name_of, to_frame
 from sdnet.results.ledger import Record
 
 
@@ -33,16 +33,26 @@ def histories(records: Iterable[Record]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def learning_curves(records: Iterable[Record]) -> Figure:
+def learning_curves(records: Iterable[Record]) -> Shown:
     """Training loss and training accuracy against epochs, one colour per network."""
+    records = list(records)
     epochs = histories(records)
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
+    figure, axes = two_columns(2, 2.9)
+    handles: list[Artist] = []
+    labels: list[str] = []
     epochs["accuracy"] = 100 * epochs["train_accuracy"]
     for axis, column, label in [(axes[0], "loss", "cross-entropy"), (axes[1], "accuracy", "accuracy (%)")]:
         sns.lineplot(epochs, x="epoch", y=column, hue="network", style="network", markers=True, dashes=False, ax=axis)
         axis.set(xlabel="epoch", ylabel=label)
         if legend := axis.get_legend():
-            legend.set_title(None)
+            handles = [handle for handle in legend.legend_handles if handle is not None]
+            labels = [text.get_text() for text in legend.get_texts()]
+            legend.remove()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
     axes[0].set(yscale="log", title="Training loss")
-    axes[1].set(title="Accuracy on augmented training images")
-    return finished(figure)
+    axes[1].set(title="Training accuracy")
+    caption = "Training loss, and accuracy on augmented training images, after every epoch."
+    return finished(
+        figure, caption, "learning-curves", made_from=to_frame(records), values=epochs.drop(columns="accuracy")
+    )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from sdnet.csc.layers import csc_layers
+from sdnet.csc.lam import coding_layers
 from sdnet.data.datasets import Split
-from sdnet.models.resnet import ResNet
+from sdnet.models.classifier import Classifier
 from sdnet.results.evaluation import prepare
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import all_residuals
@@ -16,8 +16,8 @@ from sdnet.robust.sweep import sweep
 LAMS = (0.1, 0.3, 0.5, 1.0)
 
 
-def measure(model: ResNet, split: Split, precision: str) -> list[dict[str, float]]:
-    """Per λ: top-1 accuracy, and mean residual ‖x − A(z)‖ per image, averaged over the network's CSC layers."""
+def measure(model: Classifier, split: Split, precision: str) -> list[dict[str, float]]:
+    """Per λ: top-1 accuracy, and mean residual ‖x − A(z)‖ per image, averaged over the network's layers with a λ."""
     split = split.to(next(model.parameters()).device)
     correct = sweep(Lam(model), split, torch.tensor(LAMS, device=split.images.device), precision).double().mean(1)
     return [
@@ -39,7 +39,7 @@ def record_precision(
         ValueError: if ``network`` is not a saved network with a CSC layer, or its data cannot be had.
     """
     evaluation = prepare(network, data_root=data_root, device=device, precision="fp32")
-    if not csc_layers(evaluation.model):
+    if not coding_layers(evaluation.model):
         raise ValueError(f"{network} has no CSC layer whose precision could be compared.")
     test, results = evaluation.data.test, []
     for precision in ("fp32", "bf16"):

@@ -1,7 +1,7 @@
 """The scorecard: every cell of the paper's Table 1 beside what was measured, with a status."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -9,6 +9,9 @@ from scipy.stats import norm, ttest_ind
 
 from sdnet.experiments.performance.benchmarks import benchmark_of, scale_of
 from sdnet.results.paper import paper_table
+
+DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
+"""Data set of Table 1 → as the paper calls it."""
 
 STAND_INS = {"cifar10": ("cifar10-jpeg",)}
 """Data that may stand in for a data set of the paper; what is measured on them counts as scaled down."""
@@ -37,16 +40,17 @@ STATUSES = ("reproduced", "differs", "scaled down", "not run")
 
 @dataclass(frozen=True)
 class Measured:
-    """The cells that answer one number of the paper: their mean, how many seeds, and at what scale."""
+    """What answers one number of the paper: the mean of ``cells``, how many seeds, and at what scale."""
 
     value: float
     seeds: int
     scale: str
     full: bool
+    cells: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False, repr=False)
 
 
 def table1(cells: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 joined with the ledger: the paper's columns plus ``measured``, ``seeds``, ``scale`` and ``status``.
+    """Table 1 joined with the ledger: the paper's columns plus :class:`Measured`'s and ``status``.
 
     Args:
         cells: from :func:`sdnet.results.cells.to_frame`.
@@ -59,6 +63,7 @@ def table1(cells: pd.DataFrame) -> pd.DataFrame:
     joined["measured"] = [answer.value if answer else None for answer in answers]
     joined["seeds"] = [answer.seeds if answer else 0 for answer in answers]
     joined["scale"] = [answer.scale if answer else "" for answer in answers]
+    joined["cells"] = pd.Series([answer.cells if answer else cells[:0] for answer in answers], dtype=object)
     joined["status"] = [
         status(metric, printed, answer)
         for metric, printed, answer in zip(joined["metric"], joined["value"], answers, strict=True)
@@ -89,15 +94,15 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
         "" if largest["full"] else f"{largest['dataset']}, width {largest['width']:.0f}, {largest['epochs']:.0f} epochs"
     )
     value = float(same["value"].mean()) * UNITS.get(metric, 1.0)
-    return Measured(value, len(same), scale, bool(largest["full"]))
+    return Measured(value, len(same), scale, bool(largest["full"]), same)
 
 
 def _timed(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured | None:
     run = benchmark_of(cells, ("resnet18",), STEMS[dataset])
     if run is None:
         return None
-    values = run.loc[(run["arch"] == arch) & (run["metric"] == metric), "value"]
-    return None if values.empty else Measured(float(values.iloc[0]), 1, scale_of(run), False)
+    timed = run[(run["arch"] == arch) & (run["metric"] == metric)]
+    return None if timed.empty else Measured(float(timed["value"].iloc[0]), 1, scale_of(run), False, timed)
 
 
 def status(metric: str, printed: float, answer: Measured | None) -> str:

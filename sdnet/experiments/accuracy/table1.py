@@ -1,11 +1,11 @@
 """Table 1 in full: a network per row, what the paper printed beside what was measured, like with like in a column."""
 
 import pandas as pd
-from IPython.display import HTML
 
-from sdnet.experiments.accuracy.scorecard import STAND_INS, STEMS, UNITS, find
+from sdnet.experiments.accuracy.scorecard import DATASETS, STAND_INS, STEMS, UNITS, find
 from sdnet.experiments.performance.benchmarks import benchmark_of, scale_of
-from sdnet.report.tables import chip, page
+from sdnet.report.shown import Shown
+from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
 
 BASELINE = "resnet18"
@@ -14,19 +14,22 @@ SETTING = ["dataset", "width", "epochs", "preset", "precision"]
 SMALLER = {"imagenet": ("tiny-imagenet-32",)}
 """Data of fewer classes and pixels whose columns stand in a block, though they answer for none of its numbers."""
 NOT_RUN = chip("not run")
+BEHIND = ["run", "seed", "value", "n"]
+"""What a table's data say of the cells behind a number."""
 
 
-def show_in_full(cells: pd.DataFrame, dataset: str) -> HTML:
+def show_in_full(cells: pd.DataFrame, dataset: str) -> Shown:
     """:func:`in_full` as HTML, with the scale at which memory and speed were measured."""
     run = benchmark_of(cells, (BASELINE,), STEMS[dataset])
     timed = "" if run is None else f" Memory and speed were measured at {scale_of(run)}."
-    caption = f"In brackets behind a speed or a memory: as a multiple of ResNet-18's in the same column.{timed}"
-    caption += "" if run is None else " A speed is a median; rest the pointer on it to read the quartiles."
-    return page(in_full(cells, dataset), caption, f"table1-{dataset}", wrap=True)
+    caption = f"The paper's Table 1 for {DATASETS[dataset]}: what it prints beside what was measured. "
+    caption += f"In brackets behind a speed or a memory: as a multiple of ResNet-18's in the same column.{timed}"
+    caption += "" if run is None else " A speed is a median, with its quartiles below."
+    return page(in_full(cells, dataset), caption, f"table1-{dataset}", wrap=True, made_from=cells)
 
 
 def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Size, accuracy, memory and speed of every network of the paper's block for ``dataset``, as texts.
+    """Size, accuracy, memory and speed of every network of the paper's block for ``dataset``, as printed.
 
     Accuracies have one column per setting in which at least two of the networks were trained: mean over seeds, the
     number of seeds in brackets if there is more than one. What was not measured is ``not run``.
@@ -41,11 +44,12 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
     archs = list(dict.fromkeys(paper["arch"]))
     table = pd.DataFrame({"network": list(dict.fromkeys(paper["row"]))}, index=archs)
     table["size, paper"] = printed["parameters"].map("{:.1f} M".format)
-    sizes = {arch: find(cells, dataset, arch, "parameters") for arch in archs}
-    table["size"] = [f"{size.value:.2f} M" if (size := sizes[arch]) else NOT_RUN for arch in archs]
+    sizes = [find(cells, dataset, arch, "parameters") for arch in archs]
+    counted = [Number(f"{size.value:.2f} M", size.cells[BEHIND]) if size else NOT_RUN for size in sizes]
+    table["size"] = pd.Series(counted, archs, dtype=object)
     table["accuracy, paper"] = printed["top1"].map("{:.2f} %".format)
     for name, column in _accuracies(cells, dataset, archs).items():
-        table[name] = column
+        table[name] = pd.Series(column, archs, dtype=object)
     run = benchmark_of(cells, (BASELINE,), STEMS[dataset])
     for name, metric, unit in (
         ("memory", "train_memory", "GB"),
@@ -56,41 +60,45 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
             digits = 1 if metric == "train_memory" else 0
             table[f"{name}, paper"] = _with_ratio(printed[metric], archs, unit, digits)
         digits = 2 if metric == "train_memory" else 1
-        low, high = _measured(run, metric, "low"), _measured(run, metric, "high")
-        table[name] = [
-            f'<span title="quartiles {low[arch]:.{digits}f} to {high[arch]:.{digits}f}">{text}</span>'
-            if arch in low.index
-            else text
-            for arch, text in zip(archs, _with_ratio(_measured(run, metric), archs, unit, digits), strict=True)
-        ]
+        table[name] = pd.Series(_timed(run, metric, archs, unit, digits), archs, dtype=object)
     return table.reset_index(drop=True)
 
 
-def _accuracies(cells: pd.DataFrame, dataset: str, archs: list[str]) -> dict[str, list[str]]:
+def _accuracies(cells: pd.DataFrame, dataset: str, archs: list[str]) -> dict[str, list[Number | str]]:
     chosen = cells[(cells["experiment"] == "train") & (cells["metric"] == "top1") & (cells["split"] == "test")]
     names = (dataset, *STAND_INS.get(dataset, ()), *SMALLER.get(dataset, ()))
     chosen = chosen[chosen["dataset"].isin(names) & chosen["arch"].isin(archs)]
     chosen = chosen[chosen["variant"] == ""].sort_values("started")
     chosen = chosen.drop_duplicates([*SETTING, "arch", "seed"], keep="last")
-    columns = {}
+    columns: dict[str, list[Number | str]] = {}
     for (data, width, epochs, preset, precision), group in chosen.groupby(SETTING):
-        values = {str(arch): list(part["value"]) for arch, part in group.groupby("arch")}
+        values = {str(arch): part for arch, part in group.groupby("arch")}
         if len(values) > 1:
             name = f"{data}, {preset}, width {width:g}, {epochs:g} epoch{'s' * (epochs != 1)}, {precision}"
             columns[name] = [_mean(values[arch]) if arch in values else NOT_RUN for arch in archs]
     return columns
 
 
-def _mean(values: list[float]) -> str:
-    seeds = f" ({len(values)})" if len(values) > 1 else ""
-    return f"{UNITS['top1'] * sum(values) / len(values):.2f} %{seeds}"
+def _mean(trained: pd.DataFrame) -> Number:
+    seeds = f" ({len(trained)})" if len(trained) > 1 else ""
+    return Number(f"{UNITS['top1'] * trained['value'].mean():.2f} %{seeds}", trained[BEHIND])
 
 
-def _measured(run: pd.DataFrame | None, metric: str, column: str = "value") -> "pd.Series[float]":
-    """A column of a benchmark's cells by architecture, where it has numbers."""
+def _timed(run: pd.DataFrame | None, metric: str, archs: list[str], unit: str, digits: int) -> list[Number | str]:
+    """A benchmark's numbers in the order of ``archs``, with their quartiles where they have any."""
     if run is None:
-        return pd.Series(dtype=float)
-    return run[run["metric"] == metric].set_index("arch")[column].dropna()
+        return [NOT_RUN] * len(archs)
+    cells = run[(run["metric"] == metric) & run["value"].notna()].drop_duplicates("arch").set_index("arch")
+    texts = _with_ratio(cells["value"], archs, unit, digits)
+    column: list[Number | str] = []
+    for arch, text in zip(archs, texts, strict=True):
+        if arch not in cells.index:
+            column.append(text)
+            continue
+        low, high = cells.loc[arch, ["low", "high"]]
+        spread = f"<br>{note(f'{low:.{digits}f} – {high:.{digits}f}')}" if pd.notna(low) else ""
+        column.append(Number(text + spread, cells.loc[[arch], ["run", "value", "low", "high", "n"]]))
+    return column
 
 
 def _with_ratio(values: "pd.Series[float]", archs: list[str], unit: str, digits: int) -> list[str]:

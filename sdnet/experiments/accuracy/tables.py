@@ -1,6 +1,5 @@
 """Table 1 as a scorecard, the training runs behind it, and what they depend on."""
 
-import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,17 +8,18 @@ from IPython.display import HTML
 from scipy.stats import binomtest
 
 from sdnet.experiments import costs
-from sdnet.experiments.accuracy.scorecard import STATUSES, comparison
-from sdnet.report.tables import chip, page
-from sdnet.results.cells import name_of
+from sdnet.experiments.accuracy.scorecard import DATASETS, STATUSES, comparison, trained_alike
+from sdnet.report.origin import together
+from sdnet.report.shown import Shown
+from sdnet.report.tables import Number, chip, note, page
+from sdnet.results.cells import name_of, to_frame
 from sdnet.results.ledger import Record
 
-DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 PRINTED_DIGITS = {"parameters": 1, "top1": 2, "train_memory": 1, "train_images_per_second": 0}
 DIGITS = {"parameters": 2, "top1": 2, "train_memory": 1, "train_images_per_second": 0}
 
 
-def show_scorecard(table: pd.DataFrame) -> HTML:
+def show_scorecard(table: pd.DataFrame) -> Shown:
     """Table 1 as a scorecard: in every cell the paper's number, the measured one, and the status.
 
     Where ImageNet was not run, the time that the cell would take by the paper's speed, which opens to the command.
@@ -27,18 +27,19 @@ def show_scorecard(table: pd.DataFrame) -> HTML:
     counts = table["status"].value_counts()
     legend = " ".join(f"{chip(status)} {counts.get(status, 0)}" for status in STATUSES)
     speeds = costs.speeds(table)
-    texts = []
+    texts: list[Number | str] = []
     for row in table.to_dict("records"):
         text = _cell(**{str(name): value for name, value in row.items()})
         if row["dataset"] == "imagenet" and row["status"] == "not run":
             text += costs.show(costs.of_training(row["arch"], row["metric"], speeds[row["arch"]]))
-        texts.append(text)
-    cells = table.assign(text=texts, dataset=table["dataset"].map(DATASETS))
+        texts.append(text if row["cells"].empty else Number(text, row["cells"][["run", "seed", "value", "n"]]))
+    cells = table.assign(text=pd.Series(texts, dtype=object), dataset=table["dataset"].map(DATASETS))
     order = list(dict.fromkeys(table["column"]))
     wide = cells.pivot_table(index=["dataset", "row"], columns="column", values="text", aggfunc="first", sort=False)
     wide = wide[order].reset_index().rename(columns={"dataset": "", "row": "network"})
     wide[""] = wide[""].where(wide[""] != wide[""].shift(), "")
-    return page(wide, legend, "scorecard")
+    caption = f"Every cell of the paper's Table 1: its number, and below it ours with a status. {legend}"
+    return page(wide, caption, "scorecard", wrap=True, made_from=together(table["cells"]))
 
 
 def _cell(
@@ -46,11 +47,11 @@ def _cell(
 ) -> str:
     digits, space = DIGITS[metric], "" if unit in ("%", "M") else " "
     printed = f"paper {value:.{PRINTED_DIGITS[metric]}f}{space}{unit}"
-    printed = f'<span style="opacity:0.75">{printed}</span><br>'
+    printed = f'<span style="opacity:0.8">{printed}</span><br>'
     if status == "not run":
         return printed + chip(status)
-    title = html.escape(f"{scale or 'at the scale of the paper'}, {seeds} seed{'s' * (seeds > 1)}")
-    return printed + f'<span title="{title}"><b>{measured:.{digits}f}{space}{unit}</b> {chip(status)}</span>'
+    about = f"{scale or 'at the scale of the paper'}, {seeds} seed{'s' * (seeds > 1)}"
+    return printed + f"<b>{measured:.{digits}f}{space}{unit}</b> {chip(status)}<br>{note(about)}"
 
 
 def show_runs(records: Iterable[Record]) -> HTML:
@@ -59,6 +60,7 @@ def show_runs(records: Iterable[Record]) -> HTML:
     The interval (Wilson) speaks of the finite number of test images, not of the choice of the seed.
     """
     rows = []
+    records = list(records)
     for record in records:
         top1 = next(r for r in record.results if r["metric"] == "top1" and r["split"] == "test")
         low, high = binomtest(round(top1["value"] * top1["n"]), top1["n"]).proportion_ci(method="wilson")
@@ -79,7 +81,9 @@ def show_runs(records: Iterable[Record]) -> HTML:
         )
     if not rows:
         return HTML("<p>No training run yet: <b>not run</b>.</p>")
-    return page(pd.DataFrame(rows), "", "runs")
+    caption = "Training runs and what their numbers depend on. In brackets the 95 % interval over test images (Wilson)."
+    cells = to_frame(records)
+    return page(pd.DataFrame(rows), caption, "runs", made_from=cells[cells["metric"] == "top1"])
 
 
 def show_comparison(cells: pd.DataFrame, arch: str, baseline: str) -> HTML:
@@ -93,7 +97,10 @@ def show_comparison(cells: pd.DataFrame, arch: str, baseline: str) -> HTML:
         f"<b>{difference:+.2f}</b> ± {interval:.2f} points"
         for difference, interval in zip(table["difference"], table.pop("interval"), strict=True)
     ]
-    return page(table.drop(columns="preset").rename(columns={"dataset": "data"}), "", "comparison")
+    caption = f"Test accuracy of {arch} and {baseline} wherever they were trained alike, with the 95 % interval."
+    table = table.drop(columns="preset").rename(columns={"dataset": "data"})
+    behind = [part for _, *parts in trained_alike(cells, arch, baseline) for part in parts]
+    return page(table, caption, "comparison", made_from=together(behind))
 
 
 def show_precision(cells: pd.DataFrame) -> HTML:
@@ -108,12 +115,16 @@ def show_precision(cells: pd.DataFrame) -> HTML:
         table[f"accuracy, {label}"] = [f"{value:.2%}" for value in wide["top1", precision]]
     for precision, label in (("fp32", "float32"), ("bf16", "bfloat16")):
         table[f"‖x − A(z)‖, {label}"] = [f"{value:.3f}" for value in wide["residual", precision]]
-    return page(table, "", "precision")
+    caption = "A trained network in float32 and in bfloat16: accuracy on test images and mean norm of the residual."
+    return page(table, caption, "precision", made_from=latest)
 
 
-def show_recipe(config: Mapping[str, Any]) -> HTML:
+def show_recipe(config: Mapping[str, Any]) -> Shown:
     """The numbers of a training run, from :attr:`sdnet.training.declaration.Training.config`."""
     recipe = config["recipe"]
     rows = {**{key: config[key] for key in ("arch", "dataset", "preset", "seed")}, **recipe, **config["network"]}
     shown = {name.replace("_", " "): str(value) for name, value in rows.items() if value not in ([], "")}
-    return page(pd.DataFrame({"what": shown.keys(), "value": shown.values()}), "", "recipe")
+    table = pd.DataFrame({"what": shown.keys(), "value": shown.values()})
+    return page(
+        table, "The run as it is declared.", "recipe", made_from="the parameters of this notebook, nothing measured"
+    )

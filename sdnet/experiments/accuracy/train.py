@@ -3,6 +3,7 @@
 import os
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from sdnet.training.checkpoint import locked, save_network
 from sdnet.training.declaration import Training
 from sdnet.training.distributed import Execution, Ranks
 from sdnet.training.progress import duration
-from sdnet.training.run import Epoch, saved
+from sdnet.training.run import BestEpoch, Epoch, saved
 from sdnet.training.stopping import preemption, stoppable
+
+STOPPED = "told to stop outside of the training steps; what they had saved stays"
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,6 @@ class Trained:
     record_file: Path
 
 
-def default_output() -> Path:
-    """Where trained networks go unless told otherwise: ``$SDNET_OUTPUT`` if set, else ``outputs`` here."""
-    return Path(os.environ.get("SDNET_OUTPUT", "outputs")).expanduser()
-
-
 def run(
     training: Training,
     *,
@@ -47,7 +45,7 @@ def run(
     device: str | torch.device | None = None,
     execution: Execution = Execution(),  # noqa: B008  (immutable)
 ) -> Trained:
-    """Train, evaluate the last epoch on the test split, save the network, write the ledger row.
+    """Train, evaluate the epoch that is kept on the test split, save the network, write the ledger row.
 
     Says beforehand what it is about to do and about how long it takes. Interrupted, it goes on from the last
     checkpoint when called again, in the precision that it began with; the row's seconds are those of all its processes
@@ -65,17 +63,17 @@ def run(
     execution.check_batch(training.recipe.batch_size, distributed.world_size())
     keep_freed_memory()
     place = device_of(device)
-    start, output = ledger.start(), Path(output or default_output())
-    with stoppable(), distributed.joined(place, execution.timeout) as ranks:
+    start, output = ledger.start(), Path(output or ledger.output_folder())
+    with stoppable(STOPPED), distributed.joined(place, execution.timeout) as ranks:
         place = distributed.own_device(place, ranks)
         for path in (output, ledger.ledger_folder()) if ranks.leader else ():
-            _require_writable(path)
+            ledger.check_writable(path)
         data = training.load(data_root, execution.workers)
         execution.check_batch(min(training.recipe.batch_size, len(data.train)), ranks.size)
         training = replace(training, dataset=data.name)  # a folder of CIFAR-10 is cifar10
         folder = output / training.name
         if ranks.leader:
-            _require_writable(folder)
+            ledger.check_writable(folder)
         with locked(folder) if ranks.leader else nullcontext():
             return _run(training, data, folder, place, ranks, execution, start)
 
@@ -98,16 +96,17 @@ def _run(
     checkpoint = folder / "checkpoint.pt"
     key, wall, left = ranks.from_leader(lambda: _begun(checkpoint, training, data, place, model))
     precision, start = key["precision"], replace(start, clock=start.clock - wall)
+    best = BestEpoch(partial(_test_accuracy, data, ranks)) if training.keep == "best_on_test" else None
     with loop.safe_kernels(model):
         if ranks.leader:
             how = (precision, ranks.size, execution.accumulate, left)
             print(announcement(training, data, model, place, *how), flush=True)
         history = loop.train(
             model, data.train, training.recipe, seed=training.seed, flip=data.flip, precision=precision,
-            checkpoint=checkpoint, key=key, clock=start.clock, ranks=ranks, execution=execution,
+            checkpoint=checkpoint, key=key, clock=start.clock, ranks=ranks, execution=execution, best=best,
         )  # fmt: skip
         model.eval()
-        results = _results(model, data, history, ranks, execution)
+        results = [*_results(model, data, history, ranks, execution), *_by_epoch(best, data)]
     record = start.record(
         experiment="train",
         config={**training.config, "precision": precision, **_ranks_config(ranks, execution)},
@@ -119,8 +118,9 @@ def _run(
     network_file, rows = folder / "network.safetensors", ledger.ledger_folder()
     if not ranks.leader:
         return Trained(model, record, network_file, rows / record.file_name)
+    size = loop.example(data.train, 1)[0].shape[-1]
     with preemption():  # done in a moment, and not to be done by halves
-        save_network(network_file, model, {"training": training.config, "classes": data.classes})
+        save_network(network_file, model, {"training": training.config, "classes": data.classes, "size": size})
         record_file = ledger.write(record, rows)
         checkpoint.unlink()
     print(
@@ -194,11 +194,17 @@ def _results(
     return cells
 
 
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder} ({error.strerror}); choose another output folder.") from error
+def _test_accuracy(data: Dataset | PhotographSet, ranks: Ranks, model: nn.Module) -> float:
+    ranks.share_buffers(model)
+    return loop.accuracy(model, data.test, ranks=ranks)
+
+
+def _by_epoch(best: BestEpoch | None, data: Dataset | PhotographSet) -> list[dict[str, Any]]:
+    """Test accuracy after every epoch, if one of them was chosen by it, and which one that was."""
+    if best is None:
+        return []
+    cells: list[dict[str, Any]] = [
+        {"metric": "top1_after_epoch", "split": "test", "epoch": epoch, "value": value, "n": len(data.test)}
+        for epoch, value in enumerate(best.accuracies, start=1)
+    ]
+    return [*cells, {"metric": "kept_epoch", "value": best.epoch, "n": 1}]

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
-from sdnet.models.anatomy import KINDS, Anatomy
-from sdnet.report.plots import FAINT, INK, PALETTE, WIDTH, finished
+from sdnet.models.anatomy import KINDS, Anatomy, Part
+from sdnet.report.plots import FAINT, INK, PALETTE, PICTURES, finished
+from sdnet.report.shown import Shown
 from sdnet.report.tables import page
 from sdnet.results.paper import paper_table
 
@@ -20,13 +19,15 @@ THICKNESS = 0.62
 """Of a layer, where 1 is the distance between two."""
 
 
-def diagram(networks: Mapping[str, Anatomy]) -> Figure:
+def diagram(networks: Mapping[str, Anatomy]) -> Shown:
     """One row per network, one bar per layer in the order of the forward pass.
 
     A bar is as high as its output has pixels along a side, on a logarithmic scale; the number is that of its channels,
     written where it changes. Layers that work on several resolutions have one bar for each, and say how often they run.
     """
-    fig, axes = plt.subplots(len(networks), 1, figsize=(WIDTH, 0.92 * len(networks) + 0.3), squeeze=False, sharex=True)
+    fig, axes = plt.subplots(
+        len(networks), 1, figsize=(PICTURES, 0.92 * len(networks) + 0.3), squeeze=False, sharex=True
+    )
     for ax, (name, network) in zip(axes[:, 0], networks.items(), strict=True):
         position, before = 0.0, 0
         for part in network.parts:
@@ -37,7 +38,7 @@ def diagram(networks: Mapping[str, Anatomy]) -> Figure:
                 ax.add_patch(Rectangle((position, -height / 2), THICKNESS, height, color=colour, lw=0))
                 if channels != before or part.calls > 1:
                     ax.text(
-                        position + THICKNESS / 2, -height / 2 - 0.25, str(channels), fontsize=6, ha="center", va="top"
+                        position + THICKNESS / 2, -height / 2 - 0.25, str(channels), fontsize=7.5, ha="center", va="top"
                     )
                 before, position = channels, position + 1
             if part.calls > 1:
@@ -48,8 +49,30 @@ def diagram(networks: Mapping[str, Anatomy]) -> Figure:
         ax.spines[["left", "bottom"]].set_visible(False)
     axes[0, 0].set_xlim(-0.5, max(sum(len(p.outputs) for p in network.parts) for network in networks.values()))
     used = [kind for kind in KINDS if any(p.kind == kind for network in networks.values() for p in network.parts)]
-    fig.legend(handles=[Patch(color=COLOURS[kind], label=kind) for kind in used], loc="outside lower center", ncols=4)
-    return finished(fig)
+    fig.legend(handles=[Patch(color=COLOURS[kind], label=kind) for kind in used], loc="outside lower center", ncols=2)
+    layers = pd.DataFrame([_line(name, part) for name, network in networks.items() for part in network.parts])
+    said = [
+        f"{name}: {', '.join(f'{count} {kind}' for kind, count in of.items())}"
+        for name, of in (
+            (name, group["kind"].value_counts(sort=False)) for name, group in layers.groupby("network", sort=False)
+        )
+    ]
+    return finished(
+        fig,
+        "The layers of the networks. A bar is a layer, as high as its output has pixels along a side; the number is "
+        "that of its channels, where it changes.",
+        "layers",
+        made_from="the networks of sdnet.models, one forward pass without numbers each",
+        alt=f"One row of bars per network, a bar per layer. {'; '.join(said)}.",
+        values=layers,
+    )
+
+
+def _line(name: str, part: Part) -> dict[str, object]:
+    """A layer in the figure's data."""
+    channels, sides = zip(*part.outputs, strict=True)
+    joined = {key: " ".join(map(str, values)) for key, values in (("channels", channels), ("side", sides))}
+    return {"network": name, "kind": part.kind, **joined, "calls": part.calls}
 
 
 def _loop(ax: Axes, left: float, right: float, calls: int) -> None:
@@ -57,10 +80,10 @@ def _loop(ax: Axes, left: float, right: float, calls: int) -> None:
     arrow = FancyArrowPatch((right, 2.2), (left, 3.2), arrowstyle="-|>", connectionstyle="arc3,rad=0.3", clip_on=False)
     arrow.set(mutation_scale=7, color=INK, lw=0.9)
     ax.add_patch(arrow)
-    ax.text(right + 0.3, 4.4, f"{calls} times", fontsize=7, ha="left", va="center", color=FAINT)
+    ax.text(right + 0.3, 4.4, f"{calls} times", fontsize=8, ha="left", va="center", color=FAINT)
 
 
-def show_sizes(networks: Mapping[str, Anatomy], archs: Mapping[str, str], dataset: str = "cifar10") -> HTML:
+def show_sizes(networks: Mapping[str, Anatomy], archs: Mapping[str, str], dataset: str = "cifar10") -> Shown:
     """A row per network: layers, parameters beside the paper's, and FLOPs, absolute and over the first network's.
 
     Args:
@@ -89,4 +112,7 @@ def show_sizes(networks: Mapping[str, Anatomy], archs: Mapping[str, str], datase
                 f"× {next(iter(networks))}": f"{network.flops / first.flops:.2f}",
             }
         )
-    return page(pd.DataFrame(rows), "", "sizes")
+    caption = (
+        f"Layers, parameters, and additions and multiplications of one forward pass, beside {next(iter(networks))}'s."
+    )
+    return page(pd.DataFrame(rows), caption, "sizes", made_from="the networks of sdnet.models, counted; n = 1 image")

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from sdnet.experiments.corruptions.robustness import ONE_STEP, same_scale
-from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
-from sdnet.report.tables import chip, page
+from sdnet.report.origin import together
+from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
+from sdnet.report.shown import Shown
+from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
 from sdnet.robust.attacks import EPSILONS
 
@@ -68,7 +68,7 @@ def robust(
     chosen = chosen.sort_values(["n", "steps", "restarts", "started"]).drop_duplicates(
         ["seed", "strength", "crafted_at"], keep="last"
     )
-    return chosen[["seed", "strength", "crafted_at", "value", "n"]].sort_values(["seed", "strength"])
+    return chosen[["seed", "strength", "crafted_at", "value", "n", "run"]].sort_values(["seed", "strength"])
 
 
 def best(found: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def at_start(found: pd.DataFrame, row: Attacked) -> pd.DataFrame:
     return found[found["strength"] == row.start]
 
 
-def show_table4(cells: pd.DataFrame) -> HTML:
+def show_table4(cells: pd.DataFrame) -> Shown:
     """Table 4: per network and norm the paper's number, then ours under PGD by protocol, and under AutoAttack.
 
     Columns where the strength is tuned show the best by test labels, an oracle, with the strength it chose; every
@@ -89,24 +89,27 @@ def show_table4(cells: pd.DataFrame) -> HTML:
     """
     paper = paper_table(4)
 
-    def columns(row: Attacked, norm: str) -> dict[str, str]:
+    def columns(row: Attacked, norm: str) -> dict[str, Number | str]:
         adaptive, oblivious = (robust(cells, row, norm, protocol) for protocol in ("adaptive", "oblivious"))
         usual, tuned = (_printed(paper, row, norm, tuned=tuned) for tuned in (False, True))
         return {
-            "as trained": usual + _cell(at_start(oblivious, row), False),
-            "(a) crafted as trained,<br>then tuned": tuned + _cell(best(oblivious)),
+            "as trained": _cell(at_start(oblivious, row), False, usual),
+            "(a) crafted as trained,<br>then tuned": _cell(best(oblivious), before=tuned),
             "(b) crafted where<br>deployed": _cell(best(adaptive)),
             "(c) worst of all<br>crafted": _cell(best(robust(cells, row, norm, "worst_case"))),
             "AutoAttack": _cell(best(robust(cells, row, norm, "adaptive", "autoattack"))),
         }
 
-    return _by_norm(ROWS, columns, "table4")
+    caption = (
+        "Accuracy (%) under attack, beside the paper's Table 4; ± half the 95 % interval over test images (Wilson)."
+    )
+    return _by_norm(ROWS, columns, caption, "table4", cells)
 
 
-def show_others(cells: pd.DataFrame) -> HTML:
+def show_others(cells: pd.DataFrame) -> Shown:
     """The other adversaries: one who knows the policy, black boxes, and one whose ε is in normalised units."""
 
-    def columns(row: Attacked, norm: str) -> dict[str, str]:
+    def columns(row: Attacked, norm: str) -> dict[str, Number | str]:
         scaled = robust(cells, row, norm, "oblivious", units="normalised")
         return {
             "(d) policy in the loop": _policy(cells, row, norm),
@@ -117,16 +120,23 @@ def show_others(cells: pd.DataFrame) -> HTML:
             "ε in normalised units,<br>(a) tuned": _cell(best(scaled)),
         }
 
-    return _by_norm((RESNET, SDNET), columns, "adversaries")
+    caption = "Accuracy (%) under other adversaries; ± half the 95 % interval over test images (Wilson)."
+    return _by_norm((RESNET, SDNET), columns, caption, "adversaries", cells)
 
 
-def _by_norm(rows: Sequence[Attacked], columns: Callable[[Attacked, str], dict[str, str]], identity: str) -> HTML:
+def _by_norm(
+    rows: Sequence[Attacked],
+    columns: Callable[[Attacked, str], dict[str, Number | str]],
+    caption: str,
+    identity: str,
+    cells: pd.DataFrame,
+) -> Shown:
     lines = [
         {"network": f"<b>{row.label}</b>" if norm == "linf" else "", "ball": label, **columns(row, norm)}
         for row in rows
         for norm, label in NORMS.items()
     ]
-    return page(pd.DataFrame(lines), "", identity)
+    return page(pd.DataFrame(lines), caption, identity, wrap=True, made_from=cells)
 
 
 def _printed(paper: pd.DataFrame, row: Attacked, norm: str, *, tuned: bool) -> str:
@@ -134,51 +144,55 @@ def _printed(paper: pd.DataFrame, row: Attacked, norm: str, *, tuned: bool) -> s
         return ""
     chosen = paper[(paper["arch"] == row.paper) & (paper["norm"] == norm)]
     chosen = chosen[(chosen["policy"] == "tuned") == tuned]
-    return f'<span style="opacity:0.75">paper {chosen["value"].iloc[0]:.2f}</span><br>'
+    return f'<span style="opacity:0.8">paper {chosen["value"].iloc[0]:.2f}</span><br>'
 
 
-def _policy(cells: pd.DataFrame, row: Attacked, norm: str) -> str:
+def _policy(cells: pd.DataFrame, row: Attacked, norm: str) -> Number | str:
     found = robust(cells, row, norm, "policy")
     return _cell(found[found["crafted_at"].isna()], False) if row.knob == "lam" else "–"
 
 
-def _cell(found: pd.DataFrame, show_strength: bool = True) -> str:
+def _cell(found: pd.DataFrame, show_strength: bool = True, before: str = "") -> Number | str:
     if found.empty:
-        return chip("not run")
+        return before + chip("not run")
     value, images = 100 * found["value"], int(found["n"].min())
     low, high = binomtest(round(found["value"].mean() * images), images).proportion_ci(method="wilson")
-    title = f"by seed: {', '.join(f'{v:.2f}' for v in value)}"
     at = f"at {found['strength'].astype(float).mean():.2g}, " if show_strength else ""
-    note = f'<br><span style="opacity:0.7;font-size:0.85em">{at}{images:,} images</span>'
-    return f'<span title="{title}"><b>{value.mean():.2f}</b> ± {50 * (high - low):.2f}</span>{note}'
+    text = f"{before}<b>{value.mean():.2f}</b> ± {50 * (high - low):.2f}<br>{note(f'{at}{images:,} images')}"
+    return Number(text, found)
 
 
-def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Figure:
+def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Shown:
     """Accuracy against the strength: clean, under protocol (a), and under protocol (b); mean over seeds."""
     clean = cells[(cells["experiment"] == "attack") & (cells["metric"] == "top1") & (cells["arch"] == row.arch)]
     clean = clean[(clean["variant"] == row.variant) & (clean["knob"] == row.knob)]
     clean = clean.sort_values(["n", "started"]).drop_duplicates(["seed", "strength"], keep="last")
-    fig, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True)
+    fig, panels = two_columns(2, 3.0, sharey=True)
+    behind = [clean]
     for ax, (norm, label) in zip(panels, NORMS.items(), strict=True):
         lines = {
             "clean": clean,
             f"(a) crafted at {row.start:g}": robust(cells, row, norm, "oblivious"),
             "(b) crafted where deployed": robust(cells, row, norm, "adaptive"),
         }
+        behind += lines.values()
         for index, (name, found) in enumerate(lines.items()):
             means = 100 * found.groupby("strength")["value"].mean()
             colour = FAINT if name == "clean" else PALETTE[index - 1]
             ax.plot(means.index.to_numpy(float), means, marker=MARKERS[index], color=colour, label=name)
         ax.set(title=label, xlabel=axis, ylim=(-3, None))
     panels[0].set_ylabel("accuracy (%)")
-    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, labelcolor=INK)
-    return finished(fig)
+    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, labelcolor=INK)
+    caption = f"{row.label} under attack: accuracy against {axis}, mean over seeds."
+    used = cells[cells["run"].isin(together(part[["run"]] for part in behind)["run"])]
+    identity = f"attacked-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-")
+    return finished(fig, caption, identity, made_from=used)
 
 
-def over_steps(cells: pd.DataFrame, row: Attacked) -> Figure:
+def over_steps(cells: pd.DataFrame, row: Attacked) -> Shown:
     """Accuracy and loss against the number of PGD steps at the strength of training: both must have settled."""
     chosen = cells[(cells["experiment"] == "attack") & (cells["arch"] == row.arch) & (cells["variant"] == row.variant)]
-    fig, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
+    fig, panels = two_columns(2, 2.9)
     for ax, (metric, label, factor) in zip(
         panels, (("steps_top1", "accuracy (%)", 100), ("steps_loss", "cross-entropy", 1)), strict=True
     ):
@@ -188,7 +202,9 @@ def over_steps(cells: pd.DataFrame, row: Attacked) -> Figure:
             ax.plot(means.index.to_numpy(float), means, marker=MARKERS[index], color=PALETTE[index], label=name)
         ax.set(xlabel="steps", ylabel=label)
     panels[0].legend(labelcolor=INK)
-    return finished(fig)
+    caption = f"{row.label}: accuracy and loss against the number of PGD steps, at the strength of training."
+    used = chosen[chosen["metric"].isin(["steps_top1", "steps_loss"])]
+    return finished(fig, caption, f"steps-{row.arch}-{row.variant}", made_from=used)
 
 
 def show_sanity(cells: pd.DataFrame) -> HTML:
@@ -217,7 +233,11 @@ def show_sanity(cells: pd.DataFrame) -> HTML:
                 "zero gradients": _check(f"{zero:.1%}", zero < 0.01),
             }
         )  # fmt: skip
-    return page(pd.DataFrame(lines), "", "sanity") if lines else HTML(f"<p>{chip('not run')}</p>")
+    if not lines:
+        return HTML(f"<p>{chip('not run')}</p>")
+    caption = "Checks of the attacks: what must hold, and what was measured."
+    used = chosen[chosen["run"].isin(chosen.loc[chosen["metric"] == "large_epsilon_top1", "run"])]
+    return page(pd.DataFrame(lines), caption, "sanity", made_from=used)
 
 
 def _check(text: str, holds: bool) -> str:

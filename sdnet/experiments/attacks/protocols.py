@@ -5,8 +5,9 @@ An image counts as robust at a strength if it is classified correctly there both
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +15,17 @@ from tqdm import tqdm
 
 from sdnet.data.batches import evaluation_batches, to_pixels
 from sdnet.data.datasets import Split
-from sdnet.robust.attacks import Attack, perturb
-from sdnet.robust.knobs import Denoiser, Lam, StemThreshold
+from sdnet.results.unfinished import Keep, computed
+from sdnet.robust.attacks import Attack, autoattack_flags, perturb
+from sdnet.robust.knobs import Knob
 from sdnet.robust.policies import RobustClassifier
 from sdnet.robust.sweep import fitting, together
 from sdnet.training.loop import exact_float32, precision_of
 
-Turned = Lam | StemThreshold | Denoiser
-"""Knobs through which gradients pass."""
 BATCH = {"cpu": 250}
 """Images that are perturbed at a time; on an accelerator 1000 of 32 × 32 pixels."""
 Cell = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Target(nn.Module):
         return scores.float()
 
 
-def at(knob: Turned, strength: float, precision: str = "fp32") -> Target:
+def at(knob: Knob, strength: float, precision: str = "fp32") -> Target:
     """The network with its knob at one strength."""
 
     def scores(images: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ def at(knob: Turned, strength: float, precision: str = "fp32") -> Target:
     return Target(knob.model, scores, precision)
 
 
-def at_all(knob: Turned, strengths: Sequence[float], precision: str = "fp32") -> Target:
+def at_all(knob: Knob, strengths: Sequence[float], precision: str = "fp32") -> Target:
     """The mixture over strengths: its loss is large only where the true class is unlikely at every one of them."""
 
     def scores(images: Tensor) -> Tensor:
@@ -111,23 +112,23 @@ def craft(target: nn.Module, split: Split, attack: Attack, seed: int = 0, batch:
 
 @torch.no_grad()
 def correct_at(
-    knob: Turned, pixels: Tensor, labels: Tensor, strengths: Sequence[float], precision: str = "fp32"
+    knob: Knob, pixels: Tensor, labels: Tensor, strengths: Sequence[float], precision: str = "fp32"
 ) -> Tensor:
-    """Which images are classified correctly at which strength: bool, (K, N)."""
+    """Which images are classified correctly at which strength: bool, (K, N), on the CPU."""
     turned = torch.tensor(strengths, device=pixels.device)
     size = together(knob, len(strengths), pixels.device, pixels.shape[2])
     rows = []
     for some, truth in zip(pixels.split(size), labels.split(size), strict=True):
         with precision_of(pixels.device, precision):
             rows.append(knob.scores(some, turned).argmax(2) == truth)
-    return torch.cat(rows, 1)
+    return torch.cat(rows, 1).cpu()
 
 
 @torch.no_grad()
 def correct_by(target: nn.Module, pixels: Tensor, labels: Tensor, batch: int = 250) -> Tensor:
-    """Which images a network without a knob classifies correctly: bool, (N,)."""
+    """Which images a network without a knob classifies correctly: bool, (N,), on the CPU."""
     pairs = zip(pixels.split(batch), labels.split(batch), strict=True)
-    return torch.cat([target(some).argmax(1) == truth for some, truth in pairs])
+    return torch.cat([target(some).argmax(1) == truth for some, truth in pairs]).cpu()
 
 
 @dataclass(frozen=True)
@@ -135,20 +136,24 @@ class Plan:
     """What one attack of a run is measured at.
 
     Attributes:
-        knob: the network and what is turned.
+        knob: the network and what is turned; gradients pass through it.
         split: test images.
         start: strength of training, λ₀.
         grid: strengths at which perturbations are crafted.
         strengths: strengths at which they are scored; they hold ``start`` and the grid.
+        keep: keeps what was scored, crafting by crafting.
+        flags: what AutoAttack has warned of so far.
     """
 
-    knob: Turned
+    knob: Knob
     split: Split
     start: float
     grid: tuple[float, ...]
     strengths: tuple[float, ...]
     precision: str = "fp32"
     seed: int = 0
+    keep: Keep = computed
+    flags: list[str] = field(default_factory=list)
 
     def score(self, pixels: Tensor, strengths: tuple[float, ...] = ()) -> Tensor:
         """Which of these images are classified correctly at which strength, by default all: bool, (K, N)."""
@@ -156,8 +161,29 @@ class Plan:
 
     def clean(self) -> Tensor:
         """:meth:`score` of the images as they are."""
-        parts = [pixels for pixels, _ in evaluation_batches(self.split)]
-        return self.score(torch.cat(parts))
+        return self.keep(f"clean, {len(self.split)} images", lambda: self.score(self.pixels()))
+
+    def pixels(self) -> Tensor:
+        """The images as they are, (N, 3, H, W)."""
+        return torch.cat([pixels for pixels, _ in evaluation_batches(self.split)])
+
+    def attempt(self, name: str, attack: Attack, target: nn.Module, score: Callable[[Tensor], T], size: int = 0) -> T:
+        """What ``score`` makes of perturbed images, kept when done with AutoAttack's flags.
+
+        Args:
+            name: what tells this attempt from all others of the same attack in this run.
+            target: on which they are crafted.
+            size: images that are perturbed at a time; 0 for :func:`at_a_time`.
+        """
+
+        def compute() -> tuple[T, list[str]]:
+            with autoattack_flags() as flags:
+                scored = score(craft(target, self.split, attack, self.seed, size or None))
+            return scored, flags
+
+        scored, flags = self.keep(f"{attack.name}, {attack.norm}, {name}", compute)
+        self.flags.extend(flags)
+        return scored
 
 
 def attack_cells(
@@ -189,8 +215,9 @@ def on_grid(plan: Plan, attack: Attack, clean: Tensor, protocols: Sequence[str])
         asked = plan.grid if "worst_case" in protocols else (strength,)
         if strength == plan.start and "oblivious" in protocols:
             asked = plan.strengths
-        pixels = craft(at(plan.knob, strength, plan.precision), plan.split, attack, plan.seed)
-        scored[strength] = dict(zip(asked, plan.score(pixels, asked), strict=True))
+        target = at(plan.knob, strength, plan.precision)
+        right = plan.attempt(f"crafted at {strength}", attack, target, partial(plan.score, strengths=asked))
+        scored[strength] = dict(zip(asked, right, strict=True))
     usual = dict(zip(plan.strengths, clean, strict=True))
     cells: list[Cell] = []
     for strength, right in scored[plan.start].items() if "oblivious" in protocols else ():
@@ -209,7 +236,7 @@ def simultaneous(plan: Plan, attack: Attack, clean: Tensor) -> list[Cell]:
     """Cells of one perturbation crafted against all strengths of the grid, scored at every strength."""
     target = at_all(plan.knob, plan.grid, plan.precision)
     size = max(1, at_a_time(plan.split) // len(plan.grid))
-    right = plan.score(craft(target, plan.split, attack, plan.seed, size))
+    right = plan.attempt("simultaneous", attack, target, plan.score, size)
     cells: list[Cell] = []
     for strength, row, usual in zip(plan.strengths, right, clean, strict=True):
         cells += attack_cells(attack, "simultaneous", row, usual, crafted_at=None, strength=strength)
@@ -218,7 +245,7 @@ def simultaneous(plan: Plan, attack: Attack, clean: Tensor) -> list[Cell]:
 
 def transfer(plan: Plan, attack: Attack, clean: Tensor, source: Target, name: str) -> list[Cell]:
     """Cells of perturbations crafted on another network."""
-    right = plan.score(craft(source, plan.split, attack, plan.seed))
+    right = plan.attempt("transfer", attack, source, plan.score)
     cells: list[Cell] = []
     for strength, row, usual in zip(plan.strengths, right, clean, strict=True):
         cells += attack_cells(attack, "transfer", row, usual, crafted_at=None, strength=strength, source=name)
@@ -227,9 +254,9 @@ def transfer(plan: Plan, attack: Attack, clean: Tensor, source: Target, name: st
 
 def guarded(plan: Plan, classifier: RobustClassifier) -> tuple[Tensor, Cell]:
     """What a policy makes of the images as they are: which are classified correctly (N,), and the ledger cell."""
-    images = torch.cat([pixels for pixels, _ in evaluation_batches(plan.split)])
-    clean = correct_by(Target(classifier, classifier, plan.precision), images, plan.split.labels)
-    found = {"lam": _mean_lam(classifier, images), "value": clean.double().mean().item(), "n": len(clean)}
+    scored = partial(_behind, plan, classifier)
+    clean, lam = plan.keep(f"policy, clean, {len(plan.split)} images", lambda: scored(plan.pixels()))
+    found = {"lam": lam, "value": clean.double().mean().item(), "n": len(clean)}
     return clean, {"metric": "policy_top1", **_who(classifier), **found}
 
 
@@ -238,11 +265,17 @@ def in_the_loop(plan: Plan, attack: Attack, classifier: RobustClassifier, clean:
     target = Target(classifier, classifier, plan.precision)
     cells: list[Cell] = []
     for crafted_at, attacked in ((None, target), (plan.start, at(plan.knob, plan.start, plan.precision))):
-        pixels = craft(attacked, plan.split, attack, plan.seed)
-        right = correct_by(target, pixels, plan.split.labels)
-        who = {**_who(classifier), "lam": _mean_lam(classifier, pixels)}
+        name = f"policy, crafted at {'its own λ' if crafted_at is None else crafted_at}"
+        right, lam = plan.attempt(name, attack, attacked, partial(_behind, plan, classifier))
+        who = {**_who(classifier), "lam": lam}
         cells += attack_cells(attack, "policy", right, clean, crafted_at=crafted_at, strength=None, **who)
     return cells
+
+
+def _behind(plan: Plan, classifier: RobustClassifier, pixels: Tensor) -> tuple[Tensor, float]:
+    """Which images are classified correctly behind a policy (N,), and the mean λ that it chose."""
+    right = correct_by(Target(classifier, classifier, plan.precision), pixels, plan.split.labels)
+    return right, _mean_lam(classifier, pixels)
 
 
 def _who(classifier: RobustClassifier) -> Cell:

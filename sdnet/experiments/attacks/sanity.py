@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,11 @@ EVERYTHING = {"linf": 1.0, "l2": 32.0}
 def sanity(plan: Plan, attacks: Sequence[Attack], queries: int) -> list[Cell]:
     """Ledger cells of all checks, each for every PGD attack, in pixels; ``queries`` is Square's budget."""
     target = at(plan.knob, plan.start, plan.precision)
-    cells = [zero_gradient(plan, strength) for strength in plan.grid]
+    cells = [plan.keep(f"zero gradients at {at}", partial(zero_gradient, plan, at)) for at in plan.grid]
     for attack in attacks:
-        cells += over_steps(target, plan, attack)
-        cells.append(large_epsilon(target, plan, attack))
-        cells += black_box(target, plan, attack, queries)
+        cells += plan.keep(f"steps, {attack.norm}", partial(over_steps, target, plan, attack))
+        cells.append(plan.keep(f"large ε, {attack.norm}", partial(large_epsilon, target, plan, attack)))
+        cells += plan.keep(f"black box, {attack.norm}", partial(black_box, target, plan, attack, queries))
     return cells
 
 
@@ -77,7 +78,7 @@ def large_epsilon(target: Target, plan: Plan, attack: Attack) -> Cell:
 def black_box(target: Target, plan: Plan, attack: Attack, queries: int) -> list[Cell]:
     """Robust accuracy under Square and under the white-box attack, on the same images: Square must not be lower."""
     square = Attack("square", attack.norm, attack.epsilon, steps=queries)
-    clean = correct_by(target, torch.cat([pixels for pixels, _ in evaluation_batches(plan.split)]), plan.split.labels)
+    clean = correct_by(target, plan.pixels(), plan.split.labels)
     cells: list[Cell] = []
     for metric, attempt in (("white_box_top1", attack), ("black_box_top1", square)):
         right = clean & correct_by(target, craft(target, plan.split, attempt, plan.seed), plan.split.labels)

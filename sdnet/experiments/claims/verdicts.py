@@ -1,56 +1,101 @@
-"""One verdict per claim of the paper, computed from the ledger by the rules of :mod:`sdnet.experiments.claims.rules`.
+"""The verdicts on the paper's claims, computed from the ledger by :mod:`sdnet.experiments.claims.rules`."""
 
-A verdict holds for the scale at which the cells were measured, which is passed in by choosing the cells.
-"""
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from IPython.display import HTML
 
-from sdnet.experiments.claims.outcome import NOT_RUN, REFUTED, SUPPORTED, UNDECIDED, Verdict
-from sdnet.experiments.claims.rules import OWN_SCALE, RULES
-from sdnet.report.tables import page
+from sdnet.experiments.claims.estimates import SEEDS
+from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Verdict
+from sdnet.experiments.claims.rules import RULES
+from sdnet.names import unknown_name
+from sdnet.report.origin import Origin
+from sdnet.report.shown import Shown
+from sdnet.report.tables import coloured, page
 from sdnet.results import ledger
 
-COLOURS = {SUPPORTED: "#009E73", REFUTED: "#D55E00", UNDECIDED: "#0072B2", NOT_RUN: "#8a9099"}
+TONES = {HOLDS: "good", FAILS: "bad", UNDECIDED: "open", NOT_RUN: "none"}
+RULES_IN = Origin(
+    "the ledger (data/runs), by the rules of data/paper/claims.csv; the tables of each page name the runs.",
+    ("# shows what the verdicts are computed from, and computes them", "papermill book/index.ipynb out.ipynb"),
+)
+CHANGES_IN = Origin(
+    "data/paper/rule_changes.csv, as of the commit at the foot of this page.",
+    ("# shows when each line was written", "git log -p data/paper/rule_changes.csv"),
+)
+Verdicts = Mapping[str, Sequence[Verdict]]
 
 
-def judge(cells: pd.DataFrame, everything: pd.DataFrame | None = None) -> dict[str, Verdict]:
-    """A verdict for every claim; those without a rule here, or without cells, are ``"not run"``.
+def judge(cells: pd.DataFrame) -> dict[str, tuple[Verdict, ...]]:
+    """The verdicts on every claim: first the one that counts, at the largest scale with three seeds, then the others.
 
     Args:
-        cells: of one scale (:func:`sdnet.experiments.corruptions.robustness.one_scale`).
-        everything: all cells of the ledger, for the claims whose rules choose a scale
-            themselves (:data:`sdnet.experiments.claims.rules.OWN_SCALE`). By default ``cells``.
+        cells: all cells of the ledger (:func:`sdnet.results.cells.to_frame`). Every rule chooses its own scale.
     """
-    verdicts = {claim: Verdict(NOT_RUN) for claim in claims()["id"]}
-    every = cells if everything is None else everything
-    return verdicts | {claim: rule(every if claim in OWN_SCALE else cells) for claim, rule in RULES.items()}
+    return {claim: RULES[claim](cells) for claim in claims()["id"]}
 
 
 def claims() -> pd.DataFrame:
-    """The paper's claims, with what would support and what would refute each (``data/paper/claims.csv``)."""
+    """The paper's claims, with when each holds and when it does not (``data/paper/claims.csv``)."""
     return pd.read_csv(ledger.repository_data() / "paper" / "claims.csv")
 
 
-def show_verdicts(verdicts: dict[str, Verdict], only: tuple[str, ...] = ()) -> HTML:
-    """The claims with their verdicts, numbers and controls; all of them, or ``only`` those named."""
+def show_verdicts(verdicts: Verdicts, only: tuple[str, ...] = ()) -> Shown:
+    """The claims with their verdicts, and what each rests on; all of them, or ``only`` those named.
+
+    Raises:
+        ValueError: for a claim that does not exist.
+    """
+    for name in only:
+        if name not in verdicts:
+            raise ValueError(unknown_name("claim", name, verdicts))
     lines = []
     for claim in claims().to_dict("records"):
         if only and claim["id"] not in only:
             continue
-        found = verdicts[claim["id"]]
-        rule = f"supported: {claim['supported']}; refuted: {claim['refuted']}"
+        first, *others = verdicts[claim["id"]]
+        rule = f"holds: {claim['holds']}; does not hold: {claim['fails']}"
         rule += f"; controls match: {claim['match']}" if isinstance(claim["match"], str) else ""
-        colour = COLOURS[found.verdict]
-        chip = f'<b style="color:{colour};white-space:nowrap" title="{rule}">{found.verdict}</b>'
-        said = f'{claim["claim"]} <span style="opacity:0.7">({claim["where"]})</span>'
-        lines.append(
-            {
-                "": claim["id"],
-                "the paper says": said,
-                "verdict": chip,
-                "measured": found.numbers,
-                "controls": found.controls,
-            }
-        )
-    return page(pd.DataFrame(lines), "", "verdicts", wrap=True)
+        said = [claim["id"], f'{claim["claim"]} <span style="opacity:0.75">({claim["where"]})</span>']
+        elsewhere = [one for one in others if one.seeds >= SEEDS]
+        lines.append(_line(first, said, rule, elsewhere))
+        # A timing at another scale is no smaller copy of the first: it has a line of its own.
+        lines += [_line(one, ["", ""], rule) for one in others if not one.seeds]
+    caption = "What the paper claims, and the verdict of its rule on what was measured."
+    return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=RULES_IN)
+
+
+def show_changes() -> Shown:
+    """Which rules were changed after which first numbers (``data/paper/rule_changes.csv``), the latest last."""
+    changes = pd.read_csv(ledger.repository_data() / "paper" / "rule_changes.csv")
+    caption = "Which rules were changed after which first numbers."
+    return page(changes, caption, "rule-changes", wrap=True, made_from=CHANGES_IN)
+
+
+def _line(verdict: Verdict, said: Sequence[str], rule: str, others: Sequence[Verdict] = ()) -> dict[str, str]:
+    return {
+        "": said[0],
+        "the paper says": said[1],
+        "verdict": _chip(verdict.verdict, rule),
+        "measured [95 % interval]": _measured(verdict, others),
+        "the same rule on the paper's numbers": verdict.paper,
+    }
+
+
+def _chip(verdict: str, rule: str) -> str:
+    return f"{coloured(verdict, TONES[verdict])}<details><summary>rule</summary>{rule}</details>"
+
+
+def _measured(first: Verdict, others: Sequence[Verdict]) -> str:
+    """What a verdict rests on, a line each; then the verdicts at other scales that have one."""
+    lines = [first.numbers, first.excludes, first.needed and f"<i>{first.needed}</i>"]
+    lines += [f"controls: {first.controls}" if first.controls else "", _small(_scale(first))]
+    lines += [_small(f"{_scale(one)}: <b>{one.verdict}</b>") for one in others]
+    return "<br>".join(line for line in lines if line)
+
+
+def _scale(verdict: Verdict) -> str:
+    return f"{verdict.scale}, {verdict.seeds} seeds" if verdict.seeds else verdict.scale
+
+
+def _small(text: str) -> str:
+    return f'<span style="opacity:0.75;font-size:0.9em">{text}</span>' if text else ""

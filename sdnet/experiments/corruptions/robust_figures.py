@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -11,10 +10,12 @@ from matplotlib.figure import Figure
 
 from sdnet.experiments.corruptions.robust_tables import LABELS
 from sdnet.experiments.corruptions.robustness import NOISES, Row, latest, policy_cells, top1
-from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
+from sdnet.report.origin import together
+from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
+from sdnet.report.shown import Shown
 
 
-def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Figure:
+def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Shown:
     """Accuracy against the strength of a knob, one line per severity, one panel per noise; stars mark the best.
 
     The paper's Figure 2 is this with λ. Mean over seeds; clean images in grey.
@@ -28,7 +29,7 @@ def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Figure:
     chosen = latest(chosen)
     means = chosen.groupby(["corruption", "severity", "strength"], as_index=False)["value"].mean()
     means["accuracy"] = 100 * means["value"]
-    fig, panels = plt.subplots(1, 4, figsize=(WIDTH * 1.25, 3.2), sharey=True)
+    fig, panels = two_columns(4, 2.5, sharey=True)
     colours = sns.color_palette("flare", 5)
     for ax, corruption in zip(panels, NOISES, strict=True):
         for severity in range(6):
@@ -43,12 +44,14 @@ def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Figure:
             best = here.loc[here["accuracy"].idxmax()]
             ax.plot(best["strength"], best["accuracy"], "*", color=colour, ms=8, mec="white", mew=0.5)
         ax.set(title=LABELS[corruption], xlabel=axis)
-    panels[0].set_ylabel("accuracy (%)")
-    _legend(fig, panels[0], 6)
-    return finished(fig)
+    _labels(panels, "accuracy (%)")
+    _legend(fig, panels[0], 3)
+    caption = f"Accuracy against {axis}, a line per severity; the star is its best. Mean over seeds."
+    behind = cells[cells["run"].isin(chosen["run"])]
+    return finished(fig, caption, f"accuracy-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-"), made_from=behind)
 
 
-def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -> Figure:
+def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -> Shown:
     """Best λ against the residual, the points of Algorithm 1, and its line: a panel per noise, a colour per seed.
 
     Args:
@@ -58,7 +61,7 @@ def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -
     points = policy_cells(cells, "best_lam", policy=policy)
     lines = policy_cells(cells, "r_squared", policy=policy)
     column = "residual" if power == 1 else "squared_residual"
-    fig, panels = plt.subplots(1, 4, figsize=(WIDTH * 1.25, 2.9), sharey=True)
+    fig, panels = two_columns(4, 2.3, sharey=True)
     for ax, corruption in zip(panels, NOISES, strict=True):
         here = points[points["corruption"] == corruption]
         for index, (seed, group) in enumerate(here.groupby("seed")):
@@ -70,14 +73,17 @@ def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -
             ends = np.array([x.min(), x.max()])
             ax.plot(ends, line["slope"] * ends + line["intercept"], color=colour, lw=1.2)
         ax.set(title=LABELS[corruption], xlabel="residual ‖r‖" if power == 1 else "‖r‖²")
-    panels[0].set_ylabel("best λ")
+    _labels(panels, "best λ")
     _legend(fig, panels[0], 4)
-    return finished(fig)
+    caption = (
+        f"Best λ against the mean {'norm' if power == 1 else 'square'} of the residual, and the line fitted to it."
+    )
+    return finished(fig, caption, f"best-lam-{policy}", made_from=together([points, lines]))
 
 
-def optimal_strength(cells: pd.DataFrame, rows: Mapping[str, Row]) -> Figure:
+def optimal_strength(cells: pd.DataFrame, rows: Mapping[str, Row]) -> Shown:
     """Best strength by test labels against severity: a line per knob, a panel per noise; bars span the seeds."""
-    fig, panels = plt.subplots(1, 4, figsize=(WIDTH * 1.25, 2.9), sharey=True)
+    fig, panels = two_columns(4, 2.3, sharey=True)
     for ax, corruption in zip(panels, NOISES, strict=True):
         for index, (label, row) in enumerate(rows.items()):
             best = top1(cells, row)
@@ -91,9 +97,17 @@ def optimal_strength(cells: pd.DataFrame, rows: Mapping[str, Row]) -> Figure:
                 offset, by["mean"], yerr=spread, marker=MARKERS[index], color=PALETTE[index], label=label, lw=1.4
             )
         ax.set(title=LABELS[corruption], xlabel="severity", xticks=range(6), xticklabels=["clean", 1, 2, 3, 4, 5])
-    panels[0].set_ylabel("best strength")
-    _legend(fig, panels[0], 3)
-    return finished(fig)
+    _labels(panels, "best strength")
+    _legend(fig, panels[0], 1)
+    caption = "Best strength by test labels against the severity of a noise: mean over seeds, bars from least to most."
+    behind = cells[cells["run"].isin(together(top1(cells, row) for row in rows.values())["run"])]
+    return finished(fig, caption, "best-strength", made_from=behind)
+
+
+def _labels(panels: list[Axes], text: str) -> None:
+    """Name the vertical axis of the panels on the left."""
+    for ax in panels[::2]:
+        ax.set_ylabel(text)
 
 
 def _legend(fig: Figure, ax: Axes, columns: int) -> None:

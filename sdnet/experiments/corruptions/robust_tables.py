@@ -16,13 +16,16 @@ from sdnet.experiments.corruptions.robustness import (
     policy_cells,
     top1,
 )
-from sdnet.report.tables import chip, page
+from sdnet.report.origin import together
+from sdnet.report.shown import Shown
+from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
 
 LABELS = {
     "gaussian_noise": "Gaussian", "shot_noise": "Shot", "speckle_noise": "Speckle", "impulse_noise": "Impulse",
     "mean": "mean of the four",
 }  # fmt: skip
+ASKED = ("sweep", "policies")
 
 
 def show_scale(cells: pd.DataFrame) -> HTML:
@@ -42,26 +45,30 @@ def show_scale(cells: pd.DataFrame) -> HTML:
                 "commits": ", ".join(sorted({str(commit)[:7] for commit in group["commit"]})),
             }
         )
-    return page(pd.DataFrame(lines), "", "scale") if lines else HTML(f"<p>No sweep yet: {chip('not run')}.</p>")
+    if not lines:
+        return HTML(f"<p>No sweep yet: {chip('not run')}.</p>")
+    return page(pd.DataFrame(lines), "The networks that were asked under noise.", "scale", made_from=runs)
 
 
-def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> HTML:
+def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> Shown:
     """Accuracy by severity of one noise (the paper's Table 2 is Gaussian), mean over seeds, with the λ chosen."""
     paper = paper_table(2) if corruption == "gaussian_noise" else None
     lines = []
     for row in ROWS:
         values = top1(cells, row, corruption)
         values = values[values["corruption"].isin(["clean", corruption])]
-        line = {"network": _name(row)}
+        line: dict[str, object] = {"network": _name(row)}
         for severity in range(6):
             here = values[values["severity"] == severity]
             printed = None if paper is None or severity == 0 else _printed(paper, row, severity=severity)
             line["clean" if severity == 0 else f"severity {severity}"] = _cell(here, printed, strength=_turned(row))
         lines.append(line)
-    return page(pd.DataFrame(lines), "", f"table2-{corruption}")
+    beside = "" if paper is None else ", beside the paper's Table 2"
+    caption = f"Accuracy (%) under {LABELS[corruption]} noise by severity, mean over seeds{beside}."
+    return page(pd.DataFrame(lines), caption, f"table2-{corruption}", wrap=True, made_from=cells)
 
 
-def show_table3_imagenet(cells: pd.DataFrame) -> HTML:
+def show_table3_imagenet(cells: pd.DataFrame) -> Shown:
     """The ImageNet-C block of Table 3, with what a cell would take that nobody has run: :mod:`sdnet.experiments.costs`.
 
     Args:
@@ -74,30 +81,35 @@ def show_table3_imagenet(cells: pd.DataFrame) -> HTML:
         if row.paper is None or not (paper["arch"] == row.paper[0]).any():
             continue
         values = over_severities(top1(cells, row))
-        line = {"network": f"<b>{row.label}</b>" if row.policy is None else _name(row)}
+        line: dict[str, object] = {"network": f"<b>{row.label}</b>" if row.policy is None else _name(row)}
         for corruption in dict.fromkeys(paper["corruption"]):
             here = values[values["corruption"] == corruption]
-            text = _cell(here, _printed(paper, row, corruption=corruption))
-            line[LABELS[corruption]] = text + (costs.show(costs.of_imagenet_c(row, speeds[row.arch])) * here.empty)
+            printed = _cell(here, _printed(paper, row, corruption=corruption))
+            cost = costs.show(costs.of_imagenet_c(row, speeds[row.arch])) if here.empty else ""
+            line[LABELS[corruption]] = f"{printed}{cost}" if here.empty else printed
         lines.append(line)
-    return page(pd.DataFrame(lines), "", "table3-imagenet")
+    caption = "The ImageNet-C block of the paper's Table 3: accuracy (%), and what a cell takes that nobody has run."
+    return page(pd.DataFrame(lines), caption, "table3-imagenet", made_from=cells[cells["experiment"].isin(ASKED)])
 
 
-def show_table3(cells: pd.DataFrame) -> HTML:
+def show_table3(cells: pd.DataFrame) -> Shown:
     """Accuracy averaged over the five severities, per noise: the CIFAR-10-C block of Table 3."""
     paper = paper_table(3)
     lines = []
     for row in ROWS:
         values = over_severities(top1(cells, row))
-        mean = values.groupby("seed", as_index=False).agg(value=("value", "mean"), n=("n", "min"))
-        line = {"network": _name(row)}
+        mean = values.groupby("seed", as_index=False).agg(value=("value", "mean"), n=("n", "min"), run=("run", "first"))
+        line: dict[str, object] = {"network": _name(row)}
         for corruption in NOISES:
             printed = _printed(paper, row, dataset="cifar10-c", corruption=corruption)
             here = values[values["corruption"] == corruption]
             line[LABELS[corruption]] = _cell(here, printed, interval=_interval(cells, row, corruption))
         line[LABELS["mean"]] = _cell(mean, None)
         lines.append(line)
-    return page(pd.DataFrame(lines), "", "table3")
+    caption = (
+        "Accuracy (%) under four noises, mean over five severities and over seeds: the paper's Table 3 for CIFAR-10-C."
+    )
+    return page(pd.DataFrame(lines), caption, "table3", wrap=True, made_from=cells)
 
 
 def _turned(row: Row) -> bool:
@@ -105,7 +117,7 @@ def _turned(row: Row) -> bool:
 
 
 def _name(row: Row) -> str:
-    mark = ' <span style="opacity:0.7;font-size:0.85em">uses test labels</span>' if row.oracle else ""
+    mark = f" {note('uses test labels')}" if row.oracle else ""
     if row.label.startswith(("ResNet", "SCN", "SDNet", "One-step")):
         return f"<b>{row.label}</b>{mark}"
     return f"&emsp;{row.label}{mark}"
@@ -138,14 +150,12 @@ def _interval(cells: pd.DataFrame, row: Row, corruption: str) -> tuple[float, fl
 
 def _cell(
     values: pd.DataFrame, printed: float | None, *, strength: bool = False, interval: tuple[float, float] | None = None
-) -> str:
+) -> Number | str:
     """The paper's number, ours as a mean over seeds, what was chosen, and below it the spread."""
-    text = "" if printed is None else f'<span style="opacity:0.75">paper {printed:.2f}</span><br>'
+    text = "" if printed is None else f'<span style="opacity:0.8">paper {printed:.2f}</span><br>'
     if values.empty:
         return text + chip("not run")
     value = 100 * values["value"]
-    title = f"{values['n'].min():,} images; by seed: {', '.join(f'{v:.2f}' for v in value)}"
-    text += f'<span title="{title}"><b>{value.mean():.2f}</b></span>'
     notes = [f"n {values['n'].min():,.0f}"]
     if interval is not None:
         notes.append(f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]")
@@ -153,11 +163,10 @@ def _cell(
         notes.append(f"seeds {value.min():.1f}–{value.max():.1f}")
     if strength:
         notes.append(f"at {values['strength'].astype(float).mean():.2g}")
-    small = " · ".join(notes)
-    return text + f'<br><span style="opacity:0.7;font-size:0.85em">{small}</span>'
+    return Number(f"{text}<b>{value.mean():.2f}</b><br>{note(' · '.join(notes))}", values)
 
 
-def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> HTML:
+def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> Shown:
     """Spearman's ρ between severity and the best strength, per noise; one value per seed."""
     lines = []
     for label, row in rows.items():
@@ -167,12 +176,14 @@ def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> HTML:
             rho = found[found["corruption"] == corruption]["rho"]
             line[LABELS[corruption]] = ", ".join(f"{v:.2f}" for v in rho) or chip("not run")
         lines.append(line)
-    return page(pd.DataFrame(lines), "", "optimal")
+    caption = "Spearman's ρ between the severity of a noise and the best strength of a knob, one value per seed."
+    behind = cells[cells["run"].isin(together(top1(cells, row) for row in rows.values())["run"])]
+    return page(pd.DataFrame(lines), caption, "optimal", made_from=behind)
 
 
 def show_fits(cells: pd.DataFrame) -> HTML:
     """How well a line describes the best λ: R² against the residual's norm and its square, one value per seed."""
-    lines = []
+    lines, behind = [], []
     for policy, label in (
         ("residual_fit", "Algorithm 1"),
         ("authors_script", "as released"),
@@ -182,16 +193,20 @@ def show_fits(cells: pd.DataFrame) -> HTML:
         for corruption in (*NOISES, "all"):
             chosen = fits[fits["fitted_on"] == corruption]
             if not chosen.empty:
+                behind.append(chosen)
                 line = {"fitted as": label, "on": LABELS.get(corruption, "all four")}
                 for power, name in ((1, "R², norm"), (2, "R², square")):
                     line[name] = ", ".join(f"{v:.2f}" for v in chosen[chosen["power"] == power]["value"])
                 slope = chosen[chosen["power"] == 1]["slope"]
                 line["slope, norm"] = ", ".join(f"{v:.3f}" for v in slope)
                 lines.append(line)
-    return page(pd.DataFrame(lines), "", "fits") if lines else HTML(f"<p>Algorithm 1: {chip('not run')}</p>")
+    if not lines:
+        return HTML(f"<p>Algorithm 1: {chip('not run')}</p>")
+    caption = "How well a line describes the best λ: R² against the residual's norm and its square, one value per seed."
+    return page(pd.DataFrame(lines), caption, "fits", made_from=together(behind))
 
 
-def show_cross_type(cells: pd.DataFrame) -> HTML:
+def show_cross_type(cells: pd.DataFrame) -> Shown:
     """Points of accuracy lost by using the line of one noise on another, over severities and seeds; error of λ."""
     table = cross_type(cells)
     lines = []
@@ -206,22 +221,31 @@ def show_cross_type(cells: pd.DataFrame) -> HTML:
             )
             line[f"asked on {LABELS[corruption]}"] = own if not here.empty else chip("not run")
         lines.append(line)
-    return page(pd.DataFrame(lines), "", "cross")
+    caption = (
+        "Points of accuracy lost where Algorithm 1 was fitted to one noise and asked under another, mean over seeds."
+    )
+    asked = cells[
+        (cells["experiment"] == "policies") & (cells["policy"] == "residual_fit") & (cells["metric"] == "top1")
+    ]
+    return page(pd.DataFrame(lines), caption, "cross", made_from=asked[asked["variant"] == ""])
 
 
-def show_clean(cells: pd.DataFrame) -> HTML:
+def show_clean(cells: pd.DataFrame) -> Shown:
     """Clean accuracy at the λ that Algorithm 1 chose for each noise and severity, and the points it loses."""
     drops = clean_drops(cells)
     lines = []
     for corruption in NOISES:
-        line = {"λ chosen for": LABELS[corruption]}
+        line: dict[str, object] = {"λ chosen for": LABELS[corruption]}
         for severity in range(1, 6):
             here = drops[(drops["corruption"] == corruption) & (drops["severity"] == severity)]
             text = f"{100 * here['value'].mean():.2f} <b>({-100 * here['drop'].mean():+.2f})</b>"
-            note = f'<br><span style="opacity:0.7;font-size:0.85em">λ = {here["lam"].astype(float).mean():.2f}</span>'
-            line[f"severity {severity}"] = text + note if not here.empty else chip("not run")
+            small = note(f"λ = {here['lam'].astype(float).mean():.2f}")
+            line[f"severity {severity}"] = Number(f"{text}<br>{small}", here) if not here.empty else chip("not run")
         lines.append(line)
-    return page(pd.DataFrame(lines), "", "clean")
+    caption = (
+        "Clean accuracy (%) at the λ that Algorithm 1 chose for a noise, and in brackets what that costs in points."
+    )
+    return page(pd.DataFrame(lines), caption, "clean", made_from=cells)
 
 
 def show_common(cells: pd.DataFrame) -> HTML:
@@ -248,4 +272,7 @@ def show_common(cells: pd.DataFrame) -> HTML:
     table["gain"] = table["gain"].map("<b>{:+.1f}</b>".format)
     table["mean best λ"] = table["mean best λ"].map("{:.2f}".format)
     table["images"] = table["images"].map("{:,.0f}".format)
-    return page(table, "", "common")
+    caption = (
+        "Accuracy (%) under other corruptions: at λ = 0.1, and at the best λ by test labels, mean over severities."
+    )
+    return page(table, caption, "common", made_from=chosen)

@@ -50,7 +50,7 @@ ROWS = (
     Row("median in front, oracle", "resnet18", knob="median"),
     Row("total variation in front, oracle", "resnet18", knob="total variation"),
     Row("trained with Gaussian noise", "resnet18", NOISY, knob="stem threshold", strength=0.0),
-    Row("SCN", "scn", knob="lam", strength=0.1, paper=("scn", "")),
+    Row("SCN", "scn", knob="lam shift", strength=0.0, paper=("scn", "")),
     Row("One-step SDNet-18, λ = 0.1", "sdnet18", ONE_STEP, policy="fixed"),
     Row("λ by Algorithm 1", "sdnet18", ONE_STEP, policy="residual_fit"),
     Row("λ by an oracle", "sdnet18", ONE_STEP, knob="lam"),
@@ -85,7 +85,7 @@ def same_scale(cells: pd.DataFrame, among: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.DataFrame:
-    """Accuracies of one row: a line per (seed, corruption, severity) with ``value``, ``n``, ``strength`` (λ, say).
+    """Accuracies of one row: a line per (seed, corruption, severity) with ``value``, ``n``, ``strength``, ``run``.
 
     Args:
         clean: of a policy that is fitted to one noise, whose fit answers for clean images.
@@ -112,7 +112,7 @@ def latest(chosen: pd.DataFrame, best: bool = False, count_strengths: bool = Tru
     """
     keys = ["seed", "corruption", "severity"]
     if chosen.empty:
-        return pd.DataFrame(columns=[*keys, "strength", "value", "n"])
+        return pd.DataFrame(columns=[*keys, "strength", "value", "n", "run"])
     about = ["seed", "corruption"]
     runs = chosen.groupby([*about, "started"]).agg(strengths=("strength", "nunique"), n=("n", "max")).reset_index()
     runs = runs.sort_values([*(["strengths"] if count_strengths else []), "n", "started"])
@@ -120,14 +120,18 @@ def latest(chosen: pd.DataFrame, best: bool = False, count_strengths: bool = Tru
     chosen = chosen.merge(runs[[*about, "started"]]).sort_values([*keys, "strength"])
     if best:
         chosen = chosen.loc[chosen.groupby(keys)["value"].idxmax()]
-    return chosen[[*keys, "strength", "value", "n"]].astype({"severity": int, "seed": int, "n": int})
+    return chosen[[*keys, "strength", "value", "n", "run"]].astype({"severity": int, "seed": int, "n": int})
 
 
 def over_severities(values: pd.DataFrame) -> pd.DataFrame:
     """Mean over severities 1 to 5: a line per (seed, corruption), the clean images left out."""
     noisy = values[values["severity"] > 0]
     complete = noisy.groupby(["seed", "corruption"])["severity"].transform("nunique") == 5
-    return noisy[complete].groupby(["seed", "corruption"], as_index=False).agg(value=("value", "mean"), n=("n", "min"))
+    return (
+        noisy[complete]
+        .groupby(["seed", "corruption"], as_index=False)
+        .agg(value=("value", "mean"), n=("n", "min"), run=("run", "first"))
+    )
 
 
 def optimal_strengths(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
@@ -182,4 +186,6 @@ def clean_drops(cells: pd.DataFrame, variant: str = "") -> pd.DataFrame:
     plain = cells[(cells["metric"] == "top1") & (cells["policy"] == "fixed") & (cells["corruption"] == "clean")]
     plain = plain[plain["started"].isin(chosen["started"]) & (plain["variant"] == variant)]
     before = plain.set_index("seed")["value"].reindex(chosen["seed"]).to_numpy(float)
-    return chosen.assign(drop=before - chosen["value"])[["seed", "corruption", "severity", "lam", "value", "drop", "n"]]
+    return chosen.assign(drop=before - chosen["value"])[
+        ["seed", "corruption", "severity", "lam", "value", "drop", "n", "run"]
+    ]

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 
 import torch
 
-from sdnet.csc.layers import csc_layers
 from sdnet.experiments.corruptions import policies, sweep
 from sdnet.results import networks
 from sdnet.results.ledger import Record
 
 
 def knobs_of(network: str | os.PathLike[str]) -> list[str]:
-    """The knobs that the study turns on a network: λ if it has CSC layers; else its stem's threshold and, if it was
-    trained without noise, whatever else a ResNet could be helped by."""
+    """The knobs that the study turns on a network: its λ if it has any; else its usual one and, if it was trained
+    without noise, whatever else a network without λ could be helped by."""
     trained = networks.load(network)
-    if csc_layers(trained.model):
-        return ["lam"]
-    return ["stem threshold"] if trained.training.recipe.noise else list(sweep.CONTROLS)
+    usual = sweep.usual_knob(trained.model)
+    if usual.startswith("lam") or trained.training.recipe.noise:
+        return [usual]
+    return [name for name in sweep.CONTROLS if name in (usual, *sweep.ANYWHERE)]
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     official: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
 ) -> list[Record]:
-    """Sweep every knob of every network, and fit and ask the policies of those with CSC layers; ledger rows for all.
+    """Sweep every knob of every network, and fit and ask the policies of those with one λ; ledger rows for all.
 
     Args:
         names: of :func:`sdnet.results.networks.names`, or paths.
@@ -43,9 +43,14 @@ def run(
     records = []
     for name, knob in plan:
         print(f"{networks.label(name)}: {knob}", flush=True)
-        options = {"preset": preset, "images": images, "data_root": data_root, "official": official, "device": device}
-        records.append(sweep.run(name, knob, **options)[0])  # type: ignore[arg-type]
+        record, _ = sweep.run(
+            name, knob, preset=preset, images=images, data_root=data_root, official=official, device=device
+        )
+        records.append(record)
         if knob == "lam":
             print(f"{networks.label(name)}: policies", flush=True)
-            records.append(policies.run(name, **options)[0])  # type: ignore[arg-type]
+            record, _ = policies.run(
+                name, preset=preset, images=images, data_root=data_root, official=official, device=device
+            )
+            records.append(record)
     return records

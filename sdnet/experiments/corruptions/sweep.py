@@ -1,8 +1,9 @@
 """The sweep behind Figure 2 and Tables 2 and 3: accuracy per corruption, severity and strength of a knob."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from sdnet.csc.solvers import METHODS
@@ -18,32 +20,45 @@ from sdnet.data.common_corruptions import COMMON, add_corruption
 from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
-from sdnet.models.resnet import ResNet
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import DECODED, prepare
 from sdnet.results.ledger import Record
+from sdnet.results.unfinished import Keep, computed
 from sdnet.robust import denoisers
-from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, StemThreshold
+from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, LamShift, StemThreshold
 from sdnet.robust.sweep import sweep
+from sdnet.training.stopping import stoppable
 
 LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
 """Λ of Algorithm 1: the paper says a subset of [0.1, 1.5]."""
+LAM_SHIFTS = (0.0, 0.05, *LAMS[:5], 0.7, 0.9, 1.1, 1.4)
 THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(15))
 """Finer than Λ: after batch normalisation a ResNet's stem has small outputs, and at 0.3 it is all but silent."""
 ITERATIONS = {f"{method} iterations": method for method in METHODS}
 """Knob → the solver that takes the steps."""
-CONTROLS: dict[str, tuple[float, ...]] = {
-    "stem threshold": THRESHOLDS,
+ANYWHERE: dict[str, tuple[float, ...]] = {
     "batch statistics": (0.0, 0.5, 1.0),
     **{name: strengths for name, (_, strengths) in denoisers.DENOISERS.items()},
 }
+"""What helps a network, whatever it is made of → its strengths."""
+CONTROLS: dict[str, tuple[float, ...]] = {"stem threshold": THRESHOLDS, **ANYWHERE}
 """What helps a network without a λ → its strengths."""
 KNOBS: dict[str, tuple[float, ...]] = {
     "lam": LAMS,
+    "lam shift": LAM_SHIFTS,
     **dict.fromkeys(ITERATIONS, (1, 2, 4, 8, 16)),
     **CONTROLS,
 }
 """Knob → its strengths."""
+BUILDERS: dict[str, Callable[[nn.Module], Knob]] = {
+    "lam": Lam,
+    "lam shift": LamShift,
+    "stem threshold": StemThreshold,
+    "batch statistics": BatchStatistics,
+    **{name: partial(Iterations, method=method) for name, method in ITERATIONS.items()},
+    **{name: partial(Denoiser, denoise=made, name=name) for name, (made, _) in denoisers.DENOISERS.items()},
+}
+"""Knob → what makes it of a network."""
 IMAGES = {"paper": 10_000, "quick": 1000, "smoke": 40}
 """Size of a run → number of test images."""
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -53,11 +68,36 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Test images under one corruption at one severity; the images themselves are ``"clean"``, severity 0."""
+    """One corruption at one severity; the images themselves are ``"clean"``, severity 0.
+
+    Attributes:
+        clean, official, seed: as for :func:`conditions`.
+    """
 
     corruption: str
     severity: int
-    split: Split
+    clean: Split
+    official: Path | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Corruption and severity."""
+        return f"{self.corruption} {self.severity}"
+
+    @property
+    def split(self) -> Split:
+        """The corrupted images, made or read anew."""
+        if self.severity == 0:
+            return self.clean
+        images, labels = self.clean.images, self.clean.labels
+        if self.official is not None:
+            published = _official(self.official, self.corruption, self.severity, images.shape[1])
+            return subset(published, len(labels), self.seed).to(images.device)
+        if self.corruption in COMMON:
+            return Split(add_corruption(images, self.corruption, self.severity, seed=self.severity), labels)
+        level = level_of(self.corruption, self.severity, benchmark_of(self.clean))
+        return Split(add_noise(images, self.corruption, level, seed=self.severity), labels)
 
 
 def subset(split: Split, count: int, seed: int = 0) -> Split:
@@ -77,30 +117,26 @@ def conditions(
             ImageNet-C, whose images of the same places are taken; by default the noise is made here, by the same
             formulas and with the severity as its seed.
     """
-    yield Condition("clean", 0, split)
-    benchmark = "imagenet" if split.images.shape[1] >= 128 else "cifar"
+    yield Condition("clean", 0, split, official, seed)
     for corruption in corruptions:
         for severity in SEVERITIES:
-            if official is not None:
-                published = _official(official, corruption, severity, benchmark)
-                corrupted = subset(published, len(split), seed).to(split.images.device)
-            elif corruption in COMMON:
-                corrupted = Split(add_corruption(split.images, corruption, severity, seed=severity), split.labels)
-            else:
-                level = level_of(corruption, severity, benchmark)
-                corrupted = Split(add_noise(split.images, corruption, level, seed=severity), split.labels)
-            yield Condition(corruption, severity, corrupted)
+            yield Condition(corruption, severity, split, official, seed)
 
 
-def _official(folder: Path, corruption: str, severity: int, benchmark: str) -> Split:
+def benchmark_of(split: Split) -> str:
+    """Whose noise levels a split gets: ImageNet-C's from 64 pixels on (a smaller ImageNet's), else CIFAR-10-C's."""
+    return "imagenet" if split.images.shape[1] >= 64 else "cifar"
+
+
+def _official(folder: Path, corruption: str, severity: int, side: int) -> Split:
     """The images of a published benchmark, of which ImageNet-C's are as many and the same as of the clean split."""
-    if benchmark == "cifar":
+    if side < 128:
         return corruption_benchmarks.cifar_c(folder, corruption, severity)
     files = corruption_benchmarks.imagenet_c(folder, corruption, severity).samples
     return Photographs(tuple(files), workers=4, cropped=True).decoded(DECODED[1])
 
 
-def knob_of(model: ResNet, name: str) -> Knob:
+def knob_of(model: nn.Module, name: str) -> Knob:
     """The knob of that name (see :data:`KNOBS`) on a network.
 
     Raises:
@@ -108,13 +144,19 @@ def knob_of(model: ResNet, name: str) -> Knob:
     """
     if name not in KNOBS:
         raise ValueError(unknown_name("knob", name, KNOBS))
-    if name in denoisers.DENOISERS:
-        return Denoiser(model, denoisers.DENOISERS[name][0], name)
-    if name in ITERATIONS:
-        return Iterations(model, ITERATIONS[name])
-    if name == "stem threshold":
-        return StemThreshold(model)
-    return Lam(model) if name == "lam" else BatchStatistics(model)
+    return BUILDERS[name](model)
+
+
+def usual_knob(model: nn.Module) -> str:
+    """The knob that is turned on a network unless told: the first that it has of λ, what is added to the λ of every
+    layer where each has learned its own, the threshold of its stem, and a filter in front of it."""
+    for name in ("lam", "lam shift", "stem threshold"):
+        try:
+            _ = knob_of(model, name).start
+        except ValueError:
+            continue
+        return name
+    return "gaussian filter"
 
 
 def images_of(size: str, images: int | None) -> int:
@@ -144,15 +186,19 @@ def measure(
     precision: str,
     corruptions: tuple[str, ...] = tuple(NOISES),
     official: Path | None = None,
+    keep: Keep = computed,
 ) -> list[dict[str, Any]]:
-    """Ledger cells: accuracy per (corruption, severity, strength), and per (corruption, strength) over severities."""
+    """Ledger cells: accuracy per (corruption, severity, strength), and per (corruption, strength) over severities.
+
+    The answers under each condition are a part for ``keep``.
+    """
     turned = torch.tensor(strengths, device=split.images.device)
     cells: list[dict[str, Any]] = []
     gathered: dict[str, list[NDArray[np.bool_]]] = {}
     bar = tqdm(total=1 + len(corruptions) * len(SEVERITIES), unit="condition", disable=None)
     for condition in conditions(split, corruptions, official):
-        correct = sweep(knob, condition.split, turned, precision)
-        gathered.setdefault(condition.corruption, []).append(correct.cpu().numpy())
+        correct = keep(condition.name, partial(_correct, knob, condition, turned, precision))
+        gathered.setdefault(condition.corruption, []).append(correct.numpy())
         where = {"corruption": condition.corruption, "severity": condition.severity}
         for strength, value in zip(strengths, correct.double().mean(1).tolist(), strict=True):
             cells.append({"metric": "top1", **where, "strength": strength, "value": value, "n": len(split)})
@@ -167,9 +213,26 @@ def measure(
     return cells
 
 
+def _correct(knob: Knob, condition: Condition, strengths: Tensor, precision: str) -> Tensor:
+    return sweep(knob, condition.split, strengths, precision).cpu()
+
+
+def asked_of(corruptions: tuple[str, ...], official: Path | None) -> dict[str, Any]:
+    """What a ledger row's configuration says of the corrupted images."""
+    noise = {"noise": "official", "official": official.resolve().name} if official else {"noise": "generated"}
+    return {"corruptions": list(corruptions), **noise}
+
+
+def files_of(official: Path | None) -> dict[str, tuple[int, int]]:
+    """Size and time of everything directly in a folder: whether it is the folder that it was when a run was stopped."""
+    states = {path.name: path.stat() for path in sorted(official.iterdir())} if official and official.is_dir() else {}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
+
+
+@stoppable()
 def run(
     network: str | os.PathLike[str],
-    knob: str = "lam",
+    knob: str | None = None,
     *,
     preset: str = "paper",
     images: int | None = None,
@@ -182,25 +245,37 @@ def run(
 ) -> tuple[Record, Path]:
     """Sweep a knob of a trained network over corrupted test images of its data set; write a ledger row.
 
+    Every condition is kept when it is done: a run that was stopped goes on when it is called again.
+
     Args:
         network: a name of :func:`sdnet.results.networks.names`, or a path.
+        knob: a name of :data:`KNOBS`; None for that of :func:`usual_knob`.
         preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (40).
         images: another number of test images, drawn at random.
         corruptions: names of :data:`sdnet.data.corruptions.NOISES` or :data:`sdnet.data.common_corruptions.COMMON`.
-        strengths: other strengths than the knob's of :data:`KNOBS`.
+        strengths: other strengths than the knob's of :data:`KNOBS` and that of training.
         official: a folder with the published CIFAR-10-C to read instead of making noise.
 
     Raises:
         ValueError: for anything that does not exist, before a network is run.
+        sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     count = images_of(preset, images)
     for corruption in () if official else corruptions:
         if corruption not in (*NOISES, *COMMON):
             raise ValueError(unknown_name("corruption", corruption, (*NOISES, *COMMON)))
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
-    turned = knob_of(evaluation.model, knob)
+    turned = knob_of(evaluation.model, knob or usual_knob(evaluation.model))
+    strengths = strengths or tuple(sorted({*KNOBS[turned.name], turned.start}))
     split = subset(evaluation.data.test, count).to(evaluation.device)
     folder = Path(official) if official else None
-    results = measure(turned, split, strengths or KNOBS[knob], evaluation.precision, corruptions, folder)
-    noise = "official" if official else "generated"
-    return evaluation.record("sweep", results, knob=knob, images=len(split), noise=noise)
+    measurement = evaluation.measurement(
+        "sweep",
+        files_of(folder),
+        knob=turned.name,
+        images=len(split),
+        strengths=list(strengths),
+        **asked_of(corruptions, folder),
+    )
+    with measurement.keep as keep:
+        return measurement.finish(measure(turned, split, strengths, evaluation.precision, corruptions, folder, keep))

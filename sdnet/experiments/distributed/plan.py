@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from sdnet.data import photographs
-from sdnet.experiments.accuracy.train import default_output
 from sdnet.models import parameter_count
+from sdnet.results.ledger import output_folder
 from sdnet.runtime import peak_bytes
 from sdnet.training import loop
 from sdnet.training.declaration import Training, training
@@ -141,7 +141,7 @@ def plan(
     images, classes, size = _about(run, data_root)
     settings = {"arch": arch, "dataset": dataset, "preset": preset, "seed": seed, **changes, **asdict(how)}
     settings |= {"data_root": data_root, "output": output}
-    folder = Path(output or default_output())
+    folder = Path(output or output_folder())
     return Plan(run, how, nodes, ranks_per_node, _options(settings), folder, images, classes, size, images_per_second)
 
 

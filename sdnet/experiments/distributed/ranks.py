@@ -7,7 +7,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from sdnet.experiments.accuracy.tables import show_runs
-from sdnet.report.tables import chip, page
+from sdnet.report.tables import chip, note, page
 from sdnet.results.ledger import Record
 
 
@@ -27,7 +27,7 @@ def show_ranks(cells: pd.DataFrame) -> HTML:
         for case, part in run.groupby("case", sort=False):
             values = {str(row["metric"]): row for row in part.to_dict("records")}
             speed, efficiency = values["images_per_second"], values.get("efficiency")
-            spread = f'<span style="opacity:0.7">({speed["low"]:.0f} – {speed["high"]:.0f})</span>'
+            spread = note(f"({speed['low']:.0f} – {speed['high']:.0f})")
             lines.append(
                 {
                     "network": f"{speed['arch']}, width {speed['width']:.0f}",
@@ -39,8 +39,9 @@ def show_ranks(cells: pd.DataFrame) -> HTML:
                     "load before, per core": f"{load:.1f}",
                 }
             )
-    return page(pd.DataFrame(lines), "", "ranks")
+    caption = "Images per second on one rank and on several, with quartiles, and what a further rank gains."
+    return page(pd.DataFrame(lines), caption, "ranks", made_from=chosen)
 
 
 def _spread(cell: dict[Hashable, Any]) -> str:
-    return f'<b>{cell["value"]:.2f}</b> <span style="opacity:0.7">({cell["low"]:.2f} – {cell["high"]:.2f})</span>'
+    return f"<b>{cell['value']:.2f}</b> " + note(f"({cell['low']:.2f} – {cell['high']:.2f})")

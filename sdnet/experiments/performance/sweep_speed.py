@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdnet.csc.layers import set_lam
+from sdnet.csc.lam import set_lam
 from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
 from sdnet.experiments.benchmark import interleaved

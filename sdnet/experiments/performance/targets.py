@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from sdnet.experiments.performance.benchmarks import eager, runs_with
 from sdnet.experiments.performance.choices import CHOICES
-from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, WIDTH, finished
-from sdnet.report.tables import chip, page
+from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
+from sdnet.report.shown import Shown
+from sdnet.report.tables import Number, chip, note, page
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,9 @@ TARGETS = (
 )  # fmt: skip
 
 
-def show_targets(cells: pd.DataFrame) -> HTML:
+def show_targets(cells: pd.DataFrame) -> Shown:
     """Every target with the latest measured ratio, its quartiles, the device, and whether it was met."""
-    lines = []
+    lines: list[dict[str, object]] = []
     for target in TARGETS:
         found = measured(cells, target)
         bound = f"{'≥' if target.at_least else '≤'} {target.bound:.2f}"
@@ -64,20 +62,21 @@ def show_targets(cells: pd.DataFrame) -> HTML:
         if found is None:
             lines.append({**line, "measured": chip("not run"), "": "", "device": ""})
             continue
-        value, low, high, device = found
+        value, low, high, device, behind = found
         met = value >= target.bound if target.at_least else value <= target.bound
-        spread = f' <span style="opacity:0.7">({low:.3g} – {high:.3g})</span>' if low is not None else ""
-        lines.append(
-            {**line, "measured": f"<b>{value:.3g}</b>{spread}", "": "met" if met else "not met", "device": device}
-        )
-    return page(pd.DataFrame(lines), "", "targets", wrap=True)
+        spread = f" {note(f'({low:.3g} – {high:.3g})')}" if low is not None else ""
+        number = Number(f"<b>{value:.3g}</b>{spread}", behind)
+        lines.append({**line, "measured": number, "": "met" if met else "not met", "device": device})
+    caption = "What was aimed at, and the ratio that was measured, with its quartiles."
+    return page(pd.DataFrame(lines), caption, "targets", wrap=True, made_from=cells)
 
 
-Found = tuple[float, float | None, float | None, str]
+Found = tuple[float, float | None, float | None, str, pd.DataFrame]
+"""Ratio, quartiles, device, and the cells behind them."""
 
 
 def measured(cells: pd.DataFrame, target: Target) -> Found | None:
-    """Ratio, quartiles where there are any, and device of the run that answers the target; None if none does.
+    """Ratio, quartiles where there are any, device, and cells of the run that answers the target; None if none does.
 
     Compiled networks do not answer. Of several runs that with the largest batch counts, then the latest: small
     batches are for slow rivals.
@@ -97,7 +96,7 @@ def measured(cells: pd.DataFrame, target: Target) -> Found | None:
     if chosen.empty:
         return None
     row = _largest(chosen).iloc[-1]
-    return float(row["value"]), float(row["low"]), float(row["high"]), str(row["device"])
+    return float(row["value"]), float(row["low"]), float(row["high"]), str(row["device"]), behind(row.to_frame().T)
 
 
 def _largest(chosen: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +116,8 @@ def _over_authors(rates: pd.DataFrame, arch: str) -> Found | None:
     by = run.set_index("arch").to_dict("index")
     ours, theirs = by[arch], by["sdnet18_authors"]
     value = ours["value"] / theirs["value"]
-    return float(value), float(ours["low"] / theirs["high"]), float(ours["high"] / theirs["low"]), str(ours["device"])
+    spread = float(ours["low"] / theirs["high"]), float(ours["high"] / theirs["low"])
+    return float(value), *spread, str(ours["device"]), behind(run[run["arch"].isin([arch, "sdnet18_authors"])])
 
 
 def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
@@ -130,10 +130,15 @@ def _memory(chosen: pd.DataFrame, target: Target) -> Found | None:
     else:
         by = run[run["case"] == target.arch].set_index("at")["value"]
         value = by.loc[128] / by.loc[2]
-    return float(value), None, None, str(run["device"].iloc[0])
+    return float(value), None, None, str(run["device"].iloc[0]), behind(run)
 
 
-def show_choices(cells: pd.DataFrame) -> HTML:
+def behind(run: pd.DataFrame) -> pd.DataFrame:
+    """What a table's data say of the cells behind a ratio."""
+    return run[["run", "arch", "case", "at", "value", "low", "high", "n"]].dropna(axis="columns", how="all")
+
+
+def show_choices(cells: pd.DataFrame) -> Shown:
     """What each choice is worth: speed and memory of a step without it, as ratios to the step as it is."""
     benchmarks = cells[cells["experiment"] == "benchmark"]
     chosen = benchmarks[benchmarks["metric"] == "choice_speed_ratio"]
@@ -144,17 +149,19 @@ def show_choices(cells: pd.DataFrame) -> HTML:
         runs[_scale(run)] = run.set_index("case"), memory
     lines = []
     for case, what in CHOICES.items():
-        line = {"": f"<b>{case}</b>", " ": what}
+        line: dict[str, object] = {"": f"<b>{case}</b>", " ": what}
         for scale, (speed, memory) in runs.items():
             if case not in speed.index:
                 line[f"speed, {scale}"] = line[f"memory, {scale}"] = chip("not run")
                 continue
             row = speed.loc[case]
-            spread = f' <span style="opacity:0.7">({row["low"]:.2f} – {row["high"]:.2f})</span>'
-            line[f"speed, {scale}"] = f"<b>{row['value']:.2f}</b>{spread}"
+            spread = note(f"({row['low']:.2f} – {row['high']:.2f})")
+            cells_of = speed.loc[[case], ["run", "value", "low", "high", "n"]]
+            line[f"speed, {scale}"] = Number(f"<b>{row['value']:.2f}</b> {spread}", cells_of)
             line[f"memory, {scale}"] = f"{memory[case] / memory['as it is']:.2f}" if case in memory else chip("not run")
         lines.append(line)
-    return page(pd.DataFrame(lines), "SDNet-18's training step" if runs else "", "choices", wrap=True)
+    caption = "SDNet-18's training step without each of the choices, over the step as it is; speed with quartiles."
+    return page(pd.DataFrame(lines), caption, "choices", wrap=True, made_from=chosen)
 
 
 def _scale(run: pd.DataFrame) -> str:
@@ -166,11 +173,11 @@ SLOPES = {"batch": 0, "image side": -2, "iterations": -1, "atoms": -1}
 """Exponent with which images per second should change where nothing but the work counts."""
 
 
-def scaling(cells: pd.DataFrame) -> Figure:
+def scaling(cells: pd.DataFrame) -> Shown:
     """Images per second as batch, image side, iterations and atoms grow, with the expected slope dashed."""
     rates = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "images_per_second")]
     rates = rates[rates["started"] == rates["started"].max()]
-    fig, panels = plt.subplots(1, 4, figsize=(WIDTH * 1.25, 3.0))
+    fig, panels = two_columns(4, 2.7)
     for ax, (axis, slope) in zip(panels, SLOPES.items(), strict=True):
         here = rates[rates["axis"] == axis] if not rates.empty else rates
         for index, (name, group) in enumerate(here.groupby("case", sort=False)):
@@ -185,8 +192,10 @@ def scaling(cells: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yscale="log", title=axis, xlabel=axis)
         if not here.empty:
             ticks = sorted(here["at"].unique())
-            ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=7.5)
+            ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             ax.xaxis.set_minor_locator(NullLocator())
-            ax.legend(loc="best", fontsize=7.5, labelcolor=INK)
-    panels[0].set_ylabel("images per second")
-    return finished(fig)
+            ax.yaxis.set_minor_formatter(NullFormatter())
+            ax.legend(loc="best", labelcolor=INK)
+        ax.set_ylabel("images per second")
+    caption = "Images per second as the work grows, with quartiles; dashed: the slope if nothing but the work counted."
+    return finished(fig, caption, "scaling", made_from=rates)

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from sdnet.models import ARCHITECTURES
-from sdnet.report.plots import FAINT, MARKERS, PALETTE, WIDTH, finished, image_grid
+from sdnet.report.plots import FAINT, MARKERS, PALETTE, About, finished, image_grid, two_columns
+from sdnet.report.shown import Shown
 from sdnet.report.tables import page
 
 METRICS = {
@@ -90,7 +89,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     return cells[(cells[["dataset", "width"]] == largest[["dataset", "width"]]).all(axis=1)]
 
 
-def against_depth(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", "ssim_affine")) -> Figure:
+def against_depth(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", "ssim_affine")) -> Shown:
     """Metrics against depth: a panel per metric, a colour per network and method; random weights are dashed.
 
     Shades are 95 % intervals over images, averaged over seeds. The dotted grey line is the best single colour.
@@ -98,11 +97,11 @@ def against_depth(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", 
     Args:
         metrics: names of :data:`METRICS`.
     """
-    fig, panels = plt.subplots(1, len(metrics), figsize=(WIDTH * 1.25, 3.6), squeeze=False)
+    fig, panels = two_columns(len(metrics), 4.4)
     drawn = {metric: lines(cells, metric) for metric in metrics}
     kinds = list(dict.fromkeys(line.kind for found in drawn.values() for line in found))
     legend: dict[str, Artist] = {}
-    for ax, (metric, found) in zip(panels[0], drawn.items(), strict=True):
+    for ax, (metric, found) in zip(panels, drawn.items(), strict=True):
         for line in found:
             index, points = kinds.index(line.kind), line.points
             colour, x = PALETTE[index % len(PALETTE)], points["layer"].to_numpy(float)
@@ -122,8 +121,12 @@ def against_depth(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", 
         handles, labels = ax.get_legend_handles_labels()
         legend |= dict(zip(labels, handles, strict=True))
     if legend:
-        fig.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=2)
-    return finished(fig)
+        fig.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=1)
+    values = [line.points.assign(metric=metric, line=line.label) for metric, found in drawn.items() for line in found]
+    caption = f"Against depth: {' and '.join(METRICS[metric] for metric in metrics)}. "
+    caption += "Solid: trained; dashed: random weights; dotted: one colour. Shades are 95 % intervals over images."
+    identity, table = f"depth-{'-'.join(metrics)}", pd.concat(values) if values else None
+    return finished(fig, caption, identity, made_from=_about(cells, metrics), values=table)
 
 
 def show_depths(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", "ssim_affine")) -> HTML:
@@ -145,7 +148,7 @@ def show_depths(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", "s
     caption = " / ".join(METRICS[metric] for metric in metrics)
     if all(floor is not None for floor in floors):
         caption += "; the best single colour: " + " / ".join(f"{floor:.2f}" for floor in floors)
-    return page(table, caption, "depths")
+    return page(table, f"{caption}, by depth.", "depths", made_from=_about(cells, metrics))
 
 
 def against_controls(cells: pd.DataFrame, metric: str = "psnr_affine") -> pd.DataFrame:
@@ -174,12 +177,13 @@ def show_controls(cells: pd.DataFrame, metric: str = "psnr_affine") -> HTML:
     table = against_controls(cells, metric).rename(columns={"decoding": ""})
     if table.empty:
         return HTML("<p>No network has been decoded beside its controls yet: <b>not run</b>.</p>")
-    return page(table, METRICS[metric], "controls", wrap=True)
+    caption = f"Decoding against each control, by {METRICS[metric]}: at how many depths it is better or worse."
+    return page(table, caption, "controls", wrap=True, made_from=_about(cells, [metric]))
 
 
 def pictures(
-    image: Tensor, views: Mapping[str, Mapping[str, Tensor]], depths: Sequence[str], title: str = ""
-) -> Figure:
+    image: Tensor, views: Mapping[str, Mapping[str, Tensor]], depths: Sequence[str], **about: Unpack[About]
+) -> Shown:
     """One image beside what each method makes of it at each depth; a dash of white where a method was not asked.
 
     Args:
@@ -191,7 +195,12 @@ def pictures(
     rows = {label: [image, *(shown.get(depth, blank) for depth in depths)] for label, shown in views.items()}
     arrays = {label: [one[0].permute(1, 2, 0).cpu().numpy() for one in row] for label, row in rows.items()}
     headings = [depth.replace("stage", "").replace(".block", ".").replace(".conv", ".") for depth in depths]
-    return image_grid(arrays, ["image", *headings], title, size=1.1)
+    return image_grid(arrays, ["image", *headings], size=1.1, **about)
+
+
+def _about(cells: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The cells that metrics by depth are drawn from."""
+    return _largest(cells[(cells["experiment"] == "visual") & cells["metric"].isin(metrics)])
 
 
 def _largest(cells: pd.DataFrame) -> pd.DataFrame:

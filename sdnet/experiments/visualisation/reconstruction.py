@@ -25,6 +25,7 @@ from sdnet.decoding.decode import (
     layer_at,
     layers,
     relative_residual,
+    residual_network,
 )
 from sdnet.decoding.inversion import Search, invert, mismatch
 from sdnet.decoding.likeness import colour_corrected, contrast, psnr, ssim
@@ -212,7 +213,7 @@ def run(
         if method not in METHODS:
             raise ValueError(unknown_name("method", method, METHODS))
     evaluation = prepare(network, data_root=data_root, device=device, precision="fp32")
-    model = evaluation.model
+    model = residual_network(evaluation.model)
     if methods and set(methods) != {"inversion"}:
         check_decodable(model)
     methods = tuple(methods or (METHODS if is_decodable(model) else ("inversion",)))

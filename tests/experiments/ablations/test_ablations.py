@@ -1,4 +1,4 @@
-"""The ablation grid: its options, its runner, its tables and the verdicts on C10 and C11."""
+"""The ablation grid: its options, its runner, and its tables."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from sdnet.csc.projection import project_
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.ablations import table5 as report
 from sdnet.experiments.ablations.grid import GRID, Variant, trainings, variants
-from sdnet.experiments.claims import verdicts
 from sdnet.results import ledger
 from sdnet.results.cells import CELL_COLUMNS, to_frame
 from sdnet.robust.knobs import Iterations
@@ -182,38 +181,3 @@ def test_table5_has_the_paper_and_ours() -> None:
     assert "not run" in report.show_group(to_frame([]), "design").data
     assert report.against_lam(to_frame([])).axes
     assert len(report.at_test_time(to_frame([])).axes) == 2
-
-
-@pytest.mark.parametrize(
-    ("four", "eight", "verdict"), [(0.82, 0.84, "supported"), (0.82, 0.79, "refuted"), (0.80, 0.82, "undecided")]
-)
-def test_the_verdict_on_c10(four: float, eight: float, verdict: str) -> None:
-    accuracy = {"sdnet18 ": 0.8, "sdnet18 iterations=4": four, "sdnet18 iterations=8": eight}
-    assert verdicts.judge(cells_of({**accuracy, "sdnet18 iterations=1": 0.7}))["C10"].verdict == verdict
-    assert verdicts.judge(cells_of({"sdnet18 ": 0.8, "sdnet18 iterations=4": four}))["C10"].verdict == "not run"
-    untuned = cells_of({**accuracy, "sdnet18 iterations=1": 0.7})
-    untuned.loc[(untuned["strength"] == 0.1) & (untuned["variant"] == "iterations=8"), "value"] = 0.0
-    assert verdicts.judge(untuned)["C10"].verdict == verdict  # the paper's λ is an adapted one
-
-
-def decoded(better: bool) -> pd.DataFrame:
-    """Decoding of an SDNet-18-All at three depths, and its inversion, a decibel above or below."""
-    common = {"experiment": "visual", "arch": "sdnet18_all", "variant": "shortcut=False", "dataset": "d", "seed": 0}
-    common |= {"width": 16, "epochs": 3, "started": "2026", "metric": "psnr_affine", "weights_are": "trained"}
-    rows = []
-    for method, value in (("decode", 20.0), ("inversion", 19.0 if better else 21.0)):
-        for layer in (1, 2, 3):
-            where = {**common, "method": method, "layer": layer, "depth": f"d{layer}", "n": 10}
-            rows.append({**where, "value": value, "low": value - 0.1, "high": value + 0.1})
-    cells = pd.DataFrame(rows)
-    return cells.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *cells.columns])))
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "better", "verdict"),
-    [(0.80, True, "supported"), (0.80, False, "refuted"), (0.70, True, "refuted")],
-)
-def test_the_verdict_on_c11(accuracy: float, better: bool, verdict: str) -> None:
-    trained = cells_of({"sdnet18 ": 0.8, "sdnet18_all ": accuracy})
-    assert verdicts.judge(pd.concat([trained, decoded(better)]))["C11"].verdict == verdict
-    assert verdicts.judge(trained)["C11"].verdict == "not run"

@@ -86,7 +86,7 @@ def test_a_second_ctrl_c_interrupts_at_once(folders: Path, monkeypatch: pytest.M
     monkeypatch.setattr(loop, "estimated_seconds", lambda *_, **__: 1.0)
     for at in (1, 1):
         send(monkeypatch, "training_step", signal.SIGINT, at)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Preempted, match="told to stop outside of the training steps; what they had saved stays"):
         train.run(declared(), device="cpu")
 
 
@@ -152,7 +152,7 @@ def test_signals_outside_of_the_steps_end_with_75(
         send(patch, where, number)
         result = CliRunner().invoke(main, COMMAND.split())
     assert result.exit_code == 75, result.output
-    assert "Stopped: got SIG" in result.output
+    assert "Stopped: told to stop outside of the training steps; what they had saved stays." in result.output
     assert not list(folders.glob("ledger/*.json"))
     if where == "accuracy":
         monkeypatch.setattr(loop, "training_step", lambda *_: pytest.fail("trains again"))

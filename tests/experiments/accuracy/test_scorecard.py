@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from sdnet.experiments.accuracy import scorecard, table1, tables
-from sdnet.experiments.claims import rules
 from sdnet.results import ledger
 from sdnet.results.cells import CELL_COLUMNS, to_frame
 
@@ -127,52 +126,6 @@ def test_scorecard_html_is_the_same_every_time() -> None:
     assert "reproduced" in first
 
 
-def test_c1_and_c2_ask_their_own_data_and_the_largest_pair() -> None:
-    """Differences of one point in either direction; ten million images make the interval small."""
-
-    def pair(difference: float, **changes: object) -> list[dict[str, object]]:
-        values = {"sdnet18": 0.9 + difference / 100, "resnet18": 0.9}
-        return [
-            cell(arch=arch, value=value + 1e-9 * seed, n=10**7, **{"seed": seed, **changes})
-            for arch, value in values.items()
-            for seed in (0, 1, 2)
-        ]
-
-    def judged(*pairs: list[dict[str, object]]) -> list[str]:
-        cells = pd.DataFrame([row for rows in pairs for row in rows])
-        return [rule(cells).verdict for rule in (rules.on_par, rules.better_on_cifar100)]
-
-    assert judged(pair(0.1)) == ["supported", "not run"]
-    assert judged(pair(1.0, dataset="cifar100")) == ["not run", "supported"]
-    assert judged(pair(-1.0, dataset="cifar100")) == ["not run", "refuted"]
-    assert judged(pair(1.0, seed=0, dataset="cifar100")) == ["not run", "undecided"]  # an interval needs seeds
-    assert judged(pair(1.0)) == ["supported", "not run"]  # more accurate is as accurate
-    assert judged(pair(-1.0)) == ["refuted", "not run"]
-    assert judged(pair(1.0, dataset="tiny-imagenet-32")) == ["not run", "not run"]
-    assert judged(pair(1.0, epochs=1), pair(0.1), pair(1.0, epochs=2)) == ["supported", "not run"]
-    assert judged(pair(1.0, epochs=300, width=16), pair(0.1, width=64)) == ["supported", "not run"]
-    assert judged(pair(-1.0, width=16), pair(0.1, dataset="cifar10-jpeg")) == ["refuted", "not run"]
-    # One wide pair of one seed does not take the verdict from three seeds of narrower networks.
-    assert judged(pair(-1.0, width=64, seed=0), pair(0.1, width=16)) == ["supported", "not run"]
-
-
-def test_equal_networks_whose_seeds_differ_are_undecided_until_there_are_enough() -> None:
-    def judged(seeds: int) -> rules.Verdict:
-        spread = [0.006, -0.006, 0.004, -0.004, 0.005, -0.005, 0.003, -0.003]
-        return rules.on_par(
-            frame(*(cell(arch=arch, value=0.9 + spread[seed], seed=seed)
-                    for arch in ("sdnet18", "resnet18") for seed in range(seeds)))
-        )  # fmt: skip
-
-    assert judged(2) == rules.Verdict("undecided", judged(2).numbers)
-    assert "a verdict needs 3 seeds" in judged(2).numbers
-    assert judged(3).verdict == "undecided"
-    steady = [
-        cell(arch=arch, value=0.9 + 1e-4 * seed, seed=seed) for arch in ("sdnet18", "resnet18") for seed in range(5)
-    ]
-    assert "equivalent within ±0.3 points" in rules.on_par(frame(*steady)).numbers
-
-
 def timed(started: str, width: int = 64, **rates: float) -> list[dict[str, object]]:
     """A benchmark's cells: images per second, and a memory of 1 GB per network."""
     base = {
@@ -214,18 +167,18 @@ def test_table_1_in_full_puts_networks_trained_alike_into_one_column() -> None:
     one, fifteen = [column for column in table.columns if "epoch" in column]
     assert "1 epoch," in one
     assert "15 epochs" in fifteen
-    assert table.loc["ResNet-18", fifteen] == "84.00 % (2)"
-    assert table.loc["SCN", one] == "30.00 %"
+    assert str(table.loc["ResNet-18", fifteen]) == "84.00 % (2)"
+    assert str(table.loc["SCN", one]) == "30.00 %"
     assert "not run" in table.loc["SCN", fifteen]
     assert "not run" in table.loc["MDEQ", one]
-    assert "98" not in "".join(table[one])  # alone at its scale
+    assert "98" not in "".join(map(str, table[one]))  # alone at its scale
     assert table.loc["SCN", "accuracy, paper"] == "94.36 %"
     assert table.loc["SCN", "training, paper"] == "39 /s (0.024)"
-    assert table.loc["SCN", "training"] == "10.0 /s (0.100)"
-    assert table.loc["SCN", "inference"] == "10.0 /s (0.100)"
+    assert str(table.loc["SCN", "training"]) == "10.0 /s (0.100)"
+    assert str(table.loc["SCN", "inference"]) == "10.0 /s (0.100)"
     assert "not run" in table.loc["MDEQ", "training"]
     spread = cells.assign(low=cells["value"] / 2, high=2 * cells["value"])
-    assert 'title="quartiles 5.0 to 20.0">10.0 /s' in table1.show_in_full(spread, "cifar10").data
+    assert "5.0 – 20.0" in table1.show_in_full(spread, "cifar10").content
     html = table1.show_in_full(cells, "cifar10").data
     assert "width 64, batches of 16, fp32, on a CPU" in html
     assert "not run" in table1.show_in_full(to_frame([]), "imagenet").data
@@ -236,7 +189,7 @@ def test_smaller_images_have_a_column_in_imagenets_block_and_answer_for_none_of_
     cells = frame(cell(arch="resnet18", value=0.19, **small), cell(arch="sdnet18", value=0.2, **small))
     table = table1.in_full(cells, "imagenet").set_index("network")
     (column,) = [column for column in table.columns if column.startswith("tiny-imagenet-32")]
-    assert table.loc["SDNet-18", column] == "20.00 %"
+    assert str(table.loc["SDNet-18", column]) == "20.00 %"
     assert not [column for column in table1.in_full(cells, "cifar10").columns if "tiny" in column]
     score = scorecard.table1(cells)
     assert (score["status"] == "not run").all()

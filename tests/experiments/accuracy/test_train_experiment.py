@@ -12,6 +12,7 @@ from sdnet import csc_layers
 from sdnet.cli import main
 from sdnet.experiments.accuracy import train
 from sdnet.results import ledger, networks
+from sdnet.results.cells import variant
 from sdnet.training.declaration import training
 
 
@@ -50,8 +51,6 @@ def test_networks_of_the_repository_are_found_by_name() -> None:
     for name in networks.names():
         network = networks.load(name)
         assert network.model(torch.rand(2, 3, 32, 32)).shape == (2, len(network.classes))
-    with pytest.raises(ValueError, match=r"network 'nobody' does not exist.*Or give the path"):
-        networks.load("nobody")
 
 
 def test_a_network_without_a_stem_is_trained_and_refused_where_a_knob_is_needed(folders: Path) -> None:
@@ -61,6 +60,22 @@ def test_a_network_without_a_stem_is_trained_and_refused_where_a_knob_is_needed(
     assert trained.record.config["network"] == {"iterations": 3}
     with pytest.raises(ValueError, match="holds scn, which has no stem to turn a knob of"):
         networks.load(trained.network_file)
+
+
+def test_the_best_epoch_on_test_images_is_kept_and_all_are_reported(folders: Path) -> None:
+    size = {**TINY, "epochs": 2}
+    usual = train.run(training("sdnet18", "digits", "smoke", **size), device="cpu")
+    kept = train.run(training("sdnet18", "digits", "smoke", keep="best_on_test", **size), device="cpu")
+    assert [row["loss"] for row in kept.record.history] == [row["loss"] for row in usual.record.history]
+    cells = kept.record.results
+    by_epoch = [cell["value"] for cell in cells if cell["metric"] == "top1_after_epoch"]
+    (epoch,) = [cell["value"] for cell in cells if cell["metric"] == "kept_epoch"]
+    assert (len(by_epoch), by_epoch[-1]) == (2, usual.record.results[0]["value"])
+    assert cells[0]["value"] == max(by_epoch) == by_epoch[epoch - 1]
+    assert [variant(run.record.config) for run in (usual, kept)] == ["atoms=4", "atoms=4, keep=best_on_test"]
+    assert networks.load(kept.network_file).training.keep == "best_on_test"
+    with pytest.raises(ValueError, match=r"keep 'best' does not exist\. Available: last, best_on_test"):
+        training("sdnet18", "digits", "smoke", keep="best")
 
 
 def test_hold_out_is_reported(folders: Path) -> None:
@@ -106,6 +121,25 @@ def test_an_unwritable_output_is_refused_before_training(
     monkeypatch.setattr(train.loop, "train", lambda *_, **__: pytest.fail("training started"))
     with pytest.raises(ValueError, match=r"cannot write to .*; choose another output folder"):
         train.run(training("sdnet18", "digits", "smoke", **TINY))
+
+
+def test_the_command_line_sets_any_parameter_once(folders: Path) -> None:
+    command = "train --dataset digits --preset smoke --epochs 1 --width 2 --device cpu --set atoms=4 --set nesterov=no"
+    done = CliRunner().invoke(main, [*command.split(), "--set", "nonnegative=false"])
+    assert done.exit_code == 0, done.output
+    (record,) = ledger.read(folders / "ledger")
+    assert record.config["network"] == {"atoms": 4, "nonnegative": False}
+    assert record.config["recipe"]["nesterov"] is False
+    for wrong, message in (
+        ("atoms", "--set takes NAME=VALUE, for instance --set nonnegative=false; got 'atoms'."),
+        ("=3", "--set takes NAME=VALUE, for instance --set nonnegative=false; got '=3'."),
+        ("width=3", "parameter 'width' is given twice; give it once."),
+        ("atoms=0", "atoms must be an integer >= 1, at most 1,000,000; got '0'."),
+        ("atom=3", "parameter 'atom' does not exist. Did you mean 'atoms'?"),
+    ):
+        done = CliRunner().invoke(main, ["train", "--dataset", "digits", "--width", "2", "--set", wrong])
+        assert done.exit_code == 1
+        assert f"Error: {message}" in done.output
 
 
 def test_the_command_line_trains(folders: Path) -> None:

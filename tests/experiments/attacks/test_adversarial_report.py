@@ -5,7 +5,6 @@ import pytest
 
 from sdnet.experiments.attacks import adversarial
 from sdnet.experiments.attacks.adversarial import SDNET, at_start, best, robust
-from sdnet.experiments.claims import verdicts
 from sdnet.results.cells import CELL_COLUMNS, to_frame
 
 LAMS = (0.1, 0.5, 1.0)
@@ -91,20 +90,6 @@ def test_other_adversaries_have_a_table_of_their_own() -> None:
     assert "not run" in adversarial.show_others(to_frame([])).data
 
 
-@pytest.mark.parametrize(("adaptive", "verdict"), [(0.02, "refuted"), (0.2, "undecided"), (0.29, "supported")])
-def test_the_verdict_on_c9(adaptive: float, verdict: str) -> None:
-    found = verdicts.judge(frame(cells_of(adaptive), cells_of(arch="resnet18", knob="stem threshold")))["C9"]
-    assert found.verdict == verdict
-    assert "L2, ε = 0.5: 30.5 % if crafted at λ = 0.1" in found.numbers
-    assert "ResNet-18 (L∞, ε = 8/255) 30.5 % tuned (match)" in found.controls
-
-
-def test_where_nothing_is_robust_the_claim_is_not_supported() -> None:
-    cells = frame(cells_of(0.0))
-    cells.loc[cells["metric"] == "robust_top1", "value"] = 0.0
-    assert verdicts.judge(cells)["C9"].verdict != "supported"
-
-
 def test_figures_draw_the_means_over_seeds() -> None:
     cells = frame(cells_of())
     figure = adversarial.against_strength(cells, SDNET)
@@ -117,12 +102,12 @@ def test_figures_draw_the_means_over_seeds() -> None:
 
 
 def test_sanity_says_what_does_not_hold() -> None:
-    good = adversarial.show_sanity(frame(cells_of())).data
+    good = adversarial.show_sanity(frame(cells_of())).content
     assert "does not hold" not in good
     assert good.count("✓") == 4
     broken = [
         {**row, "value": 0.3} if row["metric"] in ("white_box_top1", "large_epsilon_top1") else row
         for row in cells_of()
     ]
-    assert adversarial.show_sanity(frame(broken)).data.count("does not hold") == 2
+    assert adversarial.show_sanity(frame(broken)).content.count("does not hold") == 2
     assert "not run" in adversarial.show_sanity(to_frame([])).data

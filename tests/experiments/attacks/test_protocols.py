@@ -27,7 +27,7 @@ from sdnet.experiments.attacks.protocols import (
 from sdnet.experiments.attacks.sanity import STEPS, Watched, large_epsilon, over_steps, sanity
 from sdnet.robust.attacks import Attack, perturb
 from sdnet.robust.denoisers import gaussian_filter
-from sdnet.robust.knobs import Denoiser, Lam, StemThreshold
+from sdnet.robust.knobs import Denoiser, Knob, Lam, StemThreshold
 from sdnet.robust.policies import Policy, RobustClassifier
 
 
@@ -145,7 +145,7 @@ def test_controls_are_attacked_too(knob: str) -> None:
     assert large_epsilon(at(turned, 0.0), plan, LINF)["value"] == 0
 
 
-def plan_of_control(model: nn.Module, knob: protocols.Turned) -> Plan:
+def plan_of_control(model: nn.Module, knob: Knob) -> Plan:
     split = images(24)
     with torch.no_grad():
         labels = model(to_pixels(split.images)).argmax(1)

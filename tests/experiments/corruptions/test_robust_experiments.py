@@ -13,7 +13,8 @@ from sdnet.cli import main
 from sdnet.csc.theory import mutual_coherence
 from sdnet.data.datasets import Split, load
 from sdnet.experiments.accuracy import train
-from sdnet.experiments.claims.rules import guarantee_applies
+from sdnet.experiments.claims.codes import guarantee_applies
+from sdnet.experiments.claims.estimates import decide
 from sdnet.experiments.corruptions import policies, study, sweep
 from sdnet.experiments.layer import guarantee
 from sdnet.results import ledger, networks
@@ -117,6 +118,25 @@ def test_policies_are_fitted_asked_and_saved(trained: Path, folders: Path) -> No
     assert fixed == pytest.approx(accuracy(networks.load(trained).model, sweep.subset(load("digits").test, 40)))
 
 
+def test_what_one_deviation_of_the_released_script_is_worth(trained: Path) -> None:
+    """A policy that differs from Algorithm 1 in one thing is asked beside it, on the same images."""
+    asked = ("residual_fit", "fit_on_test", "squared_residual")
+    record, _ = policies.run(trained, preset="smoke", corruptions=("speckle_noise",), images=20, only=asked)
+    cells = to_frame([record])
+    assert set(cells[cells["metric"] == "top1"]["policy"]) == {"fixed", *asked}
+    over = cells[cells["metric"] == "top1_over_severities"].set_index("policy")["value"]
+    gains = cells[cells["metric"] == "gain_over_residual_fit"].set_index("policy")
+    assert set(gains.index) == set(asked[1:])
+    for policy, row in gains.iterrows():
+        assert row["value"] == pytest.approx(over[policy] - over["residual_fit"], abs=1e-12)
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["n"] == 20
+    points = cells[cells["metric"] == "best_lam"].groupby("policy")
+    usual, test, squared = (points.get_group(name) for name in asked)
+    assert list(usual["value"]) == list(squared["value"])
+    assert set(test["n"]) == {40}
+
+
 def test_some_policies_may_be_asked_alone(trained: Path, folders: Path) -> None:
     options = ["--preset", "smoke", "--images", "10", "--policy", "residual_fit", "--policy", "per_image_type_free"]
     done = CliRunner().invoke(main, ["policies", str(trained), *options])
@@ -146,13 +166,14 @@ def test_the_guarantee_is_checked_on_codes_and_minimisers(trained: Path, folders
     assert cells.loc[cells["metric"] == "sparsity_limit", "value"].item() == pytest.approx((1 + 1 / mu) / 3)
     by = cells[cells["metric"] == "fewest"].set_index("case")["value"]
     assert by["layer"] >= by["minimiser"] >= 1
-    assert guarantee_applies(cells.assign(variant="")).verdict == "refuted"
+    assert decide(guarantee_applies(cells.assign(variant=""))) == "does not hold"
     counts = cells["metric"].isin(["fewest", "most"])
     few = cells.assign(variant="", value=cells["value"].where(~counts, 0))
-    assert guarantee_applies(few).verdict == "supported"
-    assert guarantee_applies(few[few["metric"] != "most"]).verdict == "undecided"
-    assert guarantee_applies(few.assign(value=few["value"].where(few["metric"] != "most", 9))).verdict == "refuted"
-    assert guarantee_applies(to_frame([])).verdict == "not run"
+    assert decide(guarantee_applies(few)) == "holds"
+    assert decide(guarantee_applies(few[few["metric"] != "most"])) == "undecided"
+    one = few.assign(value=few["value"].where(few["metric"] != "most", 9))
+    assert decide(guarantee_applies(one)) == "does not hold"
+    assert guarantee_applies(to_frame([])) == []
     with pytest.raises(ValueError, match="no CSC layer to which a guarantee"):
         guarantee.run("resnet18-w16-cifar10-jpeg-s0", images=2)
 

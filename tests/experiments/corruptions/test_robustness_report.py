@@ -134,7 +134,7 @@ def test_tables_show_the_paper_ours_and_what_is_missing() -> None:
     two = robust_tables.show_table2(cells).data
     assert "paper 48.84" in two
     assert "at 0.5" in two
-    assert "paper" not in robust_tables.show_table2(cells, "shot_noise").data
+    assert "paper" not in robust_tables.show_table2(cells, "shot_noise").content
     assert "+3.00 (λ off by 0.30)" in robust_tables.show_cross_type(cells).data
     assert "(-10.00)" in robust_tables.show_clean(cells).data
     assert "0.95, 0.95" in robust_tables.show_fits(cells).data

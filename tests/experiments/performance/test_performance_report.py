@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdnet.experiments.claims import rules
+from sdnet.experiments.claims import speed
 from sdnet.experiments.performance import targets
 from sdnet.experiments.performance.benchmarks import benchmark_of
 from sdnet.experiments.performance.targets import Target, measured
@@ -32,7 +32,7 @@ def test_the_latest_run_of_the_right_kind_answers() -> None:
         row(), row(value=0.5, started="2025"), row(value=0.1, width=16), row(value=0.2, compiled="default"),
         row(value=0.3, device_type="cuda"), row(value=0.4, arch="resnet18"),
     )  # fmt: skip
-    assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
+    assert measured(cells, SPEED)[:4] == (0.97, 0.95, 0.99, "some CPU")
     assert measured(frame(row(width=16)), SPEED) is None
 
 
@@ -42,9 +42,9 @@ def test_a_network_alone_and_large_photographs_answer_for_no_target_of_cifar() -
         row(), row(value=1.0, baseline="sdnet18", batch=512), row(value=0.3, stem="imagenet", batch=512), memory,
         {**memory, "stem": "imagenet"}, {**memory, "stem": "imagenet", "arch": "resnet18"},
     )  # fmt: skip
-    assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
+    assert measured(cells, SPEED)[:4] == (0.97, 0.95, 0.99, "some CPU")
     assert measured(cells, Target("", "train_memory", "sdnet18", "cpu", 1.05, False)) is None
-    assert rules.as_fast_and_small(cells).verdict == "not run"
+    assert speed.as_fast_and_small(cells)[0].verdict == "not run"
 
 
 def test_a_small_batch_does_not_replace_a_large_one() -> None:
@@ -55,7 +55,7 @@ def test_a_small_batch_does_not_replace_a_large_one() -> None:
         row(**memory, value=9.0, batch=16, started="2027"), row(**memory, arch="resnet18", batch=16, started="2027"),
         *(row(**memory, arch=arch, value=5.0, batch=512, compiled="default") for arch in ("sdnet18", "resnet18")),
     )  # fmt: skip
-    assert measured(cells, SPEED) == (0.97, 0.95, 0.99, "some CPU")
+    assert measured(cells, SPEED)[:4] == (0.97, 0.95, 0.99, "some CPU")
     assert measured(cells, Target("", "train_memory", "sdnet18", "cpu", 1.05, False))[0] == pytest.approx(1.1)
 
 
@@ -75,19 +75,12 @@ def test_ratios_of_memory_and_to_the_authors_code_are_within_one_run() -> None:
 
 
 def test_targets_say_met_not_met_and_not_run() -> None:
-    table = targets.show_targets(frame(row(), row(width=16, value=0.8))).data
+    table = targets.show_targets(frame(row(), row(width=16, value=0.8))).content
     cells = [part.split("<")[0].strip() for part in table.split(">")]
     assert cells.count("met") == 1
     assert cells.count("not met") == 1
     assert "not run" in table
     assert "not run" in targets.show_targets(to_frame([])).data
-
-
-def test_c3_takes_speed_and_memory_together() -> None:
-    memory = [row(metric="train_memory", arch=arch, value=v) for arch, v in (("sdnet18", 1.05), ("resnet18", 1.0))]
-    assert rules.as_fast_and_small(frame(row(), *memory)).verdict == "supported"
-    assert rules.as_fast_and_small(frame(row(value=0.8), *memory)).verdict == "refuted"
-    assert rules.as_fast_and_small(frame(row())).verdict == "not run"
 
 
 def rates(sdnet: float, scn: float | None, **changes: object) -> list[dict[str, object]]:
@@ -99,24 +92,14 @@ def rates(sdnet: float, scn: float | None, **changes: object) -> list[dict[str, 
     ]
 
 
-def test_c4_is_a_hundred_times_within_one_run() -> None:
-    found = rules.faster_than_scn(frame(*rates(1000.0, 10.0)))
-    assert found.verdict == "supported"
-    assert found.numbers == (
-        "100.0 times as fast in training, 100.0 in inference, width 64, batches of 16, fp32, on some CPU"
-    )
-    assert rules.faster_than_scn(frame(*rates(1000.0, 10.1))).verdict == "refuted"
-    assert rules.faster_than_scn(frame(*rates(1000.0, None), *rates(1.0, None))).verdict == "not run"
-
-
 def test_the_benchmark_of_several_networks_times_them_all_on_the_best_device() -> None:
     cells = frame(
         *rates(100.0, 5.0), *rates(100.0, 1.0, width=16, started="2028"), *rates(100.0, None, started="2027"),
         *rates(100.0, 2.0, stem="imagenet", started="2029"), *rates(100.0, 2.0, compiled="default", started="2030"),
     )  # fmt: skip
-    assert rules.faster_than_scn(cells).numbers.startswith("20.0 times")
+    assert speed.faster_than_scn(cells)[0].numbers.startswith("20.0 ")
     fast = frame(*cells.to_dict("records"), *rates(300.0, 100.0, device_type="cuda", width=16, started="2020"))
-    assert rules.faster_than_scn(fast).numbers.startswith("3.0 times")
+    assert speed.faster_than_scn(fast)[0].numbers.startswith("3.0 ")
     assert benchmark_of(to_frame([]), ("scn",)) is None
 
 

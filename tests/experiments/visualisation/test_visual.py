@@ -17,10 +17,13 @@ from sdnet.cli import main
 from sdnet.decoding.decode import layers
 from sdnet.experiments.visualisation import figures as report
 from sdnet.experiments.visualisation import reconstruction
+from sdnet.report.plots import About
 from sdnet.results import ledger
 from sdnet.results.cells import to_frame
 from sdnet.training.checkpoint import save_network
 from sdnet.training.declaration import training
+
+ABOUT = About(caption="c", identity="pictures", made_from="n = 1")
 
 
 def test_random_weights_know_the_statistics_but_nothing_else() -> None:
@@ -123,7 +126,7 @@ def test_controls_are_counted_by_their_intervals() -> None:
         for (method, weights_are), row in values.items()
         for layer, value in enumerate(row, start=1)
     ]  # fmt: skip
-    html = report.show_controls(pd.DataFrame(cells)).data
+    html = report.show_controls(pd.DataFrame(cells).assign(run=None)).data
     row = re.findall(r"<td[^>]*>([^<]*)</td>", html)
     assert row == ["SDNet-18-All, decoded", "SDNet-18-All, decoded, random weights", "3", "1", "1", "1"]
 
@@ -131,6 +134,6 @@ def test_controls_are_counted_by_their_intervals() -> None:
 def test_pictures_beside_their_decodings() -> None:
     image = torch.rand(1, 3, 8, 8)
     shown = {"decoded": {"stem": image, "stage1.block1.conv2": image}, "inverted": {"stem": image}}
-    figure = report.pictures(image, shown, ["stem", "stage1.block1.conv2"])
+    figure = report.pictures(image, shown, ["stem", "stage1.block1.conv2"], **ABOUT)
     assert len(figure.axes) == 6
     assert [ax.get_title(loc="center") for ax in figure.axes[:3]] == ["image", "stem", "1.1.2"]

@@ -1,0 +1,142 @@
+"""λ, the number that Algorithm 1 turns: which layers have one, and a network's output at another λ than its own.
+
+Policies, sweeps, attacks and the export evaluate a network through :func:`at_lam` and :func:`at_lams`, which leave it
+as it is. :func:`set_lam` changes it, for whoever wants that.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sdnet.csc.lasso import check_lam
+from sdnet.csc.projection import Projected
+
+
+class CodingLayer(Projected):
+    """A layer that codes its input sparsely: :class:`sdnet.CSCConv2d`, and the layer of SCN.
+
+    Attributes:
+        lam: λ >= 0, a buffer, or a parameter where it is learned: of shape (), (N,) for one per image of a batch,
+            (N or 1, C or 1) for one per channel. If it :func:`is_many`, the layer gives :meth:`many_codes`.
+        iterations: steps of its solver.
+    """
+
+    weight: nn.Parameter
+    lam: Tensor
+    iterations: int
+
+    @abstractmethod
+    def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
+        """The codes of N signals at each of K λ, (K·N, C, ...): all signals at the first λ, then at the second, ...
+
+        Equal to K calls of the layer; what does not depend on λ, the Aᵀx from which a solver starts, is computed once.
+
+        Args:
+            lams: (K,), each >= 0; the layer's own λ is not looked at.
+        """
+
+    @abstractmethod
+    def residual(self, signal: Tensor, code: Tensor | None = None) -> Tensor:
+        """What a code leaves unexplained of N signals, (N, ...).
+
+        Args:
+            code: what the layer gave for the signal, at whatever λ; None for the code at its own λ, detached.
+        """
+
+
+def coding_layers(model: nn.Module) -> list[tuple[str, CodingLayer]]:
+    """The layers of a network that have a λ with their names, in the order in which it holds them."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, CodingLayer)]
+
+
+def is_many(lam: Tensor) -> bool:
+    """Whether a λ has the shape (K, 1, 1), by which :func:`at_lams` asks a layer for :meth:`CodingLayer.many_codes`."""
+    return lam.dim() == 3 and lam.shape[1:] == (1, 1)
+
+
+def own_lam(model: nn.Module) -> float:
+    """The λ of a network, in as few digits as tell it from its neighbours in float32.
+
+    Raises:
+        ValueError: if it has none, or its layers do not share one number.
+    """
+    lams = [layer.lam.detach().float().cpu() for _, layer in coding_layers(model)]
+    if not lams:
+        raise ValueError("this network has no layer with a λ; choose an sdnet, or convert one with sdnet.convert.")
+    numbers = torch.cat([lam.reshape(-1) for lam in lams])
+    if numbers.unique().numel() > 1 or any(lam.dim() for lam in lams):
+        low, high = numbers.min().item(), numbers.max().item()
+        raise ValueError(
+            f"this network has no one λ of its own: its {len(lams)} layers have {numbers.numel()} from {low:.3g} to "
+            f"{high:.3g}; shift them all with the knob 'lam shift', or choose an sdnet or scn18."
+        )
+    return float(str(numbers[0].numpy()))
+
+
+def at_lam(model: nn.Module, lam: Tensor, images: Tensor) -> Tensor:
+    """The network's output (N, ...) for N images at one λ for all its layers; differentiable in λ.
+
+    Args:
+        lam: of shape () for all images, (N,) for one each, or another that :func:`set_lam` takes.
+    """
+    lams = {_entry(name): lam.to(layer.weight) for name, layer in coding_layers(model)}
+    output: Tensor = functional_call(model, lams, (images,))
+    return output
+
+
+def at_lams(model: nn.Module, lams: Tensor, images: Tensor, *, shift: bool = False) -> Tensor:
+    """The network's outputs (K, N, ...) for N images at each of K λ, the same for all its layers.
+
+    The first of its layers that has a λ, which must be the first that the images reach, shares its work between all λ
+    (:meth:`CodingLayer.many_codes`).
+
+    Args:
+        lams: (K,), each >= 0.
+        shift: whether they are added to every layer's own λ instead of replacing it.
+
+    Raises:
+        ValueError: for a λ that is negative or not finite.
+    """
+    check_lam(lams)
+    chosen: dict[str, Tensor] = {}
+    for name, layer in coding_layers(model):
+        values = lams.to(layer.weight) + layer.lam if shift else lams.to(layer.weight)
+        chosen[_entry(name)] = values.repeat_interleave(len(images)) if chosen else values.view(-1, 1, 1)
+    output: Tensor = functional_call(model, chosen, (images,))
+    return output.unflatten(0, (len(lams), len(images)))
+
+
+def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] = lambda name: True) -> None:
+    """Set λ of every CSC layer of a network: the one knob that Algorithm 1 turns.
+
+    Args:
+        lam: a number, or a tensor of shape () for all images, (N,) for one λ per image of the batches to
+            come, (1, C) per channel, or (N, C). A λ that is learned, as SCN's, stays one number.
+        where: which layers, by name; all by default.
+
+    Raises:
+        ValueError: if a λ is negative, not finite or of another shape, or the network has no CSC layer that ``where``
+            accepts.
+    """
+    lam = torch.as_tensor(lam, dtype=torch.get_default_dtype() if not isinstance(lam, Tensor) else None)
+    check_lam(lam)
+    layers = [layer for name, layer in coding_layers(model) if where(name)]
+    if not layers:
+        raise ValueError("set_lam found no CSC layer in this network; convert one with sdnet.convert first.")
+    learned = any(isinstance(layer.lam, nn.Parameter) for layer in layers)
+    if is_many(lam) or (learned and lam.dim()):
+        allowed = "(), since a layer here learns its λ" if learned else "(), (N,) or (N or 1, C or 1)"
+        raise ValueError(f"lam must have the shape {allowed}; got {tuple(lam.shape)}.")
+    for layer in layers:
+        if isinstance(layer.lam, nn.Parameter):
+            layer.lam.detach().copy_(lam)  # the parameter that an optimizer knows
+        else:
+            layer.lam = lam.to(layer.weight).clone()
+
+
+def _entry(name: str) -> str:
+    """The name of a layer's λ in the network's state; the network may be the layer itself."""
+    return f"{name}.lam".lstrip(".")

@@ -1,0 +1,110 @@
+"""What one command is about to do and about how long it takes, said before it starts."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sdnet.experiments.ablations import grid
+from sdnet.experiments.attacks.choices import Choices
+from sdnet.experiments.attacks.protocols import PROTOCOLS
+from sdnet.experiments.campaign.cost import Costs, Estimate, passes, total
+from sdnet.experiments.campaign.declared import adapted, attacked, swept
+from sdnet.experiments.campaign.runs import Run
+from sdnet.experiments.campaign.status import rows_here
+from sdnet.experiments.corruptions.sweep import KNOBS, images_of
+from sdnet.experiments.visualisation import reconstruction
+from sdnet.names import unknown_name
+from sdnet.results import networks
+from sdnet.runtime import device_of
+from sdnet.training import loop
+from sdnet.training.declaration import Training
+
+BATCH = 100
+"""Images that are timed where the ledger knows nothing similar."""
+
+
+def announce(command: str, network: str | os.PathLike[str], device: str | None, **options: Any) -> None:
+    """Print about how long a measurement of a trained network takes, from the ledger or from a batch timed here.
+
+    Args:
+        command: ``"sweep"``, ``"policies"``, ``"attack"`` or ``"visual"``.
+        options: of the command; what they do not say is its default.
+
+    Raises:
+        ValueError: for a network, size or device that does not exist.
+    """
+    place, training = device_of(device), networks.load(network).training
+    costs = Costs(rows_here(), place)
+    parts = []
+    for run in RUNS[command](training, options):
+        found = costs.of(run)
+        parts.append(found if found.seconds is not None else _timed(network, run, place))
+    bases = ", ".join(dict.fromkeys(part.basis for part in parts))
+    print(f"{command} of {networks.label(network)}: about {total(parts)} on {place.type} (by {bases})", flush=True)
+
+
+def announce_ablations(plan: Sequence[Training], device: str | None, images: int | None) -> None:
+    """Print about how long the trainings of a grid, and their sweeps, take that the ledger does not have yet."""
+    place = device_of(device)
+    rows = rows_here()
+    costs = Costs(rows, place)
+    parts = []
+    for training in plan:
+        if not any(grid.answers(row, training) for row in rows):
+            knob, strengths = grid.asked(training)
+            count = images_of(training.preset.removesuffix("_imagenet"), images)
+            runs = Run("train", training), swept(training, count, "", knob, strengths, grid.NOISES)
+            parts += [costs.of(run) for run in runs]
+    known = "" if None not in [part.seconds for part in parts] else "; each says so once it starts"
+    print(f"{len(parts) // 2} networks to train and sweep: about {total(parts)} on {place.type}{known}", flush=True)
+
+
+def _timed(network: str | os.PathLike[str], run: Run, place: torch.device) -> Estimate:
+    """From how long the network takes to classify one batch here."""
+    trained = networks.load(network)
+    model = trained.model.to(place)
+    images = torch.rand(BATCH, 3, trained.size, trained.size, device=place)
+    seconds = 0.0
+    with torch.no_grad(), loop.precision_of(place, loop.best_precision(place, model)):
+        for _ in range(2):  # the first one warms up
+            start = time.monotonic()
+            model(images).sum().item()
+            seconds = time.monotonic() - start
+    return Estimate(passes(run) * seconds / BATCH, "a batch timed here")
+
+
+def _sweep(training: Training, told: dict[str, Any]) -> list[Run]:
+    images = images_of(told["preset"], told["images"])
+    if told["knob"] not in KNOBS:
+        raise ValueError(unknown_name("knob", told["knob"], KNOBS))
+    return [swept(training, images, "", told["knob"], told["strengths"] or (), told["corruptions"])]
+
+
+def _policies(training: Training, told: dict[str, Any]) -> list[Run]:
+    run = adapted(training, images_of(told["preset"], told["images"]), "", told["only"] or ())
+    return [replace(run, options={**run.options, "preset": told["preset"]})]
+
+
+def _attack(training: Training, told: dict[str, Any]) -> list[Run]:
+    chosen: Choices = told["chosen"]
+    own: dict[str, Any] = {"knob": chosen.knob} if chosen.knob else {}
+    protocols, crafted = chosen.protocols or tuple(PROTOCOLS), chosen.crafted or ()
+    return [
+        attacked(training, chosen.count(name), protocols, attack=name, crafted=crafted, norms=chosen.norms, **own)
+        for name in chosen.attacks
+    ]
+
+
+def _visual(training: Training, told: dict[str, Any]) -> list[Run]:
+    images_of(told["preset"], None)  # refuses a size that does not exist
+    images = told["images"] or reconstruction.IMAGES[told["preset"]]
+    options = {"inversion_steps": told["steps"] or reconstruction.STEPS[told["preset"]]}
+    return [Run("visual", training, options, {"method": tuple(told["methods"] or reconstruction.METHODS)}, images)]
+
+
+RUNS = {"sweep": _sweep, "policies": _policies, "attack": _attack, "visual": _visual}
+"""Command → the declared runs that its options ask for."""

@@ -1,0 +1,182 @@
+"""A declared run: exactly one command line, the cells it has to leave in the ledger, and the rows that have them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from sdnet.experiments.accuracy.scorecard import STAND_INS
+from sdnet.names import config_hash
+from sdnet.results import cards
+from sdnet.results.cells import identity, name_of
+from sdnet.results.ledger import Record, output_folder
+from sdnet.training.declaration import Training
+
+DONE, SCALED_DOWN, NOT_RUN = "done", "scaled down", "not run"
+EXPERIMENTS = {"bench networks": "benchmark", "bench ablations": "benchmark"}
+"""Command → the experiment that its row names, where it is not the command's own name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run.
+
+    Attributes:
+        command: of ``python -m sdnet``.
+        training: which network is trained, or measured; None for a benchmark, which needs none.
+        options: of the command, by name; several values are given one after the other, False as ``--no-NAME``.
+        cells: what the row must hold: column → values, all combinations of them.
+        images: how many items each of these cells must be about.
+        settings: what the row's configuration must say, beside the training.
+        serves: claims, tables, figures and pages that show it.
+        source: the network on which an attack is crafted that is transferred.
+        step: of the campaign.
+    """
+
+    command: str
+    training: Training | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    cells: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    images: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    serves: frozenset[str] = frozenset()
+    source: Training | None = None
+    step: int = 0
+
+    @property
+    def experiment(self) -> str:
+        """As a ledger row names it."""
+        return EXPERIMENTS.get(self.command, self.command)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it measures speed, which nothing else may disturb."""
+        return self.training is None
+
+    @property
+    def makes(self) -> str:
+        """The name of the training that it is; empty if it measures."""
+        return self.training.name if self.training is not None and self.command == "train" else ""
+
+    @property
+    def needs(self) -> tuple[Training, ...]:
+        """The trainings that must have ended before it."""
+        return () if self.makes else tuple(one for one in (self.training, self.source) if one is not None)
+
+    @cached_property
+    def name(self) -> str:
+        """Names its lock and its log: the same for the same command, on whatever device."""
+        training = self.training.name if self.training else ""
+        said = {"options": self.options, "training": training, "source": self.source.name if self.source else ""}
+        return "-".join(part for part in (self.command.replace(" ", "-"), training, config_hash(said)) if part)
+
+    @property
+    def label(self) -> str:
+        """What it is, for people, without its seed."""
+        if self.training is None:
+            return f"{self.command} {' '.join(_words(self.options))}"
+        config = self.training.config
+        width, epochs = config["recipe"]["width"], config["recipe"]["epochs"]
+        where = f"{name_of(config)} on {config['dataset']}, width {width}, {epochs} epochs"
+        told = {name: value for name, value in self.options.items() if name not in ("preset", "strength", "corruption")}
+        return f"{self.command} {where}" + (f": {' '.join(_words(told))}" if told else "")
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        return self.label if self.training is None else f"{self.label}, seed {self.training.seed}"
+
+    def argv(self, device: str | None = None) -> list[str]:
+        """The arguments of ``python -m sdnet``; the networks it needs must be there."""
+        words = self.command.split()
+        if self.command == "train" and self.training:
+            words += self.training.arguments
+        elif self.training is not None:
+            words.append(str(_there(self.training)))
+        options = dict(self.options)
+        if self.source is not None:
+            options["source"] = str(_there(self.source))
+        return words + _words(options) + (["--device", device] if device else [])
+
+    def state(self, rows: Iterable[Record], device_type: str = "cpu") -> tuple[str, Record | None]:
+        """What the ledger has of it: :data:`DONE`, :data:`SCALED_DOWN` or :data:`NOT_RUN`, and the latest such row.
+
+        Done is a row of the same training, or a repetition of it, that has all cells, each about as many images.
+        Scaled down is a row that has a part of them, is about fewer images, or about the network trained smaller
+        or on a stand-in.
+
+        Args:
+            device_type: on which a benchmark has to be; of all else the numbers are the same everywhere.
+        """
+        fitting = [row for row in rows if row.experiment == self.experiment and self._is_about(row)]
+        if self.alone:
+            fitting = [row for row in fitting if row.device["type"] == device_type]
+        full = [row for row in fitting if self._same_training(row) and self._wanted <= self._found(row, self.images)]
+        if full:
+            return DONE, full[-1]
+        small = [row for row in fitting if self._wanted & self._found(row, 1)]
+        return (SCALED_DOWN, small[-1]) if small else (NOT_RUN, None)
+
+    def _is_about(self, row: Record) -> bool:
+        """Whether a row is about this network, if perhaps a smaller one, and was told the same."""
+        if any(row.config.get(name) != value for name, value in self.settings.items()):
+            return False
+        if self.training is None:
+            return True
+        arch, dataset, _, seed, width, epochs, variant = identity(self.training.config)
+        its_arch, its_dataset, _, its_seed, its_width, its_epochs, its_variant = identity(row.config)
+        if (arch, seed, variant) != (its_arch, its_seed, its_variant):
+            return False
+        smaller = its_width <= width and its_epochs <= epochs
+        return smaller and its_dataset in (dataset, *STAND_INS.get(dataset, ()))
+
+    def _same_training(self, row: Record) -> bool:
+        return self.training is None or identity(row.config) == identity(self.training.config)
+
+    @cached_property
+    def _wanted(self) -> set[tuple[Any, ...]]:
+        return set(product(*self.cells.values()))
+
+    def _found(self, row: Record, images: int) -> set[tuple[Any, ...]]:
+        """What a row has in the columns of the cells, each about as many images at least."""
+        return {tuple(cell.get(column) for column in self.cells) for cell in row.results if cell["n"] >= images}
+
+
+def network_file(training: Training) -> Path | None:
+    """Where the network of a training lies: among the outputs here, else in the repository; None if it does not."""
+    own = output_folder() / training.name / "network.safetensors"
+    if own.is_file():
+        return own
+    wanted = identity(training.config)
+    stored = [name for name, card in cards.read().items() if identity(card.training) == wanted]
+    return cards.folder() / f"{stored[0]}.safetensors" if stored else None
+
+
+def merged(runs: Iterable[Run]) -> list[Run]:
+    """Each run once, at its first place, serving whatever any of its copies serves."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        first = found.setdefault(run.name, run)
+        if first.serves != run.serves | first.serves:
+            found[run.name] = replace(first, serves=first.serves | run.serves)
+    return list(found.values())
+
+
+def _there(training: Training) -> Path:
+    file = network_file(training)
+    if file is None:
+        raise ValueError(f"the network {training.name} is not there; its training comes first.")
+    return file
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    words: list[str] = []
+    for name, value in options.items():
+        if value is False:
+            words.append(f"--no-{name}")
+        else:
+            values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
+            words += [word for one in values for word in (f"--{name}", str(one))]
+    return words

@@ -1,0 +1,228 @@
+"""A rule: what a claim asks of the ledger, and the verdict at every scale that answers it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from sdnet.experiments.claims.estimates import (
+    LEVEL,
+    MOST_SEEDS,
+    SEEDS,
+    Estimate,
+    Requirement,
+    below,
+    decide,
+    paired,
+)
+from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Verdict
+
+SCALE = ("dataset", "preset", "width", "epochs", "precision", "noise", "images")
+"""What rows must share to be compared; a run's ``images`` are the first so many of one random order."""
+ASKED = (
+    *("arch", "variant", "seed", "metric", "split", "knob", "strength", "corruption", "severity"),
+    *("policy", "fitted_on", "power", "protocol", "attack", "norm", "epsilon", "units", "steps", "restarts"),
+    *("crafted_at", "case", "method", "weights_are", "layer", "n"),
+)
+"""What tells the cells of one scale apart: of repeated answers the latest counts."""
+IMAGES = 500
+"""Accuracies on fewer test images answer for nothing."""
+MATCH = {HOLDS: "match", FAILS: "do not match", UNDECIDED: "undecided"}
+"""What controls do if they do not fall behind by more than the margin, if they do, or if neither can be told."""
+LISTED = 5
+"""Of more conditions only the worst is printed."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """The effects that the paper prints, as requirements without uncertainty, and what is missing among them."""
+
+    effects: Sequence[Requirement] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a claim requires of the cells of one scale.
+
+    Attributes:
+        experiment: whose cells are asked.
+        data: data sets that may answer, the paper's own first.
+        requires: cells of one scale → requirements over the seeds that have them all; empty if a part is missing.
+        printed: the same of the paper's own numbers.
+        level: of each one-sided test.
+        images: the fewest test images that count.
+        controls: cells of one scale → per control its difference to SDNet by seed, mean over the conditions.
+        match: a control matches if it is less than so much below SDNet.
+    """
+
+    experiment: str
+    data: tuple[str, ...]
+    requires: Callable[[pd.DataFrame], list[Requirement]]
+    printed: Callable[[], Printed] = Printed
+    level: float = LEVEL
+    images: int = IMAGES
+    controls: Callable[[pd.DataFrame], "Mapping[str, pd.Series[float]]"] = field(default=lambda cells: {})
+    match: float = 1.0
+
+    def __call__(self, cells: pd.DataFrame) -> tuple[Verdict, ...]:
+        """The verdicts at all scales, the one that counts first: see :func:`rank`. At least one, if only "not run"."""
+        paper = _paper(self.printed(), self.level)
+        found = []
+        for scale, group in scales(cells, self.experiment, self.data, self.images):
+            asked = self.requires(group)
+            if asked:
+                found.append((rank(scale, asked[0].estimate.seeds, self.data), self._verdict(scale, asked, group)))
+        if not found:
+            begun = cells["experiment"].eq(self.experiment) & cells["dataset"].isin(self.data)
+            said = "no scale has all that the rule asks for" if begun.any() else ""
+            return (Verdict(NOT_RUN, numbers=said, paper=paper),)
+        return tuple(verdict for _, verdict in sorted(found, key=lambda pair: pair[0], reverse=True))
+
+    def _verdict(self, scale: Mapping[str, Any], asked: list[Requirement], cells: pd.DataFrame) -> Verdict:
+        printed = self.printed()
+        begun = Verdict(
+            UNDECIDED, in_words(scale), asked[0].estimate.seeds, _means(asked), paper=_paper(printed, self.level)
+        )
+        if begun.seeds < SEEDS:
+            return replace(begun, needed=f"{begun.seeds} of the {SEEDS} seeds that a verdict needs")
+        verdict = decide(asked, self.level)
+        numbers = _intervals(asked)
+        if verdict == HOLDS and _equivalent(asked, self.level):
+            numbers += "; equivalent within the margin"
+        if verdict == FAILS and (fallen := [one.label for one in below(asked, self.level) if one.label]):
+            numbers += f"; below the bound: {', '.join(fallen)}"
+        return replace(
+            begun,
+            verdict=verdict,
+            numbers=numbers,
+            excludes=_excludes(asked, printed.effects),
+            needed=_needed(asked, self.level) if verdict == UNDECIDED else "",
+            controls=self._said(cells),
+        )
+
+    def _said(self, cells: pd.DataFrame) -> str:
+        parts = []
+        for label, differences in self.controls(cells).items():
+            asked = paired({"": differences}, -self.match)
+            if not asked:
+                continue
+            estimate = asked[0].estimate
+            enough = estimate.seeds >= SEEDS
+            said = MATCH[decide(asked, self.level)] if enough else f"no comparison with {estimate.seeds} seeds"
+            parts.append(f"{label}: {estimate.mean:+.2f} ({said})")
+        return "; ".join(parts)
+
+
+def scales(
+    cells: pd.DataFrame, experiment: str, data: Sequence[str], images: int
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The scales at which an experiment was run on some data sets and enough images, each with its latest cells.
+
+    Where a run does not say how many images it took, its cells do (``n``).
+    """
+    chosen = cells[(cells["experiment"] == experiment) & cells["dataset"].isin(data)]
+    if chosen.empty:
+        return
+    if "noise" not in chosen:
+        chosen = chosen.assign(noise=None)
+    chosen = chosen.assign(images=chosen["images"].fillna(chosen["n"]).astype(int))
+    chosen = chosen[chosen["images"] >= images].astype({"width": int, "epochs": int})
+    for values, group in chosen.groupby(list(SCALE), dropna=False):
+        yield (
+            dict(zip(SCALE, values, strict=True)),
+            group.sort_values("started").drop_duplicates(list(ASKED), keep="last"),
+        )
+
+
+def rank(scale: Mapping[str, Any], seeds: int, data: Sequence[str]) -> tuple[Any, ...]:
+    """Which of several scales counts, the greatest: one with enough seeds; the paper's data; the widest; the longest.
+
+    After that the one with the most images, then with the most seeds.
+    """
+    size = (scale["width"], scale["epochs"], scale["images"], seeds)
+    return seeds >= SEEDS, -list(data).index(scale["dataset"]), *size
+
+
+def in_words(scale: Mapping[str, Any]) -> str:
+    """Data, width, epochs and images."""
+    epochs = f"{scale['epochs']} epoch{'s' if scale['epochs'] != 1 else ''}"
+    return f"{scale['dataset']}, width {scale['width']}, {epochs}, {scale['images']:,} images"
+
+
+def exact(values: Mapping[str, float], bound: float = 0.0, *, role: str = "both", unit: str = "points") -> Printed:
+    """Printed effects by condition."""
+    return Printed([Requirement(label, Estimate(v, 0.0, 1), bound, role, unit) for label, v in values.items()])
+
+
+def _equivalent(asked: Sequence[Requirement], level: float) -> bool:
+    """Whether all bounds are margins below 0, and no difference is above the margin on the other side either."""
+    return all(one.bound < 0 and one.estimate.p_below(-one.bound) < level for one in asked if one.role != "against")
+
+
+def _value(one: Requirement) -> str:
+    return f"{one.label} {one.estimate.mean:+.2f}".strip()
+
+
+def _unit(asked: Sequence[Requirement]) -> str:
+    units = list(dict.fromkeys(one.unit for one in asked if one.unit))
+    return f" {units[0]}" if len(units) == 1 else ""
+
+
+def _means(asked: Sequence[Requirement]) -> str:
+    return _listed(asked, _value)
+
+
+def _intervals(asked: Sequence[Requirement]) -> str:
+    def with_interval(one: Requirement) -> str:
+        low, high = one.estimate.interval()
+        return f"{_value(one)} [{low:+.2f}, {high:+.2f}]"
+
+    return _listed(asked, with_interval)
+
+
+def _listed(asked: Sequence[Requirement], said: Callable[[Requirement], str]) -> str:
+    """What is said of every condition, or of many the mean, and what is said of the worst."""
+    shown = [one for one in asked if one.role != "against"] or list(asked)
+    worst = ""
+    if len(shown) > LISTED:
+        mean = sum(one.estimate.mean for one in shown) / len(shown)
+        worst, shown = f"mean {mean:+.2f}, at worst ", [min(shown, key=lambda one: one.estimate.mean - one.bound)]
+    return worst + ", ".join(map(said, shown)) + _unit(shown)
+
+
+def _paper(printed: Printed, level: float) -> str:
+    if not printed.effects:
+        return printed.missing
+    said = decide(printed.effects, level)
+    shown = _means(printed.effects)
+    return f"{UNDECIDED} ({shown}; {printed.missing})" if printed.missing and said == HOLDS else f"{said} ({shown})"
+
+
+def _excludes(asked: Sequence[Requirement], printed: Sequence[Requirement]) -> str:
+    """Whether the intervals hold the paper's effects."""
+    ours, parts = {one.label: one.estimate.interval() for one in asked}, []
+    for one in printed:
+        if one.label in ours:
+            low, high = ours[one.label]
+            word = "not excluded" if low <= one.estimate.mean <= high else "excluded"
+            parts.append(f"{_value(one)} {word}")
+    return f"the paper's effect: {', '.join(parts)}" if parts else ""
+
+
+def _needed(asked: Sequence[Requirement], level: float) -> str:
+    """What the condition that stands in the way could tell, and with how many seeds it would be decided."""
+    supporting = [one for one in asked if one.role != "against"] or list(asked)
+    one = max(supporting, key=lambda each: each.estimate.p_above(each.bound))
+    estimate, distance = one.estimate, abs(one.estimate.mean - one.bound)
+    against = sum(each.role != "for" for each in asked)
+    level = level if estimate.mean > one.bound or not against else level / against
+    seeds = estimate.seeds_to_tell(distance, level)
+    count = f"{seeds} seeds" if seeds else f"more than {MOST_SEEDS} seeds"
+    where = f"{one.label}: " if one.label else ""
+    unit = f" {one.unit}" if one.unit else ""
+    return (
+        f"{where}{estimate.seeds} seeds tell what is {estimate.detectable(level):.2f}{unit} from {one.bound:+g} "
+        f"(power 0.8); at the difference measured, {count} would decide"
+    )

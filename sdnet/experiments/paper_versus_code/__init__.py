@@ -1,0 +1,1 @@
+"""Notebook 14: every difference between the paper's text and the authors' released code, as a switch that runs."""

@@ -1,0 +1,1 @@
+"""Notebook 11: the playground, a page in which a reader turns λ; SDNet-18 and ResNet-18 run in the browser."""
