@@ -46,9 +46,9 @@ pdf: $(READY) ## print the whole book, as it stands in the notebooks, to _build/
 	    "install one, or say where it is: make pdf BROWSER=/path/to/chrome"; exit 1; }
 	$(BIN)/jupyter-book build book --path-output _build/print --config _config.yml --toc $(CURDIR)/_toc.yml \
 	    --builder singlehtml -W -n --keep-going --quiet
-	"$(BROWSER)" --headless --no-sandbox --disable-gpu --no-first-run --user-data-dir=_build/print/profile \
+	"$(BROWSER)" --headless --no-sandbox --disable-gpu --no-first-run --user-data-dir="$(CURDIR)/_build/print/profile" \
 	    --virtual-time-budget=60000 --no-pdf-header-footer --generate-pdf-document-outline \
-	    --print-to-pdf=_build/sdnet.pdf "file://$(CURDIR)/_build/print/_build/singlehtml/index.html"
+	    --print-to-pdf="$(CURDIR)/_build/sdnet.pdf" "file://$(CURDIR)/_build/print/_build/singlehtml/index.html"
 	@echo "Open $(CURDIR)/_build/sdnet.pdf"
 
 notebooks: $(READY) ## renew the outputs that stand in the notebooks

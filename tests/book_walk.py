@@ -34,7 +34,7 @@ LOADED = {
 
 @dataclass
 class Element:
-    """A tag, its attributes, its text, and what it stands in."""
+    """A tag with its attributes, or a piece of text, and what it stands in."""
 
     tag: str
     attributes: dict[str, str]
@@ -80,7 +80,7 @@ class Page(HTMLParser):
             self.here = here.parent
 
     def handle_data(self, data: str) -> None:
-        self.here.text += data
+        self.here.inside.append(Element("", {}, self.here, data))
 
 
 @cache

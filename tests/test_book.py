@@ -102,6 +102,14 @@ def test_no_notebook_speaks_of_resting_a_pointer() -> None:
             assert "the pointer" not in cell.source.replace("\n", " "), path.stem
 
 
+def test_printing_without_a_browser_says_in_one_sentence_what_to_do() -> None:
+    command = ["make", "--old-file=.venv/.ready", "pdf", "BROWSER="]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "none is on the PATH (chromium" in done.stdout
+    assert "make pdf BROWSER=/path/to/chrome" in done.stdout
+
+
 def test_assigned_names() -> None:
     assert assigned_names("import os\na = 1\nb: int = 2\nprint(a)\n") == ["a", "b"]
 

@@ -8,6 +8,7 @@ import pytest
 from sdnet.experiments.ablations import table5
 from sdnet.experiments.accuracy import curves, scorecard, table1, tables
 from sdnet.experiments.attacks import adversarial
+from sdnet.experiments.claims import verdicts
 from sdnet.experiments.corruptions import robust_figures, robust_tables, robustness
 from sdnet.experiments.distributed import ranks
 from sdnet.experiments.performance import targets
@@ -25,6 +26,7 @@ ABLATIONS = table5.one_scale(EVERY)
 VISUAL = figures.one_scale(EVERY)
 KNOB = robustness.Row("SDNet-18", "sdnet18", knob="lam")
 SHOWN: dict[str, Callable[[], Shown]] = {
+    "verdicts": lambda: verdicts.show_verdicts(verdicts.judge(EVERY), ("C9",)),
     "scale": lambda: robust_tables.show_scale(CELLS),
     "scorecard": lambda: tables.show_scorecard(scorecard.table1(EVERY)),
     "comparison": lambda: tables.show_comparison(EVERY, "sdnet18", "resnet18"),

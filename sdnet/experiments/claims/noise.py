@@ -191,7 +191,7 @@ def _best_of_common(cells: pd.DataFrame, *rows: Row) -> list[dict[str, "pd.Serie
     best = both.groupby(keys[:3], as_index=False).max()
     found = []
     for place in range(len(rows)):
-        values = over_severities(best.assign(value=best[str(place)].astype(float), n=0))
+        values = over_severities(best.assign(value=best[str(place)].astype(float), n=0, run=""))
         values["points"] = 100 * values["value"]
         found.append(_by(values, "corruption", grid.NOISES))
     return found

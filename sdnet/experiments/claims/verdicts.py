@@ -1,6 +1,6 @@
 """The verdicts on the paper's claims, computed from the ledger by :mod:`sdnet.experiments.claims.rules`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -14,24 +14,32 @@ from sdnet.report.tables import coloured, page
 from sdnet.results import ledger
 
 TONES = {HOLDS: "good", FAILS: "bad", UNDECIDED: "open", NOT_RUN: "none"}
-RULES_IN = Origin(
-    "the ledger (data/runs), by the rules of data/paper/claims.csv; the tables of each page name the runs.",
-    ("# shows what the verdicts are computed from, and computes them", "papermill book/index.ipynb out.ipynb"),
-)
 CHANGES_IN = Origin(
     "data/paper/rule_changes.csv, as of the commit at the foot of this page.",
     ("# shows when each line was written", "git log -p data/paper/rule_changes.csv"),
 )
-Verdicts = Mapping[str, Sequence[Verdict]]
 
 
-def judge(cells: pd.DataFrame) -> dict[str, tuple[Verdict, ...]]:
+class Judged(dict[str, tuple[Verdict, ...]]):
+    """Claim → its verdicts, with the cells that the rules were given."""
+
+    def __init__(self, cells: pd.DataFrame) -> None:
+        super().__init__({claim: RULES[claim](cells) for claim in claims()["id"]})
+        self.cells = cells
+
+    def behind(self, names: Sequence[str]) -> pd.DataFrame:
+        """The cells that the rules of the claims named may choose from: those of the experiments that they ask."""
+        asked = {getattr(RULES[name], "experiment", "benchmark") for name in names}
+        return self.cells[self.cells["experiment"].isin(asked)]
+
+
+def judge(cells: pd.DataFrame) -> Judged:
     """The verdicts on every claim: first the one that counts, at the largest scale with three seeds, then the others.
 
     Args:
         cells: all cells of the ledger (:func:`sdnet.results.cells.to_frame`). Every rule chooses its own scale.
     """
-    return {claim: RULES[claim](cells) for claim in claims()["id"]}
+    return Judged(cells)
 
 
 def claims() -> pd.DataFrame:
@@ -39,7 +47,7 @@ def claims() -> pd.DataFrame:
     return pd.read_csv(ledger.repository_data() / "paper" / "claims.csv")
 
 
-def show_verdicts(verdicts: Verdicts, only: tuple[str, ...] = ()) -> Shown:
+def show_verdicts(verdicts: Judged, only: tuple[str, ...] = ()) -> Shown:
     """The claims with their verdicts, and what each rests on; all of them, or ``only`` those named.
 
     Raises:
@@ -61,7 +69,7 @@ def show_verdicts(verdicts: Verdicts, only: tuple[str, ...] = ()) -> Shown:
         # A timing at another scale is no smaller copy of the first: it has a line of its own.
         lines += [_line(one, ["", ""], rule) for one in others if not one.seeds]
     caption = "What the paper claims, and the verdict of its rule on what was measured."
-    return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=RULES_IN)
+    return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=verdicts.behind(only or tuple(verdicts)))
 
 
 def show_changes() -> Shown:
