@@ -127,7 +127,7 @@ def test_the_command_line_ends_with_75_and_one_sentence(
         with monkeypatch.context() as patch:
             stop_in(patch, 2, sent(number))
             done = CliRunner().invoke(main, words)
-        assert done.exit_code == 75
+        assert done.exit_code == 75, done.output
         assert f"Stopped: told to stop; {said} are done and kept in {folders}" in done.output
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0
