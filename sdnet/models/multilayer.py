@@ -55,7 +55,7 @@ class MultiLayer(Classifier):
         super().__init__()
         if method not in METHODS:
             raise ValueError(unknown_name("method", method, METHODS))
-        self.iterations, self.method, self.start = iterations, method, start
+        self.method, self.start = method, start
         self.plan = plan(width, depth)
         self.layers = nn.ModuleList(
             CSCConv2d(i, o, 3, s, 1, lam=lam, iterations=iterations, method=method) for i, o, s in self.plan
@@ -93,6 +93,6 @@ class MultiLayer(Classifier):
             values = layer.dictionary.analysis(signal) - lasso.penalty
             code = (earlier + step_size * values).relu()
             iterate, first = Iterate(code, code), 1
-        for _ in range(first, self.iterations):
+        for _ in range(first, layer.iterations):
             iterate = next_iterate(step, self.method, iterate)
         return iterate.code

@@ -15,10 +15,11 @@ from sdnet.experiments.campaign.cost import Costs, Estimate, passes, total
 from sdnet.experiments.campaign.declared import adapted, attacked, swept
 from sdnet.experiments.campaign.runs import Run
 from sdnet.experiments.campaign.status import rows_here
-from sdnet.experiments.corruptions.sweep import KNOBS, images_of
+from sdnet.experiments.corruptions.sweep import KNOBS, images_of, usual_knob
 from sdnet.experiments.visualisation import reconstruction
 from sdnet.names import unknown_name
 from sdnet.results import networks
+from sdnet.results.networks import Network
 from sdnet.runtime import device_of
 from sdnet.training import loop
 from sdnet.training.declaration import Training
@@ -37,10 +38,10 @@ def announce(command: str, network: str | os.PathLike[str], device: str | None, 
     Raises:
         ValueError: for a network, size or device that does not exist.
     """
-    place, training = device_of(device), networks.load(network).training
+    place, trained = device_of(device), networks.load(network)
     costs = Costs(rows_here(), place)
     parts = []
-    for run in RUNS[command](training, options):
+    for run in RUNS[command](trained, options):
         found = costs.of(run)
         parts.append(found if found.seconds is not None else _timed(network, run, place))
     bases = ", ".join(dict.fromkeys(part.basis for part in parts))
@@ -77,33 +78,34 @@ def _timed(network: str | os.PathLike[str], run: Run, place: torch.device) -> Es
     return Estimate(passes(run) * seconds / BATCH, "a batch timed here")
 
 
-def _sweep(training: Training, told: dict[str, Any]) -> list[Run]:
+def _sweep(of: Network, told: dict[str, Any]) -> list[Run]:
     images = images_of(told["preset"], told["images"])
-    if told["knob"] not in KNOBS:
-        raise ValueError(unknown_name("knob", told["knob"], KNOBS))
-    return [swept(training, images, "", told["knob"], told["strengths"] or (), told["corruptions"])]
+    knob = told["knob"] or usual_knob(of.model)
+    if knob not in KNOBS:
+        raise ValueError(unknown_name("knob", knob, KNOBS))
+    return [swept(of.training, images, "", knob, told["strengths"] or (), told["corruptions"])]
 
 
-def _policies(training: Training, told: dict[str, Any]) -> list[Run]:
-    run = adapted(training, images_of(told["preset"], told["images"]), "", told["only"] or ())
+def _policies(of: Network, told: dict[str, Any]) -> list[Run]:
+    run = adapted(of.training, images_of(told["preset"], told["images"]), "", told["only"] or ())
     return [replace(run, options={**run.options, "preset": told["preset"]})]
 
 
-def _attack(training: Training, told: dict[str, Any]) -> list[Run]:
+def _attack(of: Network, told: dict[str, Any]) -> list[Run]:
     chosen: Choices = told["chosen"]
     own: dict[str, Any] = {"knob": chosen.knob} if chosen.knob else {}
     protocols, crafted = chosen.protocols or tuple(PROTOCOLS), chosen.crafted or ()
     return [
-        attacked(training, chosen.count(name), protocols, attack=name, crafted=crafted, norms=chosen.norms, **own)
+        attacked(of.training, chosen.count(name), protocols, attack=name, crafted=crafted, norms=chosen.norms, **own)
         for name in chosen.attacks
     ]
 
 
-def _visual(training: Training, told: dict[str, Any]) -> list[Run]:
+def _visual(of: Network, told: dict[str, Any]) -> list[Run]:
     images_of(told["preset"], None)  # refuses a size that does not exist
     images = told["images"] or reconstruction.IMAGES[told["preset"]]
     options = {"inversion_steps": told["steps"] or reconstruction.STEPS[told["preset"]]}
-    return [Run("visual", training, options, {"method": tuple(told["methods"] or reconstruction.METHODS)}, images)]
+    return [Run("visual", of.training, options, {"method": tuple(told["methods"] or reconstruction.METHODS)}, images)]
 
 
 RUNS = {"sweep": _sweep, "policies": _policies, "attack": _attack, "visual": _visual}

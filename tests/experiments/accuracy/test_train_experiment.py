@@ -11,6 +11,7 @@ from toys import TINY
 from sdnet import csc_layers
 from sdnet.cli import main
 from sdnet.experiments.accuracy import train
+from sdnet.experiments.corruptions.sweep import usual_knob
 from sdnet.results import ledger, networks
 from sdnet.results.cells import variant
 from sdnet.training.declaration import training
@@ -53,13 +54,12 @@ def test_networks_of_the_repository_are_found_by_name() -> None:
         assert network.model(torch.rand(2, 3, 32, 32)).shape == (2, len(network.classes))
 
 
-def test_a_network_without_a_stem_is_trained_and_refused_where_a_knob_is_needed(folders: Path) -> None:
+def test_a_network_without_a_stem_is_trained_and_loaded(folders: Path) -> None:
     run = training("scn", "digits", "smoke", iterations=3, epochs=1, width=4)
     trained = train.run(run, device="cpu")
     assert trained.record.config["precision"] == "fp32"  # its narrow layers are not for oneDNN
     assert trained.record.config["network"] == {"iterations": 3}
-    with pytest.raises(ValueError, match="holds scn, which has no stem to turn a knob of"):
-        networks.load(trained.network_file)
+    assert usual_knob(networks.load(trained.network_file).model) == "lam shift"
 
 
 def test_the_best_epoch_on_test_images_is_kept_and_all_are_reported(folders: Path) -> None:

@@ -43,7 +43,7 @@ def test_the_table_says_scale_seeds_rule_effect_and_other_scales() -> None:
     assert "cifar10, width 16, 15 epochs, 10,000 images, 4 seeds<" in shown
     assert "cifar10, width 8, 15 epochs, 10,000 images, 3 seeds: <b>does not hold</b>" in shown
     assert "the paper&#x27;s effect: gaussian +14.34 excluded" in shown or "effect: gaussian +14.34 excluded" in shown
-    assert '<summary>rule</summary>holds: gain above 0 under every noise' in shown
+    assert "<summary>rule</summary>holds: gain above 0 under every noise" in shown
     assert "C6" not in shown
 
 
