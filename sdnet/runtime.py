@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -47,6 +47,26 @@ def is_traced() -> bool:
 def is_jit_traced() -> bool:
     """Whether ``torch.jit.trace`` is recording."""
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined]
+
+
+def is_narrow(model: nn.Module) -> bool:
+    """Whether a network lies on a CPU and has a convolution whose channels are no multiple of 16."""
+    # What convolves has weights of four dimensions, whichever layer of this package it is.
+    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+    return any(weight.device.type == "cpu" and weight.shape[0] % 16 for weight in weights)
+
+
+def has_odd_dilation(model: nn.Module) -> bool:
+    """Whether a network lies on a CPU and has a dilated convolution whose input channels are no multiple of 16.
+
+    oneDNN's gradient of such a filter is NaN in bfloat16 (seen with PyTorch 2.15 on AVX-512); in float32 it is right.
+    """
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        odd = isinstance(weight, Tensor) and weight.dim() == 4 and weight.device.type == "cpu" and weight.shape[1] % 16
+        if odd and getattr(module, "dilation", 1) not in (1, (1, 1)):
+            return True
+    return False
 
 
 def peak_bytes(function: Callable[[], object]) -> int:

@@ -39,7 +39,7 @@ CSC = [
     ["gradients"],
     ["layers"],
     ["convert", "theory", "export", "network"],
-    ["pursuit", "coherence"],
+    ["pursuit", "coherence", "layered"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 CSC_LEVEL = {name: level for level, names in enumerate(CSC) for name in names}

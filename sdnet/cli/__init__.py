@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from sdnet import models, notebook
+from sdnet import notebook
 from sdnet.cli.bench import bench
 from sdnet.cli.campaign import campaign, status
 from sdnet.cli.errors import in_one_sentence
+from sdnet.cli.family import follow, pursuit
 from sdnet.cli.launch import declared, launch
-from sdnet.cli.options import on_device, with_data_root
+from sdnet.cli.options import declares_training, on_device, with_data_root
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.accuracy import cards
@@ -42,24 +43,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--arch", default="sdnet18", show_default=True, help=f"One of {', '.join(models.names())}.")
-@click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
-@click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(PRESETS)}.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--epochs", type=int, help="Instead of the preset's.")
-@click.option("--batch-size", type=int, help="Instead of the preset's.")
-@click.option("--lr", type=float, help="Instead of the preset's.")
-@click.option("--width", type=int, help="Channels of the first stage; 64 in the paper.")
-@click.option("--lam", type=float, help="λ of the CSC layers; 0.1 in the paper.")
-@click.option("--iterations", type=int, help="FISTA steps of the CSC layers, 2 in the paper; or of a pursuit.")
-@click.option("--depth", type=int, help="Blocks per stage of a pursuit, layers of a mixed-scale network.")
-@click.option("--noise", type=float, help="Standard deviation of Gaussian noise on every other training image.")
-@click.option("--shortcut/--no-shortcut", default=None, help="Residual connections.")
-@click.option("--hold-out", type=float, help="Fraction of the training images kept for validation.")
-@click.option("--precision", help="fp32, bf16, or auto.")
-@click.option(
-    "--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other parameter: nonnegative=false, ..."
-)
+@declares_training
 @with_data_root
 @click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
 @on_device
@@ -275,3 +259,5 @@ main.add_command(bench)
 main.add_command(launch)
 main.add_command(status)
 main.add_command(campaign)
+main.add_command(pursuit)
+main.add_command(follow)

@@ -11,6 +11,7 @@ from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.options import on_device, with_data_root
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
+from sdnet.experiments.deep_pursuit import cost
 from sdnet.experiments.distributed import rank_speed
 from sdnet.experiments.performance import choices, scaling, speed, sweep_speed
 from sdnet.experiments.performance.speed import SIZES
@@ -118,6 +119,16 @@ def bench_attacks(device: str | None, **settings: Any) -> None:
 def bench_ablations(device: str | None, **settings: Any) -> None:
     """A training step of every variant of the ablation grid against ResNet-18; writes a ledger row."""
     _run(lambda place: grid.record_costs(place, **settings), device, ["arch", "variant"])
+
+
+@bench.command("pursuits")
+@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", default=64, show_default=True, help="Images per step.")
+@click.option("--repeats", default=7, show_default=True)
+@on_device
+def bench_pursuits(device: str | None, **settings: Any) -> None:
+    """A step of every pursuit against its two convolutions per layer; writes a ledger row."""
+    _run(lambda place: cost.record(place, **settings), device, ["case", "arch"])
 
 
 @bench.command("choices")

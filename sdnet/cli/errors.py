@@ -21,6 +21,7 @@ def in_one_sentence(job: Callable[[], object]) -> None:
         click.echo(f"Stopped: {error}", err=True)
         sys.exit(PREEMPTED)
     except (ValueError, Diverged, RankLost) as error:
+        click.ClickException(str(error)).show()
         if not isinstance(error, RankLost):
-            refuse()
-        raise click.ClickException(str(error)) from error
+            refuse()  # what was said stays; the agent may end this process at once
+        sys.exit(1)

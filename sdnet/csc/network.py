@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sdnet.csc.dictionary import Dictionary
@@ -84,12 +85,35 @@ class MixedScale:
 
 
 @dataclass(frozen=True, eq=False)
+class Subsampling:
+    """Every second pixel (for a stride of 2), and channels of zeros: a map between shapes that has no parameters."""
+
+    signal_channels: int
+    atoms: int
+    stride: tuple[int, int]
+
+    def code_size(self, signal_size: Sequence[int]) -> tuple[int, ...]:
+        return tuple((size - 1) // step + 1 for size, step in zip(signal_size, self.stride, strict=True))
+
+    def analysis(self, signal: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(N, M, H, W) to (N, C, ...), C >= M."""
+        taken = signal[:, :, :: self.stride[0], :: self.stride[1]]
+        return F.pad(taken, (0, 0, 0, 0, 0, self.atoms - self.signal_channels))
+
+    def synthesis(self, code: Tensor, signal_size: Sequence[int]) -> Tensor:
+        """The adjoint: zeros in between; the last channels are dropped."""
+        signal = code.new_zeros(len(code), self.signal_channels, *signal_size)
+        signal[:, :, :: self.stride[0], :: self.stride[1]] = code[:, : self.signal_channels]
+        return signal
+
+
+@dataclass(frozen=True, eq=False)
 class Connection:
     """C: what a layer's input receives of the code of layer ``source`` (0 is the signal): all of it, if ``through`` is
-    None, or what that dictionary's analysis makes of it. ``bound`` is at least ‖C‖²."""
+    None, or what that operator's analysis makes of it. ``bound`` is at least ‖C‖²."""
 
     source: int
-    through: Dictionary | None = None
+    through: Dictionary | Subsampling | None = None
     bound: Tensor | float = 1.0
 
     def __call__(self, code: Tensor) -> Tensor:

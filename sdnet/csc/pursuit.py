@@ -103,13 +103,17 @@ class _State:
         now = point, image = self.codes[j], self.image(j)
         if momentum and before is not None:
             point, image = (torch.lerp(a, b, 1 + momentum) for a, b in zip(before, now, strict=True))
-        ascent = layer.operator.analysis(self.network.target(j, self.codes) - image)
+        # Where the code is non-negative, λ is a bias of the convolution, and the prox a ReLU: two passes less.
+        bias = -layer.lam.expand(layer.operator.atoms) if layer.signed is None else None
+        ascent = layer.operator.analysis(self.network.target(j, self.codes) - image, bias)
         curvature = layer.curvature
         self.codes[j] = point  # where the later layers look at it
         for i, connection in self.network.feedback[j - 1] if deep else ():
             left = self.network.target(i, self.codes) - self.image(i)
-            ascent = ascent - connection.adjoint(left, point.shape[2:])
+            ascent.sub_(connection.adjoint(left, point.shape[2:]))
             curvature = curvature + connection.bound
-        step = 1 / (layer.beta * curvature)
-        self.codes[j] = layer.shrink(point + per_channel(step, point) * ascent, step)
+        step = 1 / (layer.beta * torch.as_tensor(curvature))
+        values = torch.addcmul(point, torch.as_tensor(per_channel(step, point)).to(ascent), ascent)
+        code = layer.shrink(values, step) if bias is None else values.relu_()
+        self.codes[j] = code.to(point.dtype)  # under autocast the step is more exact than the code
         self.before[j], self.images[j] = now, None

@@ -14,7 +14,7 @@ from sdnet.csc.network import Connection, Layer, MixedScale, Network
 from sdnet.csc.prox import soft_threshold
 from sdnet.csc.pursuit import pursue
 from sdnet.models.classifier import Classifier
-from sdnet.models.pursuit import CHAIN, CodingLayer
+from sdnet.models.pursuit import CHAIN, PursuitLayer
 
 IMAGE_CHANNELS = 3
 
@@ -39,20 +39,21 @@ class MSDNet(Classifier):
 
     Args:
         num_classes: size of the output.
-        width: four times the features that a layer adds, so that 64 is the full size, as for all networks here.
+        width: features that a layer adds. (The authors' add one in each of a hundred layers; few wide layers are faster
+            on the hardware that is.)
         depth: layers.
         dilations: the largest dilation; layers go through 1, 2, ..., and begin again.
     """
 
-    def __init__(self, num_classes: int, *, width: int = 64, depth: int = 10, dilations: int = 10) -> None:
+    def __init__(self, num_classes: int, *, width: int = 64, depth: int = 5, dilations: int = 10) -> None:
         super().__init__()
-        growth, channels = max(1, width // 4), IMAGE_CHANNELS
+        channels = IMAGE_CHANNELS
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for index in range(depth):
             dilation = dilation_of(index, dilations)
-            self.convs.append(nn.Conv2d(channels, growth, 3, padding=dilation, dilation=dilation, bias=False))
-            self.norms.append(nn.BatchNorm2d(growth))
-            channels += growth
+            self.convs.append(nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation, bias=False))
+            self.norms.append(nn.BatchNorm2d(width))
+            channels += width
         self.largest = min(depth, dilations)
         self.head = nn.Linear(channels, num_classes)
 
@@ -66,7 +67,7 @@ class MSDNet(Classifier):
         return scores
 
 
-class MixedScaleLayer(CodingLayer):
+class MixedScaleLayer(PursuitLayer):
     """A coding layer whose dictionary is [I Fᵀ]; the copies have a λ >= 0 of their own, 0 to begin with.
 
     The image's channels stay signed; all other features are non-negative, and so are their copies.
@@ -88,10 +89,10 @@ class MixedScaleLayer(CodingLayer):
             self.copy_lam.clamp_(min=0)
         super().project_(power_steps)
 
-    def problem(self, correlation: Tensor, inputs: tuple[Connection, ...] = CHAIN) -> Layer:
+    def problem(self, inputs: tuple[Connection, ...] = CHAIN, correlation: Tensor | None = None) -> Layer:
         """The problem with the dictionary [I Fᵀ], whose norm is ‖[I Fᵀ]‖² = 1 + ‖F‖²."""
         self.check_projected()
-        scale, offset = self.frozen(correlation)
+        scale, offset = self.frozen(correlation if self.training else None)
         ones = torch.ones_like(self.copy_lam)
         operator = MixedScale(self.dictionary.scaled(scale), ones)
         curvature = torch.cat([ones, scale.square()]) * (1 + self.lipschitz)
@@ -104,7 +105,7 @@ class MSDCSC(Classifier):
     Args:
         num_classes, width, depth, dilations: as in :class:`MSDNet`.
         iterations: T >= 1; 1 is the pass of thresholding that is MSDNet, T unfolds T − 1 steps of ISTA after it.
-        lam, beta: to begin with, of all layers (:class:`sdnet.models.pursuit.CodingLayer`).
+        lam, beta: to begin with, of all layers (:class:`sdnet.models.pursuit.PursuitLayer`).
     """
 
     def __init__(
@@ -112,20 +113,20 @@ class MSDCSC(Classifier):
         num_classes: int,
         *,
         width: int = 64,
-        depth: int = 10,
+        depth: int = 5,
         dilations: int = 10,
         iterations: int = 1,
         lam: float = 0.0,
         beta: float = 1.0,
     ) -> None:
         super().__init__()
-        growth, channels = max(1, width // 4), IMAGE_CHANNELS
+        channels = IMAGE_CHANNELS
         self.iterations, self.largest = iterations, min(depth, dilations)
         layers = []
         for index in range(depth):
             known, dilation = beta if iterations > 1 else None, dilation_of(index, dilations)
-            layers.append(MixedScaleLayer(channels, growth, dilation=dilation, lam=lam, beta=known))
-            channels += growth
+            layers.append(MixedScaleLayer(channels, width, dilation=dilation, lam=lam, beta=known))
+            channels += width
         self.layers = nn.ModuleList(layers)
         self.head = nn.Linear(channels, num_classes)
 
@@ -146,6 +147,6 @@ class MSDCSC(Classifier):
             if self.iterations == 1:
                 codes.append(first)
                 continue
-            network = Network((layer.problem(correlation),))
+            network = Network((layer.problem(correlation=correlation),))
             codes += pursue(network, codes[-1], [first], self.iterations - 1, "layered")
         return codes[1:]

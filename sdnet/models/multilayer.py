@@ -63,6 +63,13 @@ class MultiLayer(Classifier):
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o, _ in self.plan)
         self.head = nn.Linear(self.plan[-1][1], num_classes)
 
+    @property
+    def iterations(self) -> int:
+        """Steps of each layer."""
+        first = self.layers[0]
+        assert isinstance(first, CSCConv2d)
+        return first.iterations
+
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (N, num_classes) of images (N, 3, H, W) with pixels in [0, 1]."""
         code = self.codes(self.normalize(images))[-1]
@@ -75,8 +82,7 @@ class MultiLayer(Classifier):
         for j, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             assert isinstance(layer, CSCConv2d)
             residual = self.start != "zero" and j > 0 and j % 2 == 0
-            into, out, stride = self.plan[j - 1]
-            earlier = shortcut(0, into, out, stride, self.head.weight)(codes[j - 2]) if residual else None
+            earlier = shortcut(0, *self.plan[j - 1])(codes[j - 2]) if residual else None
             codes.append(self.code(layer, signal, earlier))
             signal = norm(codes[-1])
         return codes

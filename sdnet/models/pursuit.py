@@ -6,22 +6,22 @@ L-BP solves layer by layer, DP all layers together, DP-res with skip connections
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import Dictionary
-from sdnet.csc.network import Connection, Layer, Network
-from sdnet.csc.pursuit import pursue
+from sdnet.csc.network import Connection, Layer, Network, Subsampling
+from sdnet.csc.pursuit import Watch, pursue
 from sdnet.models.classifier import Classifier
 
 CHAIN = (Connection(0),)
 """The inputs of a layer that is a network of its own."""
 
 
-class CodingLayer(Atoms):
+class PursuitLayer(Atoms):
     """Atoms of 3 × 3 pixels, batch normalisation, λ and β: what one layer of a pursuit learns.
 
     A feed-forward pass gives relu(s Bᵀu + o − λ), s and o being scale and offset of the batch normalisation. It is
@@ -68,8 +68,8 @@ class CodingLayer(Atoms):
 
     @property
     def beta(self) -> Tensor:
-        """β in (0, 1]."""
-        return torch.exp(-self.log_step)
+        """β in (0, 1]; 1 for a layer that learns none."""
+        return torch.exp(-self.log_step) if hasattr(self, "log_step") else self.weight.new_ones(())
 
     @torch.no_grad()
     def project_(self, power_steps: int = 1) -> None:
@@ -79,34 +79,31 @@ class CodingLayer(Atoms):
             self.log_step.clamp_(min=0)
         super().project_(power_steps)
 
-    def frozen(self, correlation: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale s and offset o − λ, (C,): the batch's in training, whose correlations Bᵀu are given; else the running.
+    def frozen(self, correlation: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Scale s and offset o − λ, (C,): those of the batch whose correlations Bᵀu are given, else the running ones.
 
         Raises:
             ValueError: for normalisation over several ranks, whose statistics are not known here.
         """
         if isinstance(self.norm, nn.SyncBatchNorm):
-            raise ValueError(
-                "a pursuit has no sync_batchnorm: its iterations need the batch's statistics; leave it out."
-            )
-        if self.training:
+            raise ValueError("a pursuit has no sync_batchnorm, since it needs the batch's statistics; leave it out.")
+        variance, mean = self.norm.running_var, self.norm.running_mean
+        if correlation is not None:
             exact = correlation.to(torch.promote_types(correlation.dtype, torch.float32))
             variance, mean = torch.var_mean(exact, (0, 2, 3), correction=0)
-        else:
-            assert self.norm.running_var is not None
-            assert self.norm.running_mean is not None
-            variance, mean = self.norm.running_var, self.norm.running_mean
+        assert variance is not None
+        assert mean is not None
         scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
         return scale, self.norm.bias - scale * mean
 
-    def problem(self, correlation: Tensor, inputs: tuple[Connection, ...] = CHAIN) -> Layer:
-        """What further iterations solve, given Bᵀu of the feed-forward pass.
+    def problem(self, inputs: tuple[Connection, ...] = CHAIN, correlation: Tensor | None = None) -> Layer:
+        """What further iterations solve, normalised as :meth:`frozen` says.
 
         Raises:
             ValueError: if the weight was changed, and not L with it.
         """
         self.check_projected()
-        scale, offset = self.frozen(correlation)
+        scale, offset = self.frozen(correlation if self.training else None)
         return Layer(self.dictionary.scaled(scale), inputs, -offset, scale.square() * self.lipschitz, self.beta)
 
 
@@ -124,13 +121,11 @@ def plan(width: int, depth: int) -> list[tuple[int, int, int]]:
     return layers
 
 
-def shortcut(source: int, into: int, out: int, stride: int, like: Tensor) -> Connection:
+def shortcut(source: int, into: int, out: int, stride: int) -> Connection:
     """A skip connection without parameters: the identity; where the shape changes, every second pixel and channels of
     zeros, so that networks with and without skip connections have the same number of parameters (Sec. 4)."""
-    if (into, stride) == (out, 1):
-        return Connection(source)
-    eye = torch.eye(out, into, dtype=like.dtype, device=like.device)[:, :, None, None]
-    return Connection(source, Dictionary(eye, (stride, stride), ((0, 0), (0, 0)), (1, 1)))
+    same = (into, stride) == (out, 1)
+    return Connection(source, None if same else Subsampling(into, out, (stride, stride)))
 
 
 class PursuitNet(Classifier):
@@ -147,7 +142,7 @@ class PursuitNet(Classifier):
         schedule: ``"layered"`` or ``"deep"`` (:func:`sdnet.csc.pursuit.pursue`).
         skips: with skip connections.
         extrapolation: α of Eq. 14, in [0, 1); the document gives its range and no number.
-        lam, beta: to begin with, of all layers (:class:`CodingLayer`).
+        lam, beta: to begin with, of all layers (:class:`PursuitLayer`).
     """
 
     def __init__(
@@ -167,7 +162,7 @@ class PursuitNet(Classifier):
         self.iterations, self.schedule, self.skips, self.extrapolation = iterations, schedule, skips, extrapolation
         self.plan = plan(width, depth)
         known = beta if iterations > 1 else None
-        self.layers = nn.ModuleList(CodingLayer(i, o, stride=s, lam=lam, beta=known) for i, o, s in self.plan)
+        self.layers = nn.ModuleList(PursuitLayer(i, o, stride=s, lam=lam, beta=known) for i, o, s in self.plan)
         self.head = nn.Linear(self.plan[-1][1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -175,32 +170,36 @@ class PursuitNet(Classifier):
         scores: Tensor = self.head(self.codes(self.normalize(images))[-1].mean((2, 3)))
         return scores
 
-    def codes(self, signal: Tensor, watch: Callable[[int, int, list[Tensor]], None] | None = None) -> list[Tensor]:
+    def codes(self, signal: Tensor, watch: Watch | None = None) -> list[Tensor]:
         """The codes of all layers for a normalised image; ``watch`` as in :func:`sdnet.csc.pursuit.pursue`."""
-        network, start = self.begin(signal)
-        if self.iterations == 1:
+        start, correlations = self.feed_forward(signal)
+        steps = self.iterations - 1
+        if steps == 0:
             return start
-        return pursue(
-            network, signal, start, self.iterations - 1, self.schedule, extrapolation=self.extrapolation, watch=watch
-        )  # fmt: skip
+        problem = self.problem(correlations)
+        return pursue(problem, signal, start, steps, self.schedule, extrapolation=self.extrapolation, watch=watch)
 
-    def begin(self, signal: Tensor) -> tuple[Network, list[Tensor]]:
-        """The problem that the network poses for a normalised image, and the codes of the feed-forward pass."""
-        codes, problems = [signal], []
+    def feed_forward(self, signal: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The codes of the feed-forward pass, and the correlations Bᵀu before normalisation."""
+        codes, correlations = [signal], []
         for j, layer in enumerate(self.layers, start=1):
-            assert isinstance(layer, CodingLayer)
-            inputs = self.inputs(j)
-            target = inputs[0](codes[j - 1])
-            for connection in inputs[1:]:
-                target = target + connection(codes[connection.source])
-            correlation = layer.dictionary.analysis(target)
-            codes.append(torch.relu(layer.norm(correlation)))
-            problems.append(layer.problem(correlation, inputs) if self.iterations > 1 else None)
-        return Network(tuple(problem for problem in problems if problem is not None)), codes[1:]
+            assert isinstance(layer, PursuitLayer)
+            total = codes[j - 1]
+            for connection in self.inputs(j)[1:]:
+                total = total + connection(codes[connection.source])
+            correlations.append(layer.dictionary.analysis(total))
+            codes.append(torch.relu(layer.norm(correlations[-1])))
+        return codes[1:], correlations
+
+    def problem(self, correlations: Sequence[Tensor | None] | None = None) -> Network:
+        """The problem that the network poses; with the batch's statistics in training, for which it needs ``Bᵀu``."""
+        given = correlations or [None] * len(self.layers)
+        layers = [layer for layer in self.layers if isinstance(layer, PursuitLayer)]
+        each = zip(layers, given, strict=True)
+        return Network(tuple(layer.problem(self.inputs(j), seen) for j, (layer, seen) in enumerate(each, start=1)))
 
     def inputs(self, j: int) -> tuple[Connection, ...]:
         """The connections of layer j: to the layer before; in a block's second layer, also to the one before that."""
         if not self.skips or j % 2 == 0 or j == 1:
             return (Connection(j - 1),)
-        (into, out, stride), like = self.plan[j - 2], self.head.weight
-        return Connection(j - 1), shortcut(j - 2, into, out, stride, like)
+        return Connection(j - 1), shortcut(j - 2, *self.plan[j - 2])

@@ -15,8 +15,9 @@ CELL_COLUMNS = (
     *("knob", "strength", "corruption", "severity", "policy", "fitted_on", "power", "lam", "images", "low", "high"),
     *("protocol", "attack", "norm", "epsilon", "units", "steps", "restarts", "crafted_at"),
     *("device", "device_type", "case", "axis", "at", "compiled", "stem", "batch", "baseline"),
-    *("method", "weights_are", "depth", "layer"),
+    *("method", "weights_are", "depth", "layer", "weights"),
     *("run", "commit", "commands"),
+    *("blocks", "iterations", "iteration", "epoch"),
 )
 """Columns that :func:`to_frame` has even if no record fills them."""
 

@@ -63,13 +63,13 @@ def _text(value: Any) -> str:
     return f"{value:.17g}" if isinstance(value, float) and f"{value:g}" != str(value) else str(value)
 
 
-def _train(record: Record) -> str:
+def _train(record: Record, command: str = "train") -> str:
     """The training that a row is, or that its network came from."""
     config, said = record.config, {name: record.config.get(name) for name in ("arch", "dataset", "preset", "seed")}
     usual = PRESETS[config["preset"]].recorded if config.get("preset") in PRESETS else {}
     changed = {name: value for name, value in config.get("recipe", {}).items() if usual.get(name) != value}
     changed |= {**config.get("network", {}), "hold_out": config.get("hold_out") or None}
-    if record.experiment == "train":  # a measurement's precision is its own
+    if record.experiment in ("train", "pursuit_curve"):  # a measurement's precision is its own
         changed["precision"] = config.get("precision")
     own = {name: changed.pop(name) for name in TRAIN_OPTIONS if name in changed}
     own |= {"shortcut": changed.pop("shortcut", None)}
@@ -79,7 +79,9 @@ def _train(record: Record) -> str:
     if (ranks := config.get("ranks", 1)) > 1:
         own |= {"accumulate": config.get("accumulate", 1), "sync_batchnorm": config.get("sync_batchnorm") or None}
         return f"{PROGRAM} launch --ranks-per-node {ranks} {_options({**said, **own})}"
-    return f"{PROGRAM} train {_options({**said, **own})}"
+    if command == "follow":
+        own["images"] = config.get("images")
+    return f"{PROGRAM} {command} {_options({**said, **own})}"
 
 
 def _network(config: Mapping[str, Any]) -> str:
@@ -139,6 +141,13 @@ def _visual(record: Record) -> str:
     return f"{PROGRAM} visual {_network(config)} {_options(said)}"
 
 
+def _pursuit(record: Record) -> str:
+    config, source = record.config, record.config.get("source")
+    said = {"preset": config.get("size"), "images": config.get("images"), "attacked": config.get("attacked")}
+    said["source"] = None if source is None else _network({"weights": source})
+    return f"{PROGRAM} pursuit {_network(config)} {_options(said)}"
+
+
 def _benchmark(record: Record) -> str:
     config = record.config
     if config.get("what") == "sweep":
@@ -166,6 +175,8 @@ WRITTEN: Mapping[str, Callable[[Record], str]] = {
     "policies": _policies,
     "attack": _attack,
     "visual": _visual,
+    "pursuit": _pursuit,
+    "pursuit_curve": lambda record: _train(record, "follow"),
     "benchmark": _benchmark,
     "ranks": _ranks,
     "sizes": lambda record: f"{PROGRAM} sizes",

@@ -1,5 +1,6 @@
 """What every measurement of a trained network begins and ends with: network, device, data, and the ledger row."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -88,6 +89,7 @@ class Evaluation:
     def _about(self, experiment: str, config: dict[str, Any]) -> dict[str, Any]:
         """The fields of the row that say what is measured."""
         asked = {**self.trained.training.config, "precision": self.precision, "weights": self.name, **config}
+        asked = json.loads(json.dumps(asked))  # as it will be read from the file: lists, not tuples
         device = ledger.describe_device(self.device)
         return {"experiment": experiment, "config": asked, "data_hash": self.data.data_hash, "device": device}
 

@@ -17,6 +17,7 @@ from sdnet.csc.projection import project_
 from sdnet.data.batches import evaluation_batches, to_pixels, training_batches
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
+from sdnet.runtime import has_odd_dilation, is_narrow
 from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
@@ -29,7 +30,7 @@ CHECK_EVERY = 100
 
 def best_precision(device: torch.device, model: nn.Module | None = None) -> str:
     """``"bf16"`` where the hardware multiplies bfloat16 natively, and oneDNN may serve ``model``; else ``"fp32"``."""
-    if model is not None and is_narrow(model):
+    if model is not None and (is_narrow(model) or has_odd_dilation(model)):
         return "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
@@ -52,13 +53,6 @@ def precision_of(device: torch.device, precision: str) -> Iterator[None]:
     """Run convolutions and products in the given precision: ``"fp32"``, which is not TF32, or ``"bf16"``."""
     with exact_float32(), torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
         yield
-
-
-def is_narrow(model: nn.Module) -> bool:
-    """Whether a network lies on a CPU and has a convolution whose channels are no multiple of 16."""
-    # What convolves has weights of four dimensions, whichever layer of this package it is.
-    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
-    return any(weight.device.type == "cpu" and weight.shape[0] % 16 for weight in weights)
 
 
 @contextmanager
@@ -90,6 +84,7 @@ def train(
     ranks: Ranks = ALONE,
     execution: Execution = Execution(),  # noqa: B008  (immutable)
     best: BestEpoch | None = None,
+    watch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train ``model`` in place, on the device where it lies, and return one row per epoch.
 
@@ -106,6 +101,7 @@ def train(
         key, clock: of :class:`sdnet.training.run.Run`.
         ranks, execution: who trains, from :func:`sdnet.training.distributed.joined`, and how.
         best: judges every epoch; the network is then left as after the best one, instead of the last.
+        watch: is called after every epoch that this call trains; it leaves the network in train mode.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
@@ -131,6 +127,8 @@ def train(
                 start=run.step, least=2 * ranks.size * execution.accumulate, share=ranks.share,
             )  # fmt: skip
             _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
+            if watch is not None:
+                watch(run.history[-1])
     progress.close()
     if best is not None:
         model.load_state_dict(best.weights)

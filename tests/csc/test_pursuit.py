@@ -14,7 +14,7 @@ from sdnet.csc.coherence import dense_blocks
 from sdnet.csc.dictionary import Dictionary
 from sdnet.csc.lasso import Lasso
 from sdnet.csc.lipschitz import fourier_bound
-from sdnet.csc.network import Connection, Layer, MixedScale, Network, chain
+from sdnet.csc.network import Connection, Layer, MixedScale, Network, Subsampling, chain
 from sdnet.csc.pursuit import SCHEDULES, feed_forward, fista_weights, pursue
 from sdnet.csc.solvers import solve
 
@@ -28,8 +28,7 @@ def convolution(into: int, out: int, kernel: int = 3, stride: int = 1, dilation:
 
 
 def subsampled(into: int, out: int) -> Connection:
-    eye = torch.eye(out, into, dtype=torch.float64)[:, :, None, None]
-    return Connection(1, Dictionary(eye, (2, 2), ((0, 0),) * 2, (1, 1)))
+    return Connection(1, Subsampling(into, out, (2, 2)))
 
 
 def plain(lam: float = 0.05, **options: object) -> Network:
@@ -215,6 +214,20 @@ def test_curvature_per_channel_descends_where_atoms_differ_in_length() -> None:
     values = torch.stack([network.objective(x, start), *trace])
     assert (values[1:] <= values[:-1] * (1 + 1e-12)).all()
     assert (values[1] < values[0]).all()
+
+
+@pytest.mark.parametrize("size", [(6, 6), (7, 5)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_subsampling_is_a_convolution_with_the_identity(size: tuple[int, int], stride: int) -> None:
+    eye = torch.eye(5, 3, dtype=torch.float64)[:, :, None, None]
+    judge = Dictionary(eye, (stride, stride), ((0, 0), (0, 0)), (1, 1))
+    ours = Subsampling(3, 5, (stride, stride))
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    code = judge.analysis(x)
+    torch.testing.assert_close(ours.analysis(x), code, rtol=0, atol=0)
+    assert ours.code_size(size) == judge.code_size(size)
+    back = torch.randn_like(code)
+    torch.testing.assert_close(ours.synthesis(back, size), judge.synthesis(back, size), rtol=0, atol=0)
 
 
 def test_mixed_scale_is_the_identity_beside_a_dictionary() -> None:

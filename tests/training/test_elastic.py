@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from sdnet.experiments.distributed import launch
 from sdnet.experiments.distributed.plan import plan
 from sdnet.results import ledger
+from sdnet.training.checkpoint import locked
 
 pytestmark = pytest.mark.slow
 TRAIN = ("--dataset", "digits", "--preset", "smoke", "--epochs", "2", "--save-every", "4")
@@ -231,8 +232,12 @@ def test_ctrl_c_saves_on_all_ranks(tmp_path: Path) -> None:
 def test_a_run_that_is_under_way_is_not_started_again(tmp_path: Path) -> None:
     first = started(tmp_path, "--ranks-per-node", "2", *TRAIN)
     wait_for_checkpoint(tmp_path)
-    said = finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN), code=1)
+    (checkpoint,) = tmp_path.glob("outputs/*/checkpoint.pt")
+    first.send_signal(signal.SIGTERM)
+    finished(first, code=75)
+    with locked(checkpoint.parent):
+        said = finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN), code=1)
     assert said.count("this training is running already, in process") == 1
     assert "a rank refused to run" in said
-    finished(first)
+    finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN))
     assert one_row(tmp_path).config["ranks"] == 2

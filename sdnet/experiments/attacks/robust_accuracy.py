@@ -1,6 +1,5 @@
 """The robustness experiment behind Table 4: a trained network under attacks and protocols; one ledger row."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -81,8 +80,7 @@ def run(
         "source": fingerprint(source.model, with_lam=True) if source else None,
         "policy": asdict(saved) if saved else None,
     }
-    # As it will be read from the file: lists, not tuples.
-    asked = json.loads(json.dumps({**asdict(chosen), "protocols": wanted}))
+    asked = {**asdict(chosen), "protocols": wanted}
     measurement = evaluation.measurement(
         "attack", inputs, knob=knob.name, choices=asked, crafted=grid, strengths=strengths, libraries=libraries
     )
@@ -96,9 +94,8 @@ def run(
         results = _measure(chosen, plan, Others(wanted, source, chosen.source, guard))
         if chosen.sanity:
             few = plan(chosen.images or FEWER[chosen.preset])
-            pixels = replace(
-                chosen, units="pixels"
-            )  # the largest ball must hold every image, and Square knows no other
+            # The largest ball must hold every image, and Square knows no other.
+            pixels = replace(chosen, units="pixels")
             results += sanity(few, [pixels.attack("pgd", norm) for norm in chosen.norms], QUERIES[chosen.preset])
         return measurement.finish(results)
 

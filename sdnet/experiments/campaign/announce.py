@@ -11,8 +11,9 @@ import torch
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.attacks.choices import Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
-from sdnet.experiments.campaign.cost import Costs, Estimate, passes, total
+from sdnet.experiments.campaign.cost import TEST, Costs, Estimate, passes, total
 from sdnet.experiments.campaign.declared import adapted, attacked, swept
+from sdnet.experiments.campaign.family import pursued
 from sdnet.experiments.campaign.runs import Run
 from sdnet.experiments.campaign.status import rows_here
 from sdnet.experiments.corruptions.sweep import KNOBS, images_of, usual_knob
@@ -24,6 +25,8 @@ from sdnet.runtime import device_of
 from sdnet.training import loop
 from sdnet.training.declaration import Training
 
+TEST_IMAGES = {"digits": 360}
+"""Where they are not as many as CIFAR's."""
 BATCH = 100
 """Images that are timed where the ledger knows nothing similar."""
 
@@ -43,7 +46,7 @@ def announce(command: str, network: str | os.PathLike[str], device: str | None, 
     parts = []
     for run in RUNS[command](trained, options):
         found = costs.of(run)
-        parts.append(found if found.seconds is not None else _timed(network, run, place))
+        parts.append(found if found.seconds is not None else _timed(trained, run, place))
     bases = ", ".join(dict.fromkeys(part.basis for part in parts))
     print(f"{command} of {networks.label(network)}: about {total(parts)} on {place.type} (by {bases})", flush=True)
 
@@ -64,9 +67,8 @@ def announce_ablations(plan: Sequence[Training], device: str | None, images: int
     print(f"{len(parts) // 2} networks to train and sweep: about {total(parts)} on {place.type}{known}", flush=True)
 
 
-def _timed(network: str | os.PathLike[str], run: Run, place: torch.device) -> Estimate:
+def _timed(trained: Network, run: Run, place: torch.device) -> Estimate:
     """From how long the network takes to classify one batch here."""
-    trained = networks.load(network)
     model = trained.model.to(place)
     images = torch.rand(BATCH, 3, trained.size, trained.size, device=place)
     seconds = 0.0
@@ -78,35 +80,46 @@ def _timed(network: str | os.PathLike[str], run: Run, place: torch.device) -> Es
     return Estimate(passes(run) * seconds / BATCH, "a batch timed here")
 
 
-def _sweep(of: Network, told: dict[str, Any]) -> list[Run]:
+def _sweep(trained: Network, told: dict[str, Any]) -> list[Run]:
     images = images_of(told["preset"], told["images"])
-    knob = told["knob"] or usual_knob(of.model)
+    knob = told["knob"] or usual_knob(trained.model)
     if knob not in KNOBS:
         raise ValueError(unknown_name("knob", knob, KNOBS))
-    return [swept(of.training, images, "", knob, told["strengths"] or (), told["corruptions"])]
+    return [swept(trained.training, images, "", knob, told["strengths"] or (), told["corruptions"])]
 
 
-def _policies(of: Network, told: dict[str, Any]) -> list[Run]:
-    run = adapted(of.training, images_of(told["preset"], told["images"]), "", told["only"] or ())
+def _policies(trained: Network, told: dict[str, Any]) -> list[Run]:
+    run = adapted(trained.training, images_of(told["preset"], told["images"]), "", told["only"] or ())
     return [replace(run, options={**run.options, "preset": told["preset"]})]
 
 
-def _attack(of: Network, told: dict[str, Any]) -> list[Run]:
+def _attack(trained: Network, told: dict[str, Any]) -> list[Run]:
     chosen: Choices = told["chosen"]
     own: dict[str, Any] = {"knob": chosen.knob} if chosen.knob else {}
     protocols, crafted = chosen.protocols or tuple(PROTOCOLS), chosen.crafted or ()
     return [
-        attacked(of.training, chosen.count(name), protocols, attack=name, crafted=crafted, norms=chosen.norms, **own)
+        attacked(
+            trained.training, chosen.count(name), protocols, attack=name, crafted=crafted, norms=chosen.norms, **own
+        )
         for name in chosen.attacks
     ]
 
 
-def _visual(of: Network, told: dict[str, Any]) -> list[Run]:
+def _visual(trained: Network, told: dict[str, Any]) -> list[Run]:
     images_of(told["preset"], None)  # refuses a size that does not exist
     images = told["images"] or reconstruction.IMAGES[told["preset"]]
     options = {"inversion_steps": told["steps"] or reconstruction.STEPS[told["preset"]]}
-    return [Run("visual", of.training, options, {"method": tuple(told["methods"] or reconstruction.METHODS)}, images)]
+    return [
+        Run("visual", trained.training, options, {"method": tuple(told["methods"] or reconstruction.METHODS)}, images)
+    ]
 
 
-RUNS = {"sweep": _sweep, "policies": _policies, "attack": _attack, "visual": _visual}
+def _pursuit(trained: Network, told: dict[str, Any]) -> list[Run]:
+    images = told["images"] or TEST_IMAGES.get(trained.training.dataset, TEST)
+    source = None if told["source"] is None else networks.load(told["source"]).training
+    run = pursued(trained.training, images, "", source, attacked=told["attacked"])
+    return [replace(run, settings={**run.settings, "size": told["preset"]})]
+
+
+RUNS = {"sweep": _sweep, "policies": _policies, "attack": _attack, "visual": _visual, "pursuit": _pursuit}
 """Command → the declared runs that its options ask for."""

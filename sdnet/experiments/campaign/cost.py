@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
+from sdnet import models
 from sdnet.experiments.attacks.choices import GRIDS
+from sdnet.experiments.attacks.choices import IMAGES as ATTACKED
 from sdnet.experiments.campaign.runs import Run
 from sdnet.experiments.corruptions.calibration import CALIBRATION
 from sdnet.experiments.corruptions.policies import POLICIES
@@ -21,6 +23,8 @@ IMAGES = {"digits": (1437, 32), "tiny-imagenet-64": (100_000, 64), "tiny-imagene
 """Data set → training images and their side, where they are not :data:`USUAL`."""
 USUAL = (50_000, 32)
 """As both CIFARs have them, and their copies."""
+TEST = 10_000
+"""Test images of both CIFARs."""
 ON_GRID = {"adaptive", "worst_case"}
 SCORED = 15
 """Strengths at which what was crafted is scored, each a forward pass; of PGD a step is three."""
@@ -75,7 +79,7 @@ class Sample:
         side = IMAGES.get(self.config["dataset"], USUAL)[1]
         # ImageNet's stem leaves a quarter of each side to the blocks.
         side //= 4 if self.config.get("network", {}).get("stem") == "imagenet" else 1
-        return WORK[self.experiment](self) * side**2
+        return WORK[self.experiment](self) * side**2 * _convolutions(self.config)
 
 
 class Costs:
@@ -175,6 +179,25 @@ def _speeds(rows: Iterable[Record]) -> dict[tuple[str, int], float]:
     }
 
 
+LAYERS = 17
+"""Of a ResNet-18, with one convolution each."""
+COPIES = 4
+"""A layer of MSD-CSC, which codes all features before it, costs so many of another network's."""
+
+
+def _convolutions(config: dict[str, Any]) -> float:
+    """Those that an image goes through in a member of the family, as a multiple of a ResNet-18's; 1 for others.
+
+    All iterations after the first make two in every layer, and the first one is then unrolled with them.
+    """
+    arch, network = config["arch"], config.get("network", {})
+    if "depth" not in models.ARCHITECTURES[arch].options:
+        return 1.0
+    layers = 1 + 6 * network["depth"] if "depth" in network else LAYERS
+    iterations = network.get("iterations", 1)
+    return layers / LAYERS * (1 if iterations == 1 else 2 * iterations) * (COPIES if arch == "msd_csc" else 1)
+
+
 def _training(sample: Sample) -> float:
     return float(sample.config["recipe"]["epochs"] * IMAGES.get(sample.config["dataset"], USUAL)[0])
 
@@ -209,12 +232,28 @@ def _visual(sample: Sample) -> float:
     return float(sample.images * 20 * (1.5 * steps if "inversion" in sample.values["method"] else 1))
 
 
+def _pursuit(sample: Sample) -> float:
+    """Four radii: FGSM is three passes and a scoring, made elsewhere a scoring more; PGD so for each of its steps."""
+    config = sample.config
+    if not config["attacked"]:
+        return float(TEST)
+    few = min(config["images"], ATTACKED[config["size"]])
+    return 4.0 * (4 * config["images"] + 3 * 20 * few) * len(sample.values["protocol"])
+
+
+def _curve(sample: Sample) -> float:
+    """A training, and FGSM after every epoch."""
+    return _training(sample) + sample.config["recipe"]["epochs"] * 5 * sample.images
+
+
 WORK: dict[str, Callable[[Sample], float]] = {
     "train": _training,
     "sweep": _sweep,
     "policies": _policies,
     "attack": _attack,
     "visual": _visual,
+    "pursuit": _pursuit,
+    "pursuit_curve": _curve,
 }
 """Experiment → its work in passes of an image through the network, of a training in images; the others always take as
 long as the last time."""

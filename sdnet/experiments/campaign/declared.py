@@ -1,8 +1,7 @@
 """The campaign: every run that the paper's tables, figures and claims ask for, the most valuable first."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -10,26 +9,18 @@ from sdnet.data.common_corruptions import COMMON
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.attacks.choices import GRIDS
-from sdnet.experiments.campaign.runs import Run, merged
+from sdnet.experiments.campaign.family import family
+from sdnet.experiments.campaign.runs import Run, Scale, merged, trained, training_of
 from sdnet.experiments.corruptions.sweep import CONTROLS, KNOBS, SEVERITIES
 from sdnet.names import unknown_name
 from sdnet.robust.attacks import NORMS
-from sdnet.training.declaration import Training, training
+from sdnet.training.declaration import Training
 
 SEVEN = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
 """λ where the full grid costs too much: dense where optima were seen."""
 CLEAN_POLICIES = ("residual_fit", "type_free", "per_image", "per_image_type_free")
 """Policies that look at no test label: Algorithm 1 and its relatives."""
 RIVALS = ("resnet18", "resnet34", "mdeq", "scn", "scn18", "sdnet18", "sdnet34")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The size of a campaign: the recipe, and how many test images there are under noise and under attack."""
-
-    preset: str
-    noisy: int
-    attacked: int
 
 
 SCALES = {"quick": Scale("quick", 10_000, 1000), "paper": Scale("paper", 10_000, 10_000)}
@@ -43,25 +34,10 @@ def campaign(scale: str = "quick") -> list[Run]:
     """
     if scale not in SCALES:
         raise ValueError(unknown_name("scale", scale, SCALES))
-    steps = (_cifar10, _cifar100, _wide, _iterations_and_all, _imagenet_stem, _rivals, _other_corruptions)
+    steps = (_cifar10, _cifar100, _wide, _iterations_and_all, _imagenet_stem, _rivals, _other_corruptions, family)
     return merged(
         replace(run, step=number) for number, step in enumerate(steps, start=1) for run in step(SCALES[scale])
     )
-
-
-def trained(
-    size: Scale, arch: str, seeds: Iterable[int], serves: str, dataset: str = "cifar10", **changes: Any
-) -> list[Run]:
-    """The training of one network with each seed."""
-    declared = _declared(arch, dataset, size.preset, tuple(changes.items()))
-    cells = {"metric": ("top1",), "split": ("test",)}
-    return [Run("train", replace(declared, seed=seed), cells=cells, serves=frozenset(serves.split())) for seed in seeds]
-
-
-@cache
-def _declared(arch: str, dataset: str, preset: str, changes: tuple[tuple[str, Any], ...]) -> Training:
-    """A training with seed 0, checked once for all seeds: that takes a tenth of a second or more."""
-    return training(arch, dataset, preset, **dict(changes))
 
 
 def swept(
@@ -113,13 +89,13 @@ def attacked(
 
 
 NOISE = "C5 C6 Table-2 Table-3 Figure-2 06"
-ADAPTIVE = "C7 C8 C12 Table-2 Table-3 Figure-3 06"
+ADAPTIVE = "C7 C8 C12a C12b Table-2 Table-3 Figure-3 06"
 
 
 def _cifar10(size: Scale) -> Iterator[Run]:
     """Step 1: CIFAR-10, eight seeds, under noise, policies and attacks."""
     resnets = trained(size, "resnet18", range(8), "C1 Table-1 04")
-    sdnets = trained(size, "sdnet18", range(8), "C1 C10 C11 Table-1 04")
+    sdnets = trained(size, "sdnet18", range(8), "C1 C10 C11a Table-1 04")
     one_step = trained(size, "sdnet18", range(5), "C5 C6 C7 06", iterations=1)
     noisy = trained(size, "resnet18", range(3), "Table-2 Table-3 06", noise=0.1)
     yield from (run for both in zip(resnets, sdnets, strict=True) for run in both)
@@ -133,20 +109,14 @@ def _cifar10(size: Scale) -> Iterator[Run]:
         cells = {"metric": ("coherence", "fewest")}
         yield Run("guarantee", sdnet.training, {"images": 50}, cells, 1, serves=frozenset(("C13", "02")))
         for knob in (name for name in CONTROLS if name != "stem threshold"):
-            yield swept(_of(resnet), min(size.noisy, 1000), "Table-2 Table-3 06", knob)
-    yield from _other_adversaries(size.attacked, _of(resnets[0]), _of(sdnets[0]))
+            yield swept(training_of(resnet), min(size.noisy, 1000), "Table-2 Table-3 06", knob)
+    yield from _other_adversaries(size.attacked, training_of(resnets[0]), training_of(sdnets[0]))
     yield from _benchmarks()
-
-
-def _of(run: Run) -> Training:
-    """The training that a run is or measures."""
-    assert run.training is not None
-    return run.training
 
 
 def _under_noise(size: Scale, run: Run) -> Iterator[Run]:
     """The sweeps and policies of one network: the first three seeds on the full grid, the others on a few λ."""
-    of, images = _of(run), size.noisy
+    of, images = training_of(run), size.noisy
     if of.arch.startswith("resnet"):
         plain = of.seed > 2 or bool(of.recipe.noise)
         yield swept(of, images, NOISE, "stem threshold", (0.0,) if plain else ())
@@ -182,13 +152,16 @@ def _other_adversaries(images: int, resnet: Training, sdnet: Training) -> Iterat
 
 def _benchmarks() -> Iterator[Run]:
     """Speed and memory: Table 1, and what the variants of Table 5 cost."""
-    networks = ("resnet18", "sdnet18"), RIVALS
-    for archs, batch, serves in zip(networks, (128, 32), ("C3", "C4"), strict=True):
-        said = {"width": 64, "batch": batch, "stem": "cifar"}
-        options = {**said, "arch": archs, "precision": "fp32"} if batch == 32 else {**said, "arch": archs}
+    pair = ("resnet18", "sdnet18")
+    for archs, width, stem, batch, serves in (
+        (pair, 64, "cifar", 128, "C3"), (RIVALS, 64, "cifar", 32, "C4"), (pair, 64, "imagenet", 16, "C3"),
+        (pair, 16, "cifar", 128, "C3"),
+    ):  # fmt: skip
+        options = {"width": width, "batch": batch, "stem": stem, "arch": archs}
+        options |= {"precision": "fp32"} if batch == 32 else {}
         cells = {"metric": ("train_images_per_second", "train_memory"), "arch": archs}
         yield Run(
-            "bench networks", None, options, cells, settings={"width": 64, "stem": "cifar"},
+            "bench networks", None, options, cells, settings={"width": width, "stem": stem},
             serves=frozenset((serves, "Table-1", "10")),
         )  # fmt: skip
     variants = tuple(dict.fromkeys(variant.name for group in grid.GRID.values() for variant in group))
@@ -226,7 +199,7 @@ def _iterations_and_all(size: Scale) -> Iterator[Run]:
     for seed in range(5):
         for serves, arch, changes in (
             ("C10 Table-5 08", "sdnet18", {"iterations": 8}), ("C10 Table-5 08", "sdnet18", {"iterations": 4}),
-            ("C11 08", "sdnet18_all", {}),
+            ("C11a 08", "sdnet18_all", {}),
         ):  # fmt: skip
             yield from _measured_like_the_grid(size, serves, arch, seed, changes, SEVEN)
     yield from _decoded(size)
@@ -239,13 +212,13 @@ def _measured_like_the_grid(
 ) -> Iterator[Run]:
     (run,) = trained(size, arch, (seed,), serves, **network)
     yield run
-    knob, own = grid.asked(_of(run))
-    yield swept(_of(run), size.noisy, serves, knob, lams or own, grid.NOISES)
+    knob, own = grid.asked(training_of(run))
+    yield swept(training_of(run), size.noisy, serves, knob, lams or own, grid.NOISES)
 
 
 def _decoded(size: Scale) -> Iterator[Run]:
     """Sec. 4.4: decoding from every depth, and inversion and random weights beside it."""
-    serves = "C11 09"
+    serves = "C11b 09"
     for run in trained(size, "sdnet18_all", range(3), serves, shortcut=False):
         yield run
         for methods, images in ((("decode", "decode_centred"), 256), (("inversion",), 32)):
@@ -282,6 +255,6 @@ def _rivals(size: Scale) -> Iterator[Run]:
 def _other_corruptions(size: Scale) -> Iterator[Run]:
     """Step 7: blur, weather and digital corruptions, where λ was never said to help; and steps at test time."""
     for run in trained(size, "sdnet18", range(3), "C1 Table-1 04"):
-        yield swept(_of(run), 1000, "06", "lam", SEVEN, COMMON)
+        yield swept(training_of(run), 1000, "06", "lam", SEVEN, COMMON)
         for knob in (name for name in KNOBS if name.endswith(" iterations")):
-            yield swept(_of(run), 1000, "08", knob, noises=("gaussian_noise",))
+            yield swept(training_of(run), 1000, "08", knob, noises=("gaussian_noise",))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,15 @@ from sdnet.names import config_hash
 from sdnet.results import cards
 from sdnet.results.cells import identity, name_of
 from sdnet.results.ledger import Record, output_folder
-from sdnet.training.declaration import Training
+from sdnet.training.declaration import Training, training
 
 DONE, SCALED_DOWN, NOT_RUN = "done", "scaled down", "not run"
-EXPERIMENTS = {"bench networks": "benchmark", "bench ablations": "benchmark"}
+TRAININGS = ("train", "follow")
+"""Commands that train a network, and are told which."""
+EXPERIMENTS = {
+    **dict.fromkeys(("bench networks", "bench ablations", "bench pursuits"), "benchmark"),
+    "follow": "pursuit_curve",
+}
 """Command → the experiment that its row names, where it is not the command's own name."""
 
 
@@ -63,7 +68,9 @@ class Run:
     @property
     def needs(self) -> tuple[Training, ...]:
         """The trainings that must have ended before it."""
-        return () if self.makes else tuple(one for one in (self.training, self.source) if one is not None)
+        return (
+            () if self.command in TRAININGS else tuple(one for one in (self.training, self.source) if one is not None)
+        )
 
     @cached_property
     def name(self) -> str:
@@ -91,7 +98,7 @@ class Run:
     def argv(self, device: str | None = None) -> list[str]:
         """The arguments of ``python -m sdnet``; the networks it needs must be there."""
         words = self.command.split()
-        if self.command == "train" and self.training:
+        if self.command in TRAININGS and self.training:
             words += self.training.arguments
         elif self.training is not None:
             words.append(str(_there(self.training)))
@@ -142,6 +149,36 @@ class Run:
     def _found(self, row: Record, images: int) -> set[tuple[Any, ...]]:
         """What a row has in the columns of the cells, each about as many images at least."""
         return {tuple(cell.get(column) for column in self.cells) for cell in row.results if cell["n"] >= images}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The size of a campaign: the recipe, and how many test images there are under noise and under attack."""
+
+    preset: str
+    noisy: int
+    attacked: int
+
+
+def trained(
+    size: Scale, arch: str, seeds: Iterable[int], serves: str, dataset: str = "cifar10", **changes: Any
+) -> list[Run]:
+    """The training of one network with each seed."""
+    declared = _declared(arch, dataset, size.preset, tuple(changes.items()))
+    cells = {"metric": ("top1",), "split": ("test",)}
+    return [Run("train", replace(declared, seed=seed), cells=cells, serves=frozenset(serves.split())) for seed in seeds]
+
+
+@cache
+def _declared(arch: str, dataset: str, preset: str, changes: tuple[tuple[str, Any], ...]) -> Training:
+    """A training with seed 0, checked once for all seeds: that takes a tenth of a second or more."""
+    return training(arch, dataset, preset, **dict(changes))
+
+
+def training_of(run: Run) -> Training:
+    """The training that a run is or measures."""
+    assert run.training is not None
+    return run.training
 
 
 def network_file(training: Training) -> Path | None:

@@ -33,19 +33,31 @@ MODULES = {
         *(f"sdnet/decoding/{name}.py" for name in ("decode", "inversion", "likeness")),
         "sdnet/experiments/visualisation/reconstruction.py",
     ),
+    "pursuit": (
+        *("sdnet/robust/attacks.py", "sdnet/experiments/attacks/protocols.py"),
+        *("sdnet/csc/coherence.py", "sdnet/csc/theory.py", "sdnet/experiments/deep_pursuit/measure.py"),
+    ),
     "guarantee": ("sdnet/csc/theory.py", "sdnet/experiments/layer/guarantee.py"),
     "benchmark": ("sdnet/experiments/benchmark.py", "sdnet/experiments/performance/speed.py"),
 }
 """Experiment → modules that compute its numbers, beside :data:`NETWORKS`."""
 HERE = Path(sdnet.__file__).resolve().parent.parent
-RIVALS = ("mdeq", "scn")
-"""Networks with a module of their own."""
+PURSUITS = ("csc/network", "csc/pursuit", "models/pursuit")
+RIVALS = {
+    "mdeq": ("models/mdeq",),
+    "scn": ("models/scn",),
+    **dict.fromkeys(("ltp", "lbp", "dp"), PURSUITS),
+    **dict.fromkeys(("ml_csc", "res_csc"), (*PURSUITS, "models/multilayer")),
+    **dict.fromkeys(("msdnet", "msd_csc"), (*PURSUITS, "models/mixed_scale")),
+}
+"""Beginning of a network's name → modules of its own."""
 
 
 def changed(row: Record) -> list[str] | None:
     """The modules behind a row that have changed since; None if git cannot say."""
     commit = row.code.get("commit")
-    own = [f"sdnet/models/{name}.py" for name in RIVALS if str(row.config.get("arch")).startswith(name)]
+    arch = str(row.config.get("arch"))
+    own = [f"sdnet/{name}.py" for start, names in RIVALS.items() if arch.startswith(start) for name in names]
     modules = [*NETWORKS, *MODULES.get(row.experiment, ()), *own]
     return changed_since(commit, tuple(modules), HERE) if commit else None
 

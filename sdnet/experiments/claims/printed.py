@@ -76,6 +76,11 @@ def iterations() -> Printed:
     return exact({short(str(noise)): float(value) for noise, value in gains.items()})
 
 
+def curves() -> Printed:
+    """Claims D and M, whose documents draw curves."""
+    return Printed(missing="the document prints no number for this")
+
+
 def nothing() -> Printed:
     """Claims of which the paper prints no number that the rule could be asked about."""
     return NOTHING

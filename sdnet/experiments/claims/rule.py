@@ -23,13 +23,15 @@ SCALE = ("dataset", "preset", "width", "epochs", "precision", "noise", "images")
 ASKED = (
     *("arch", "variant", "seed", "metric", "split", "knob", "strength", "corruption", "severity"),
     *("policy", "fitted_on", "power", "protocol", "attack", "norm", "epsilon", "units", "steps", "restarts"),
-    *("crafted_at", "case", "method", "weights_are", "layer", "n"),
+    *("crafted_at", "case", "method", "weights_are", "layer", "iteration", "n"),
 )
 """What tells the cells of one scale apart: of repeated answers the latest counts."""
 IMAGES = 500
 """Accuracies on fewer test images answer for nothing."""
 MATCH = {HOLDS: "match", FAILS: "do not match", UNDECIDED: "undecided"}
 """What controls do if they do not fall behind by more than the margin, if they do, or if neither can be told."""
+Requires = Callable[[pd.DataFrame], list[Requirement]]
+Controls = Callable[[pd.DataFrame], "Mapping[str, pd.Series[float]]"]
 LISTED = 5
 """Of more conditions only the worst is printed."""
 
@@ -59,11 +61,11 @@ class Rule:
 
     experiment: str
     data: tuple[str, ...]
-    requires: Callable[[pd.DataFrame], list[Requirement]]
+    requires: Requires
     printed: Callable[[], Printed] = Printed
     level: float = LEVEL
     images: int = IMAGES
-    controls: Callable[[pd.DataFrame], "Mapping[str, pd.Series[float]]"] = field(default=lambda cells: {})
+    controls: Controls = field(default=lambda cells: {})
     match: float = 1.0
 
     def __call__(self, cells: pd.DataFrame) -> tuple[Verdict, ...]:

@@ -9,15 +9,21 @@ from collections.abc import Callable
 import pandas as pd
 
 from sdnet.experiments.accuracy.scorecard import STAND_INS
-from sdnet.experiments.claims import attacks, codes, noise, printed
+from sdnet.experiments.claims import attacks, codes, noise, printed, pursuits
 from sdnet.experiments.claims.accuracy import AS_ACCURATE, LITTLE, beside
 from sdnet.experiments.claims.outcome import Verdict
-from sdnet.experiments.claims.rule import Rule
+from sdnet.experiments.claims.rule import Controls, Requires, Rule
 from sdnet.experiments.claims.speed import as_fast_and_small, faster_than_scn
 
 CIFAR10 = ("cifar10", *STAND_INS["cifar10"])
 ONE_SIDED = 0.05
-"""Level of the tests of non-inferiority, C1's and C11a's."""
+"""Level of the tests of non-inferiority, C1's and C11a's, and of the orderings D and M."""
+
+
+def ordering(requires: Requires, controls: Controls = lambda cells: {}, match: float = 0.0) -> Rule:
+    """The rule of an ordering of members of the family."""
+    return Rule("pursuit", CIFAR10, requires, printed.curves, ONE_SIDED, controls=controls, match=match)
+
 
 RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "C1": Rule("train", CIFAR10, beside("sdnet18", "resnet18", AS_ACCURATE), printed.as_accurate, ONE_SIDED),
@@ -39,5 +45,16 @@ RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "C12a": Rule("policies", CIFAR10, noise.clean_at_its_own_lam, printed.nothing),
     "C12b": Rule("policies", CIFAR10, noise.clean_at_the_lam_of_noise, printed.nothing),
     "C13": Rule("guarantee", CIFAR10, codes.guarantee_applies, printed.nothing, images=50),
+    "D1": ordering(pursuits.depth_and_skips, pursuits.depth_and_skips_otherwise),
+    "D2": ordering(pursuits.skips_beat_layered, pursuits.skips_otherwise),
+    "D3": ordering(pursuits.chain_needs_iterations),
+    "D4": ordering(pursuits.iterations_harden, pursuits.iterations_otherwise),
+    "D5": ordering(pursuits.deep_reconstructs),
+    "D6": ordering(pursuits.coherence_falls),
+    "M1": ordering(pursuits.as_a_resnet),
+    "M2": ordering(pursuits.no_degradation, pursuits.resnet_degrades_as_little, match=1.0),
+    "M3": ordering(pursuits.unfolding_helps),
+    "M4": ordering(pursuits.better_than_msdnet),
+    "M5": ordering(pursuits.mixed_scale_reconstructs),
 }  # fmt: skip
 """Claim → its rule: all cells of the ledger in, a verdict per scale out, the one that counts first."""

@@ -48,7 +48,7 @@ def test_options_without_a_flag_of_their_own_are_set(monkeypatch: pytest.MonkeyP
     run = training("sdnet18_all", "digits", "smoke", seed=3, hold_out=0.1, precision="fp32", **changes)
     assert declared_by(["train", *run.arguments], monkeypatch) == run
     result = CliRunner().invoke(main, ["train", "--set", "atoms"])
-    assert "Error: --set must be NAME=VALUE, for instance atoms=16; got 'atoms'." in result.output
+    assert "Error: --set takes NAME=VALUE, for instance --set nonnegative=false; got 'atoms'." in result.output
 
 
 def test_a_network_is_loaded_with_its_preprocessing(tmp_path: Path) -> None:

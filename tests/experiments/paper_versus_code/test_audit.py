@@ -206,7 +206,7 @@ def test_what_was_not_run_has_a_price() -> None:
 
 
 def test_the_tables_show_every_switch() -> None:
-    shown = "".join(tables.show_switches([], part, f"audit-{name}").data for name, part in PARTS.items())
+    shown = "".join(tables.show_switches([], part, f"audit-{name}").content for name, part in PARTS.items())
     assert all(tables.html.escape(switch.command) in shown for switch in SWITCHES)
     assert shown.count("not run") == sum(switch.effect is not None for switch in SWITCHES)
     summary = tables.show_summary([], SWITCHES).data

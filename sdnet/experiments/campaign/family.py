@@ -1,0 +1,87 @@
+"""The runs behind pages 11 and 12: members of the family on CIFAR-10, with three seeds, the cheapest verdicts first."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sdnet.experiments.ablations.grid import Variant
+from sdnet.experiments.attacks.choices import IMAGES
+from sdnet.experiments.campaign.runs import Run, Scale, trained, training_of
+from sdnet.experiments.claims.pursuits import MSDNET, layered, mixed_scale, pursuit
+from sdnet.experiments.deep_pursuit import cost
+from sdnet.experiments.deep_pursuit.measure import EPSILONS
+from sdnet.training.declaration import Training
+
+SEEDS = range(3)
+SHORT = 3
+"""Epochs at the scale ``quick`` where the iterations of a mixed-scale network are compared, which cost hours each."""
+SOURCE = pursuit("ltp")
+"""On it perturbations are crafted that are transferred."""
+Served = tuple[tuple[str, Variant], ...]
+FEED_FORWARD: Served = (
+    ("D2 D4 11", SOURCE), ("D1 D2 11", pursuit("ltp_res")), ("D1 11", pursuit("ltp_res", depth=3)),
+    ("D1 11", pursuit("ltp", depth=3)),
+)  # fmt: skip
+ITERATED: Served = (
+    ("D3 D4 D5 11", pursuit("dp", 8)), ("D2 D3 D4 D5 D6 11", pursuit("lbp", 8)), ("D2 D5 D6 11", pursuit("dp_res", 8)),
+    ("D2 D6 11", pursuit("dp_res", 2)), ("D2 D3 11", pursuit("lbp", 2)), ("D3 11", pursuit("dp", 2)),
+    ("D2 11", pursuit("dp_res", 4)), ("D2 11", pursuit("lbp", 4)),
+)  # fmt: skip
+FIGURES: Served = tuple(("11", who) for who in (pursuit("dp", 4), *(pursuit(a, depth=2) for a in ("ltp", "ltp_res"))))
+RESIDUAL: Served = (
+    ("M1 12", layered("res_csc")), ("M1 12", layered("res_csc_b")), ("M2 12", layered("res_csc", 1, 4)),
+    ("M2 12", layered("ml_csc", 1, 4)), ("M2 12", layered("res_csc_b", 1, 4)),
+)  # fmt: skip
+UNFOLDED: Served = (
+    ("M4 12", MSDNET), ("M3 12", mixed_scale(1)), ("M5 12", layered("ml_csc", 4)), ("M3 M4 M5 12", mixed_scale(4)),
+)  # fmt: skip
+PLAIN: Served = tuple(("12", layered(arch, 1, depth)) for arch, depth in (
+    ("ml_csc", 1), ("ml_csc", 2), ("res_csc", 2), ("res_csc_b", 2),
+))  # fmt: skip
+UNFOLDED_FIGURES: Served = (("12", layered("ml_csc", 1)), ("12", layered("ml_csc", 2)), ("12", mixed_scale(2)))
+CURVES = (SOURCE, pursuit("lbp", 8), pursuit("dp", 8))
+"""Networks of Fig. 7, with one seed."""
+
+
+def family(size: Scale) -> Iterator[Run]:
+    """Step 8: every network is trained and measured, all seeds of one before the next."""
+    short = SHORT if size.preset == "quick" else None
+    for served in (RESIDUAL, FEED_FORWARD):
+        yield from _measured(size, served)
+    yield from _measured(size, UNFOLDED, short)
+    for served in (ITERATED, FIGURES, PLAIN):
+        yield from _measured(size, served)
+    yield from _measured(size, UNFOLDED_FIGURES, short)
+    cells: dict[str, tuple[Any, ...]] = {"metric": ("pursuit_step_ratio",), "arch": cost.ARCHS, "case": cost.CASES}
+    yield Run("bench pursuits", None, {}, cells, settings={"what": "pursuits"}, serves=frozenset(("11",)))
+    for who in CURVES:
+        (run,) = trained(size, who.arch, (0,), "11", **who.network)
+        cells = {"metric": ("curve_top1",), "attack": ("", "fgsm")}
+        yield Run("follow", run.training, {}, cells, IMAGES[size.preset], serves=frozenset(("11",)))
+
+
+def _measured(size: Scale, served: Served, epochs: int | None = None) -> Iterator[Run]:
+    for claims, who in served:
+        for seed in SEEDS:
+            (run,) = trained(size, who.arch, (seed,), claims, epochs=epochs, **who.network)
+            yield run
+            source = None
+            if claims.endswith("11") and who != SOURCE:
+                source = training_of(trained(size, SOURCE.arch, (seed,), claims, **SOURCE.network)[0])
+            yield pursued(training_of(run), size.noisy, claims, source, attacked=claims.endswith("11"))
+
+
+def pursued(of: Training, images: int, serves: str, source: Training | None = None, *, attacked: bool = True) -> Run:
+    """What is measured on a member of the family: attacks, of which some may be made on a source, and its codes.
+
+    Args:
+        images: under FGSM; PGD takes fewer.
+    """
+    settings = {"attacked": attacked, "size": of.preset, "images": images}
+    cells: dict[str, tuple[Any, ...]] = {"metric": ("top1",)}
+    if attacked:
+        protocols = ("white_box",) if source is None else ("white_box", "transfer")
+        cells = {"metric": ("robust_top1",), "attack": ("fgsm", "pgd"), "protocol": protocols, "epsilon": EPSILONS}
+    options = {"preset": of.preset} if attacked else {"preset": of.preset, "attacked": False}
+    return Run(
+        "pursuit", of, options, cells, min(images, IMAGES[of.preset]), settings, frozenset(serves.split()), source
+    )

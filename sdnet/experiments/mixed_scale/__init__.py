@@ -1,0 +1,1 @@
+"""Notebook 12: residual and mixed-scale networks as sparse coding."""

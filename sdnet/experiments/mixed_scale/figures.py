@@ -1,0 +1,56 @@
+"""Accuracy of residual and mixed-scale networks from the ledger, against depth and against unfolded iterations."""
+
+import pandas as pd
+from IPython.display import HTML
+
+from sdnet.experiments.deep_pursuit.figures import NOTHING, means, measured
+from sdnet.experiments.mixed_scale.study import RESIDUAL
+from sdnet.report.plots import curves
+from sdnet.report.shown import Shown
+
+UNFOLDED = {"msd_csc": "MSD-CSC", "msdnet": "MSDNet", "ml_csc": "ML-CSC"}
+
+
+def degradation(cells: pd.DataFrame) -> Shown | HTML:
+    """Test accuracy against depth after one step of every layer."""
+    found = measured(cells, of=tuple(RESIDUAL))
+    found = found[(found["metric"] == "top1") & (found["iterations"] == 1)]
+    if found.empty:
+        return NOTHING
+    mean = means(found, "arch", "blocks")
+    table = pd.DataFrame(
+        {
+            "blocks per stage": mean["blocks"].astype(int),
+            "test accuracy (%)": 100 * mean["value"],
+            "network": mean["arch"].map(RESIDUAL),
+        }
+    )
+    caption = "Test accuracy against depth, with one step in every layer. Mean over seeds."
+    return curves(
+        table, x="blocks per stage", y="test accuracy (%)", hue="network", caption=caption, identity="degradation",
+        made_from=found,
+    )  # fmt: skip
+
+
+def unfolding(cells: pd.DataFrame, metric: str = "top1") -> Shown | HTML:
+    """Test accuracy, or the share of a layer's input that its code leaves over (``"reconstruction_share"``, mean over
+    layers), against the iterations of every layer. MSDNet iterates once."""
+    found = measured(cells, of=tuple(UNFOLDED))
+    found = found[(found["metric"] == metric) & ~((found["arch"] == "ml_csc") & (found["blocks"] != 1))]
+    if found.empty:
+        return NOTHING
+    mean = means(found, "arch", "iterations")
+    name = "test accuracy (%)" if metric == "top1" else "left unexplained (share)"
+    table = pd.DataFrame(
+        {
+            "iterations T": mean["iterations"].astype(int),
+            name: (100 if metric == "top1" else 1) * mean["value"],
+            "network": mean["arch"].map(UNFOLDED),
+        }
+    )
+    said = "Test accuracy" if metric == "top1" else "The share of a layer's input that its code leaves over"
+    return curves(
+        table, x="iterations T", y=name, hue="network", axes={"xscale": "log"},
+        caption=f"{said} against the iterations T of every layer. Mean over seeds.",
+        identity=f"unfolding-{metric}".replace("_", "-"), made_from=found,
+    )  # fmt: skip
