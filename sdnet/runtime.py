@@ -39,6 +39,16 @@ def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
+def is_traced() -> bool:
+    """Whether PyTorch is recording a program, by ``torch.compile`` or ``torch.jit.trace``: values are not there yet."""
+    return torch.compiler.is_compiling() or is_jit_traced()
+
+
+def is_jit_traced() -> bool:
+    """Whether ``torch.jit.trace`` is recording."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined]
+
+
 def is_narrow(model: nn.Module) -> bool:
     """Whether a network lies on a CPU and has a convolution whose channels are no multiple of 16."""
     # What convolves has weights of four dimensions, whichever layer of this package it is.

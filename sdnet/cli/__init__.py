@@ -1,7 +1,6 @@
 """The command line: ``python -m sdnet``."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from sdnet.cli.bench import bench
 from sdnet.cli.campaign import campaign, status
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.family import follow, pursuit
-from sdnet.cli.launch import launch
-from sdnet.cli.options import declares_training, on_device, with_data_root, with_others
+from sdnet.cli.launch import declared, launch
+from sdnet.cli.options import declares_training, on_device, with_data_root
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.accuracy import cards
@@ -34,8 +33,7 @@ from sdnet.experiments.visualisation.reconstruction import run as run_visual
 from sdnet.results.ledger import Record
 from sdnet.robust.algorithm1 import DEVIATIONS
 from sdnet.robust.attacks import ATTACKS, NORMS, UNITS
-from sdnet.training.declaration import training
-from sdnet.training.distributed import COMPILE_MODES, Execution, environment, launched
+from sdnet.training.distributed import COMPILE_MODES
 from sdnet.training.recipes import PRESETS
 
 
@@ -57,26 +55,19 @@ def main() -> None:
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds that ranks wait for each other.")
 @click.option("--compile", help=f"A mode of torch.compile: {', '.join(COMPILE_MODES)}; default none.")
 def train(
-    arch: str,
-    dataset: str,
-    preset: str,
-    seed: int,
     data_root: str | None,
     output: str | None,
     device: str | None,
-    others: tuple[str, ...],
-    **changes: Any,
+    **options: Any,
 ) -> None:
     """Train one network and record the run; the same as notebook 04, without Jupyter.
 
-    Interrupted, it goes on from the last checkpoint when started again with the same options. SIGTERM makes it save and
-    end with exit code 75. Under torchrun, or `python -m sdnet launch`, it is one of several ranks.
+    Interrupted, it goes on from the last checkpoint when started again with the same options. SIGTERM or Ctrl-C makes
+    it save and end with exit code 75. Under torchrun, or `python -m sdnet launch`, it is one of several ranks.
     """
 
     def job() -> None:
-        execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
-        run = training(arch, dataset, preset, seed=seed, **with_others(changes, others))
-        execution.check_batch(run.recipe.batch_size, environment().size if launched() else 1)
+        run, execution = declared(**options)
         experiment.run(run, data_root=data_root, output=output, device=device, execution=execution)
 
     in_one_sentence(job)

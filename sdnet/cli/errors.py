@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import click
 
+from sdnet.training.agent import refuse
 from sdnet.training.distributed import PREEMPTED, Preempted, RankLost
 from sdnet.training.run import Diverged
 
@@ -12,7 +13,7 @@ from sdnet.training.run import Diverged
 def in_one_sentence(job: Callable[[], object]) -> None:
     """Show what went wrong with the input as one sentence, not as a traceback.
 
-    A run that was told to stop and has saved ends with the exit code 75.
+    A run that was told to stop and has saved ends with the exit code 75. A rank that cannot run tells its agent.
     """
     try:
         job()
@@ -20,4 +21,7 @@ def in_one_sentence(job: Callable[[], object]) -> None:
         click.echo(f"Stopped: {error}", err=True)
         sys.exit(PREEMPTED)
     except (ValueError, Diverged, RankLost) as error:
-        raise click.ClickException(str(error)) from error
+        click.ClickException(str(error)).show()
+        if not isinstance(error, RankLost):
+            refuse()  # what was said stays; the agent may end this process at once
+        sys.exit(1)

@@ -1,9 +1,32 @@
 """``python -m sdnet launch``: one training on several ranks of this node, and of other nodes that do the same."""
 
+from dataclasses import fields
+from typing import Any
+
 import click
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.training.agent import ANY_PORT, start_ranks
+from sdnet.cli.options import with_others
+from sdnet.training.agent import ANY_PORT, check_agent, start_ranks
+from sdnet.training.declaration import Training, training
+from sdnet.training.distributed import Execution
+
+
+def declared(
+    arch: str, dataset: str, preset: str, seed: int, others: tuple[str, ...], **changes: Any
+) -> tuple[Training, Execution]:
+    """What a training is and how it is carried out, from the options of ``python -m sdnet train``."""
+    execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})
+    return training(arch, dataset, preset, seed=seed, **with_others(changes, others)), execution
+
+
+def _check(train: click.Command, options: tuple[str, ...], ranks: int) -> None:
+    """What every rank would refuse is refused here, once: its options, its batch, its data."""
+    given = train.make_context("train", list(options)).params
+    data_root, _, _ = (given.pop(name) for name in ("data_root", "output", "device"))
+    run, execution = declared(**given)
+    execution.check_batch(run.recipe.batch_size, ranks)
+    run.load(data_root, workers=0)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -14,22 +37,20 @@ from sdnet.training.agent import ANY_PORT, start_ranks
 @click.option("--max-restarts", default=3, show_default=True, help="How often to start again when a rank dies.")
 @click.option("--wait", default=300, show_default=True, help="Seconds to wait for the other nodes.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def launch(
-    ranks_per_node: int, nodes: int, node: int, endpoint: str, max_restarts: int, wait: int, options: tuple[str, ...]
-) -> None:
+@click.pass_context
+def launch(context: click.Context, /, options: tuple[str, ...], **agent: Any) -> None:
     """Train with OPTIONS of `python -m sdnet train` on several ranks, over PyTorch's elastic agent.
 
     The same as `torchrun ... -m sdnet train OPTIONS`, with its errors in one sentence. If a rank dies, all start again
-    from the last checkpoint. Told to stop by SIGTERM, they save, and the exit code is 75 (torchrun's own is 1).
+    from the last checkpoint. Told to stop by SIGTERM or Ctrl-C, they save, and the exit code is 75 (torchrun's own is
+    1). Options and data are checked before any rank starts.
     """
-    in_one_sentence(
-        lambda: start_ranks(
-            ("train", *options),
-            ranks_per_node=ranks_per_node,
-            nodes=nodes,
-            node=node,
-            endpoint=endpoint,
-            max_restarts=max_restarts,
-            wait=wait,
-        )
-    )
+
+    def job() -> None:
+        check_agent(**agent)
+        assert context.parent is not None
+        assert isinstance(context.parent.command, click.Group)
+        _check(context.parent.command.commands["train"], options, agent["nodes"] * agent["ranks_per_node"])
+        start_ranks(("train", *options), **agent)
+
+    in_one_sentence(job)

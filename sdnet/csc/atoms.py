@@ -7,15 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from sdnet.csc.dictionary import Dictionary, unit_norm
-from sdnet.csc.lipschitz import fourier_bound, power_iteration, random_probe
+from sdnet.csc.lipschitz import falls_short, fourier_bound, power_iteration, random_probe
 from sdnet.csc.projection import Projected
+from sdnet.runtime import is_traced
 
 SMALL_SIDE = 16
 """Up to this many signal (or code) channels the Fourier bound is the cheaper way to L."""
+COMPUTED = ("weight_orig", "weight_g", "parametrizations")
+"""What a layer holds whose weight PyTorch computes anew from something else: pruning, weight and spectral norm."""
 
 
 class Atoms(Projected):
-    """A layer with a dictionary, and with L of it as a buffer."""
+    """A layer with a dictionary, and with L of it as a buffer, which notices when one was changed and not the other."""
 
     weight: nn.Parameter
     lipschitz: Tensor
@@ -26,6 +29,8 @@ class Atoms(Projected):
     """Whether L is brought up to date before the atoms are put back on the sphere."""
     lipschitz_method: str
     """``"fourier"`` (certified bound) or ``"power"`` (warm-started power iteration)."""
+    _seen: tuple[int, int] = (0, 0)
+    """Where the weight lay, and its version, when it was projected or found to be."""
 
     @property
     @abstractmethod
@@ -51,13 +56,72 @@ class Atoms(Projected):
         Call it after every change of the weight: :func:`sdnet.project_` does so for a whole network, and
         :func:`sdnet.project_after_step` after every step of an optimizer. ``power_steps`` counts the power
         iterations where the layer uses these; a warm start makes one enough during training.
+
+        Raises:
+            ValueError: if the weight is computed from something else, so that projecting it would not last.
         """
+        if self._is_computed():
+            raise ValueError(
+                f"{type(self).__name__}: its weight is computed anew at every call by pruning or a parametrization, so "
+                "a projection would not last; make the weight permanent with torch.nn.utils.prune.remove or "
+                "torch.nn.utils.parametrize.remove_parametrizations, then project."
+            )
         if self.lipschitz_first:
             self._update_lipschitz(power_steps)
         if self.projected:
             self.weight.copy_(unit_norm(self.weight))
         if not self.lipschitz_first:
             self._update_lipschitz(power_steps)
+        self.see()
+
+    @torch.no_grad()
+    def begin_(self) -> None:
+        """Take up a weight that no step has led to: L is that of the atoms on the sphere, also where it is usually
+        found before they are put there."""
+        if self.lipschitz_first:
+            self.weight.copy_(unit_norm(self.weight))
+        self.project_(power_steps=30)
+
+    def see(self) -> None:
+        """Take the weight as it is for projected, until it changes."""
+        self._seen = (self.weight.data_ptr(), self.weight._version)
+
+    def check_projected(self) -> None:
+        """Raise ValueError if the weight was changed and not projected. As long as nothing changes it costs nothing.
+
+        A weight that is no parameter is another's affair (``torch.func.functional_call``, sharding), unless pruning or
+        the like computes it. Where values cannot be looked at, as under ``torch.func.vmap`` or in a program that is
+        being traced, nothing is.
+        """
+        if is_traced():
+            return
+        if not self._is_computed() and not isinstance(self.weight, nn.Parameter):
+            return
+        try:
+            if self._seen == (self.weight.data_ptr(), self.weight._version):
+                return
+            fault = self.fault()
+        except RuntimeError:
+            return
+        if fault is not None:
+            raise ValueError(
+                f"{type(self).__name__}: {fault}; after averaging, pruning (torch.nn.utils.prune.remove comes first) "
+                "or setting weights by hand call sdnet.project_(model, power_steps=30), and before training "
+                "sdnet.project_after_step(optimizer, model)."
+            )
+        self.see()
+
+    @torch.no_grad()
+    def fault(self) -> str | None:
+        """What is wrong with the weight, as the end of a sentence, or None: it is as ``project_`` leaves it, up
+        to rounding."""
+        off = off_sphere(self.weight) if self.projected else None
+        if off or self.lipschitz_first:  # whose L is that of other atoms than these
+            return off
+        return falls_short(self.lipschitz, self.dictionary, self._buffers.get("probe"))
+
+    def _is_computed(self) -> bool:
+        return any(hasattr(self, name) for name in COMPUTED)
 
     def _update_lipschitz(self, power_steps: int) -> None:
         if self.lipschitz_method == "fourier":
@@ -67,3 +131,15 @@ class Atoms(Projected):
             # An estimate from below: the margin keeps the step size under 1/L.
             self.lipschitz.copy_((norm / 0.9).clamp_min(torch.finfo(norm.dtype).tiny))
             self.probe.copy_(probe)
+
+
+@torch.no_grad()
+def off_sphere(weight: Tensor) -> str | None:
+    """Says of atoms (C, ...) of which one has neither norm 1 nor norm 0, up to rounding (also to bfloat16 and
+    back), how long it is; or None."""
+    norms = torch.linalg.vector_norm(weight.flatten(1).float(), dim=1)
+    off = torch.where(norms == 0, 0, (norms - 1).abs())
+    rounding = max(5e-3, 4 * torch.finfo(weight.dtype).eps)
+    if off.max().item() <= rounding:
+        return None
+    return f"it has an atom of norm {norms[off.argmax()].item():.4g}, where each should have norm 1"

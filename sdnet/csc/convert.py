@@ -1,10 +1,10 @@
 """Put convolutional sparse coding layers into anybody's network."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-import torch
 from torch import nn
 
 from sdnet.csc.dictionary import PADDING_MODES
@@ -14,7 +14,7 @@ from sdnet.parameters import SolverOptions
 
 Predicate = Callable[[str, nn.Module], bool]
 WHERE = ("first", "all")
-_LAYERS = {nn.Conv1d: CSCConv1d, nn.Conv2d: CSCConv2d}
+_LAYERS: dict[type, type[CSCConv1d] | type[CSCConv2d]] = {nn.Conv1d: CSCConv1d, nn.Conv2d: CSCConv2d}
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def convert(
 ) -> Conversion:
     """Replace convolutions of a network by CSC layers of the same geometry, in place.
 
-    Every replacement has the channels, kernel, stride, padding, dilation, groups, type, device and bias of
-    the convolution it stands for, so that all shapes stay what they were; it has no more parameters. Its
-    output is a sparse code, so the network has to be trained (again). To keep the original, convert a
-    ``copy.deepcopy`` of it.
+    Every replacement has the channels, kernel, stride, padding, dilation, groups, type and device of the
+    convolution it stands for, so that all shapes stay what they were. Within a network it takes over the parameters
+    themselves, so that an optimizer made before moves the atoms. Its output is a sparse code, so the network has to be
+    trained (again). To keep the original, convert a ``copy.deepcopy`` of it.
 
     Args:
         model: any network; a single convolution is returned converted, as ``Conversion.model``.
@@ -62,7 +62,8 @@ def convert(
             bias; otherwise with random atoms and a bias of zero.
 
     Raises:
-        ValueError: for an unknown ``where``, if it selects no convolution, or none that can be converted.
+        ValueError: for an unknown ``where``, if it selects no convolution, or none that can be converted; for weights
+            to keep that are not finite.
     """
     convolutions = _convolutions(model)
     chosen = _choose(convolutions, where)
@@ -74,11 +75,15 @@ def convert(
             f"where={_shown(where)} selects no convolution that can be converted: {name or 'the model itself'} {reason}"
             f"{f' (and {len(skipped) - 1} more)' if len(skipped) > 1 else ''}; select others with a function."
         )
-    layers: dict[nn.Module, nn.Module] = {}
-    for _, module in convertible:
+    layers: dict[nn.Module, CSCConv1d | CSCConv2d] = {}
+    for name, module in convertible:
         if module not in layers:
-            layers[module] = _layer(module, keep_weights, {"lam": lam, "iterations": iterations, **csc})
+            if keep_weights:
+                _check_finite(name, module)
+            layers[module] = _layer(module, {"lam": lam, "iterations": iterations, **csc})
     # Nothing is changed before every layer exists: an option out of range leaves the network as it was.
+    for module, layer in layers.items():
+        _hand_over(copy.deepcopy(module) if module is model else module, layer, keep_weights)
     for name, module in convertible:
         if not name:
             return Conversion(layers[module], ("",), {})
@@ -129,7 +134,14 @@ def _obstacle(module: nn.Module) -> str | None:
     return None
 
 
-def _layer(conv: nn.Module, keep_weights: bool, options: dict[str, Any]) -> nn.Module:
+def _check_finite(name: str, conv: nn.Module) -> None:
+    for of, parameter in conv.named_parameters():
+        if not (parameter.is_meta or parameter.isfinite().all()):
+            full = f"{name}.{of}".lstrip(".")
+            raise ValueError(f"{full} holds NaN or infinity, which has no atoms; mend it, or take keep_weights=False.")
+
+
+def _layer(conv: nn.Module, options: dict[str, Any]) -> CSCConv1d | CSCConv2d:
     assert isinstance(conv, nn.Conv1d | nn.Conv2d)
     layer = _LAYERS[type(conv)](
         conv.in_channels,
@@ -145,14 +157,19 @@ def _layer(conv: nn.Module, keep_weights: bool, options: dict[str, Any]) -> nn.M
         dtype=conv.weight.dtype,
         **options,
     )
-    if keep_weights:
-        with torch.no_grad():
-            for mine, theirs in zip(layer.parameters(), conv.parameters(), strict=True):
-                mine.copy_(theirs)
-        layer.project_(power_steps=30)
-    for mine, theirs in zip(layer.parameters(), conv.parameters(), strict=True):
-        mine.requires_grad_(theirs.requires_grad)
     return layer.train(conv.training)
+
+
+def _hand_over(conv: nn.Module, layer: CSCConv1d | CSCConv2d, keep_weights: bool) -> None:
+    """Give the layer the convolution's own parameters, with their values or with the layer's."""
+    for name, theirs in conv.named_parameters():
+        if not keep_weights:
+            theirs.detach().copy_(getattr(layer, name).detach())
+        setattr(layer, name, theirs)
+    if keep_weights:
+        layer.begin_()
+    else:
+        layer.see()
 
 
 def _shown(where: str | Predicate) -> str:

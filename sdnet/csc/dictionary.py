@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sdnet.runtime import is_traced
+
 PADDING_MODES = ("zeros", "circular")
 THIN, THICK = 4, 32
 """At most so many signal channels, and at least so many atoms: see :meth:`Dictionary.split`."""
@@ -139,7 +141,7 @@ class Dictionary:
         atoms, channels, *kernel = self.weight.shape
         return (
             operand.device.type == "cpu"
-            and not torch.compiler.is_compiling()  # what is traced may run elsewhere
+            and not is_traced()  # what is traced may run elsewhere
             and (self.dims, self.groups) == (2, 1)
             and min(kernel) > 1
             and channels <= THIN

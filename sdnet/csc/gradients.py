@@ -11,16 +11,17 @@ r"""Three ways to differentiate through a sparse code.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from sdnet.csc.dictionary import Dictionary
-from sdnet.csc.lasso import Lasso
+from sdnet.csc.lasso import Lasso, broadcast_lam
 from sdnet.csc.solvers import Iterate, ProximalStep, first_iterate, next_iterate, solve, unroll
+from sdnet.runtime import no_autocast
 
 GRADIENTS = ("unrolled", "checkpointed", "implicit")
 CHECK_EVERY = 8
@@ -56,63 +57,122 @@ def implicit(
     damping: float = 0.0,
     cg_iterations: int = 100,
 ) -> Tensor:
-    """The solved code, carrying the gradient of the minimiser with respect to signal, atoms and λ.
+    """The solved code, carrying the derivatives of the minimiser, of every order, by signal, atoms and λ.
+
+    Under autocast the code has autocast's type; the derivatives are computed in that of the atoms, since a solve
+    multiplies rounding errors. ``torch.func.vmap`` solves its items one after the other.
 
     Args:
         iterations, tolerance: as in :func:`sdnet.csc.solvers.solve`, for the forward solve (no graph is kept).
         damping: added to the diagonal of A_SᵀA_S, for supports on which the atoms are dependent.
         cg_iterations: at most this many conjugate-gradient steps in the backward solve.
     """
-    if tolerance is None:
-        with torch.no_grad():
-            code = unroll(lasso, step_size, iterations, method)
-    else:
+
+    def code(signal: Tensor, weight: Tensor, lam: Tensor, step_size: Tensor) -> Tensor:
+        posed = replace(lasso, dictionary=lasso.dictionary.with_weight(weight), signal=signal, lam=lam)
+        if tolerance is None:
+            return unroll(posed, step_size, iterations, method)
         restart = method == "fista"  # the minimiser is the same, and it is reached sooner
-        solution = solve(
-            lasso, method, iterations=iterations, tolerance=tolerance, lipschitz=1 / step_size, restart=restart
-        )
-        code = solution.code
-    # Zero up to the accuracy of the solve; what matters is how it depends on signal, atoms and λ.
-    stationarity = lasso.dictionary.analysis(lasso.residual(code)) - lasso.penalty * code.sign() - lasso.ridge * code
-    solved: Tensor = _SupportSolve.apply(
-        stationarity, code, code != 0, lasso.dictionary.weight, lasso, damping + lasso.ridge, cg_iterations
-    )
-    return solved
+        options: dict[str, Any] = {"tolerance": tolerance, "lipschitz": 1 / step_size, "restart": restart}
+        return solve(posed, method, iterations=iterations, **options).code
+
+    geometry = lasso.dictionary.with_weight(torch.empty(0))
+    system = _System(geometry, tuple(lasso.signal_size), lasso.ridge, damping, cg_iterations)
+    solved: Tensor = _Minimiser.apply(lasso.signal, lasso.dictionary.weight, lasso.lam, step_size, code, system)
+    return solved.clone()  # which may be changed in place: the derivatives need the code itself
 
 
-class _SupportSolve(torch.autograd.Function):
-    """Forward: the code. Backward: β = (A_SᵀA_S + δI)⁻¹ g_S, handed to the stationarity condition."""
+@dataclass(frozen=True)
+class _System:
+    """The linear system on a support, (A_SᵀA_S + (μ + damping) I) β = g, and what its solution is handed to."""
+
+    geometry: Dictionary
+    signal_size: tuple[int, ...]
+    ridge: float
+    damping: float
+    cg_iterations: int
+
+    def gram(self, direction: Tensor, support: Tensor, weight: Tensor) -> Tensor:
+        """(A_SᵀA_S + (μ + damping) I) of a direction on the support."""
+        dictionary = self.geometry.with_weight(weight)
+        image = dictionary.analysis(dictionary.synthesis(direction, self.signal_size))
+        return support * image + (self.ridge + self.damping) * direction
+
+    def stationarity(self, code: Tensor, signal: Tensor, weight: Tensor, lam: Tensor) -> Tensor:
+        """Aᵀ(x − Az) − λ s − μ z: zero up to the accuracy of the solve; what matters is how it depends on all four."""
+        dictionary = self.geometry.with_weight(weight)
+        residual = signal.to(weight.dtype) - dictionary.synthesis(code, self.signal_size)
+        return dictionary.analysis(residual) - broadcast_lam(lam, code.dim()) * code.sign() - self.ridge * code
+
+
+class _OneByOne(torch.autograd.Function):
+    """A function of tensors that ``torch.func.vmap`` calls for each of its items."""
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
+        each = [
+            [value if dim is None else value.select(dim, item) for value, dim in zip(inputs, in_dims, strict=True)]
+            for item in range(info.batch_size)
+        ]
+        return torch.stack([cls.apply(*values) for values in each]), 0
+
+
+class _Minimiser(_OneByOne):
+    """Forward: the code. Backward: β, the solution for g_S, handed to the stationarity condition at fixed code."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        stationarity: Tensor,
-        code: Tensor,
-        support: Tensor,
-        weight: Tensor,
-        lasso: Lasso,
-        damping: float,
-        cg_iterations: int,
+        signal: Tensor, weight: Tensor, lam: Tensor, step_size: Tensor, code: Callable[..., Tensor], system: _System
     ) -> Tensor:
-        ctx.save_for_backward(support, weight)
-        ctx.dictionary, ctx.signal_size = lasso.dictionary.with_weight(weight.new_empty(0)), lasso.signal_size
-        ctx.damping, ctx.cg_iterations = damping, cg_iterations
-        return code.clone()
+        with torch.no_grad():
+            return code(signal, weight, lam, step_size)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, _, _, ctx.system = inputs
+        ctx.save_for_backward(*tensors, output)
+
+    @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        support, weight = ctx.saved_tensors
-        # Under autocast the code has a smaller type than the atoms: the linear system is solved in theirs.
-        target = support * grads[0].to(weight.dtype)
-        dictionary: Dictionary = ctx.dictionary.with_weight(weight)
+        *leaves, code = ctx.saved_tensors
+        system: _System = ctx.system
+        with no_autocast(code.device):
+            # Under autocast the code has a smaller type than the atoms.
+            code, target = code.to(leaves[1].dtype), grads[0].to(leaves[1].dtype)
+            support = code != 0
+            beta = _SupportSolve.apply(support * target, support, leaves[1], system)
 
-        def gram(direction: Tensor) -> Tensor:
-            image = dictionary.analysis(dictionary.synthesis(direction, ctx.signal_size))
-            return support * image + ctx.damping * direction
+            places = [place for place, want in enumerate(ctx.needs_input_grad[:3]) if want]
 
-        beta = conjugate_gradients(gram, target, ctx.cg_iterations)
-        return beta, None, None, None, None, None, None
+            def stationarity(*wanted: Tensor) -> Any:
+                given = dict(zip(places, wanted, strict=True))
+                return system.stationarity(code, *(given.get(place, leaf) for place, leaf in enumerate(leaves)))
+
+            found = torch.func.vjp(stationarity, *(leaves[place] for place in places))[1](beta)
+            by_place = dict(zip(places, found, strict=True))
+        return *(by_place.get(place) for place in range(3)), None, None, None
+
+
+class _SupportSolve(_OneByOne):
+    """β for a g on the support, differentiable by g and by the atoms."""
+
+    @staticmethod
+    def forward(target: Tensor, support: Tensor, weight: Tensor, system: _System) -> Tensor:
+        with torch.no_grad():
+            return conjugate_gradients(lambda v: system.gram(v, support, weight), target, system.cg_iterations)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, support, weight, ctx.system = inputs
+        ctx.save_for_backward(support, weight, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        support, weight, beta = ctx.saved_tensors
+        with no_autocast(beta.device):
+            adjoint = _SupportSolve.apply(support * grads[0], support, weight, ctx.system)
+            pull = torch.func.vjp(lambda atoms: -ctx.system.gram(beta, support, atoms), weight)[1]
+            return adjoint, None, pull(adjoint)[0], None
 
 
 def conjugate_gradients(

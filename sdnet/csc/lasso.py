@@ -114,6 +114,17 @@ def check_lam(lam: Tensor) -> None:
         raise ValueError(f"lam must be finite and >= 0; got {lam[wrong].flatten()[:3].tolist()}.")
 
 
+def is_finite(signal: Tensor) -> bool:
+    """Whether the sum of a signal is finite, as it is unless a value is not or the sum overflows.
+
+    Under ``torch.func.vmap`` no value can be looked at: then it counts as finite.
+    """
+    try:
+        return math.isfinite(signal.detach().sum().item())
+    except RuntimeError:
+        return True
+
+
 def check_lam_shape(lam: Tensor, images: int, atoms: int) -> None:
     """Raise ValueError unless λ has one of the shapes that suit so many images and atoms."""
     if lam.dim() > 0 and not _fits(lam.shape, images, atoms):

@@ -4,9 +4,8 @@ A convolution answers "how well does each filter match here?". A CSC layer answe
 laid down where, explain the whole input?": its output is the sparse code of its input (Eq. 4).
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,10 @@ from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.csc.gradients import GRADIENTS, checkpointed, implicit
 from sdnet.csc.lam import CodingLayer, is_many
-from sdnet.csc.lasso import Lasso, check_signal
+from sdnet.csc.lasso import Lasso, check_signal, is_finite
 from sdnet.csc.solvers import METHODS, Solution, solve, unroll
-from sdnet.parameters import NETWORK, check
+from sdnet.parameters import NETWORK, Range, check
+from sdnet.runtime import is_jit_traced, is_traced
 
 Size = int | Sequence[int]
 
@@ -69,22 +69,25 @@ class _CSCConv(Atoms, CodingLayer):
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
         self.method, self.gradient, self.tolerance = method, gradient, tolerance
         self.projected, self.lipschitz_first = projected, lipschitz_first
+        self._first_lam = float(lam)
 
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel, **options))
         self.bias = nn.Parameter(torch.zeros(out_channels, **options)) if bias else None
-        self.register_buffer("lam", torch.tensor(float(lam), **options))
+        self.register_buffer("lam", torch.empty((), **options))
         self.follow(lipschitz_method)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw random unit-norm atoms."""
+        """Begin anew, also after ``to_empty``: random unit-norm atoms, and the λ that the layer was made with."""
         nn.init.kaiming_uniform_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+        self.follow(self.lipschitz_method)
+        self.lam = torch.full_like(self.lipschitz, self._first_lam)
         with torch.no_grad():
             self.weight.copy_(unit_norm(self.weight))
-        self.project_(power_steps=30)
+        self.begin_()
 
     @property
     def dictionary(self) -> Dictionary:
@@ -96,16 +99,21 @@ class _CSCConv(Atoms, CodingLayer):
 
         Raises:
             ValueError: if the signal has the wrong type, shape or (where looking costs no
-                synchronisation, on a CPU) is not finite.
+                synchronisation, on a CPU) is not finite; or if the weight was changed and not projected.
         """
+        if isinstance(signal, torch.fx.Proxy):
+            return _as_leaf(self, signal)
+        self.check_projected()
         if is_many(self.lam):
             return self.many_codes(signal, self.lam.flatten())
         lasso = self.lasso(signal)
-        if not torch.compiler.is_compiling():
+        if not is_traced():
             check_signal(signal, lasso.dictionary)
             lasso.check_lam_shape()
-            if signal.device.type == "cpu" and not math.isfinite(signal.detach().sum().item()):
+            if signal.device.type == "cpu" and not is_finite(signal):
                 lasso.check()
+        elif self.gradient != "unrolled" and is_jit_traced():
+            raise ValueError(f"torch.jit.trace records unrolled steps only; got gradient={self.gradient!r}.")
         step_size = 1 / self.lipschitz
         if self.gradient == "implicit":
             code = implicit(lasso, step_size, self.iterations, self.method, tolerance=self.tolerance)
@@ -113,7 +121,7 @@ class _CSCConv(Atoms, CodingLayer):
             code = checkpointed(lasso, step_size, self.iterations, self.method)
         else:
             code = unroll(lasso, step_size, self.iterations, self.method)
-        return code if self.bias is None else code + self.bias.view(-1, *[1] * self.dims)
+        return self._shifted(code)
 
     def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
         """The codes at each of K λ (K,), by unrolled steps; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
@@ -124,7 +132,10 @@ class _CSCConv(Atoms, CodingLayer):
         lam = lams.repeat_interleave(len(signal))
         lasso = Lasso(self.dictionary, repeated, lam, self.nonnegative, self.ridge)
         code = unroll(lasso, step_size, self.iterations, self.method, correlation)
-        return code if self.bias is None else code + self.bias.view(-1, *[1] * self.dims)
+        return self._shifted(code)
+
+    def _shifted(self, code: Tensor) -> Tensor:
+        return code if self.bias is None else code + self.bias.to(code.dtype).view(-1, *[1] * self.dims)
 
     def lasso(self, signal: Tensor) -> Lasso:
         """The problem (Eq. 4) that this layer poses for ``signal``."""
@@ -169,7 +180,7 @@ class _CSCConv(Atoms, CodingLayer):
         super()._load_from_state_dict(state_dict, prefix, *args)
         # A plain convolution's weights come without L; the old one would make steps far too long for them.
         if prefix + "weight" in state_dict and prefix + "lipschitz" not in state_dict and not self.lipschitz.is_meta:
-            self.project_(power_steps=30)
+            self.begin_()
 
 
 class CSCConv1d(_CSCConv):
@@ -220,7 +231,7 @@ class CSCConv2d(_CSCConv):
 
 def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
     for name, number in [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]:
-        _at_least_one(name, number)
+        check(name, number, Annotated[int, Range(1)])
     if in_channels % groups or out_channels % groups:
         raise ValueError(f"groups must divide in_channels={in_channels} and out_channels={out_channels}; got {groups}.")
 
@@ -234,11 +245,6 @@ def _check_solver(method: str, gradient: str, tolerance: float | None, **numbers
         raise ValueError(f"tolerance belongs to gradient='implicit'; got gradient={gradient!r}.")
 
 
-def _at_least_one(name: str, number: object) -> None:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"{name} must be an integer >= 1; got {number!r}.")
-
-
 def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
@@ -249,6 +255,12 @@ def _per_dimension(name: str, value: Size, dims: int, least: int) -> tuple[int, 
     if len(values) != dims or not all(isinstance(v, int) and v >= least for v in values):
         raise ValueError(f"{name} must be an integer >= {least}, or {dims} of them; got {value!r}.")
     return values
+
+
+def _as_leaf(layer: nn.Module, signal: torch.fx.Proxy) -> Any:
+    """The call of a layer as ``torch.fx`` records a convolution's: one node that keeps the layer, λ and all."""
+    path = signal.tracer.path_of_module(layer)  # type: ignore[attr-defined]
+    return signal.tracer.create_proxy("call_module", path, (signal,), {})
 
 
 def csc_layers(model: nn.Module) -> list[tuple[str, _CSCConv]]:

@@ -193,3 +193,15 @@ def random_probe(dictionary: Dictionary, points: int = 16) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(1, dictionary.signal_channels, *size, generator=generator)
     return F.normalize(probe.flatten(1), dim=1).view_as(probe).to(dictionary.weight)
+
+
+def falls_short(lipschitz: Tensor, dictionary: Dictionary, probe: Tensor | None) -> str | None:
+    """Says of a Lipschitz constant that is less than a dictionary's ‖A‖², beyond rounding, what it is; or None.
+
+    ``probe`` is that of :func:`power_iteration`; None: by :func:`fourier_bound`.
+    """
+    needed = fourier_bound(dictionary) if probe is None else power_iteration(dictionary, probe)[0]
+    rounding = max(5e-3, 4 * torch.finfo(dictionary.weight.dtype).eps)
+    if (needed <= lipschitz * (1 + rounding)).item():
+        return None
+    return f"its Lipschitz constant is {lipschitz.item():.4g}, where its atoms need {needed.item():.4g}"

@@ -4,6 +4,8 @@ The proximal operator of a penalty h is prox(v) = argmin_z h(z) + ½(z − v)².
 the convolutional Lasso (Eq. 4 of the paper) it has a closed form that acts on every entry alone.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -35,3 +37,24 @@ def elastic_net(
     """
     shrunk = soft_threshold(values, threshold, nonnegative=nonnegative)
     return shrunk if isinstance(ridge, float | int) and ridge == 0 else shrunk / (1 + ridge)
+
+
+class FreeReLU(torch.autograd.Function):
+    """ReLU whose result may be changed in place, as a convolution's may: the gradient keeps a mask, not the result."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor) -> Tensor:
+        return values.relu()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output > 0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (mask,) = ctx.saved_tensors
+        # Several times as fast as a product with the mask.
+        result: Tensor = torch.ops.aten.threshold_backward(grads[0], mask.to(grads[0].dtype), 0)
+        return result

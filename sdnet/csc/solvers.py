@@ -19,7 +19,8 @@ from torch import Tensor
 
 from sdnet.csc.lasso import Lasso
 from sdnet.csc.lipschitz import fourier_bound
-from sdnet.csc.prox import elastic_net
+from sdnet.csc.prox import FreeReLU, elastic_net
+from sdnet.runtime import is_jit_traced
 
 METHODS = ("fista", "ista", "heavy_ball")
 CHECK_EVERY = 10
@@ -72,10 +73,10 @@ class ProximalStep:
             and (lasso.lam.dim() == 0 or lasso.lam.shape[0] == 1 < lasso.lam.dim())
         ):
             shift = -step_size * lasso.lam.reshape(-1)
-            self.bias = shift.expand(len(lasso.dictionary.weight)).to(self.scaled.weight.dtype)
+            self.bias = shift.expand(lasso.dictionary.weight.shape[0]).to(self.scaled.weight.dtype)
 
-    def __call__(self, point: Tensor | None = None, gradient_at: Tensor | None = None) -> Tensor:
-        """One step; without arguments the step from zero."""
+    def __call__(self, point: Tensor | None = None, gradient_at: Tensor | None = None, free: bool = False) -> Tensor:
+        """One step; without arguments the step from zero. A ``free`` code may be changed in place."""
         lasso = self.lasso
         if gradient_at is None and self.correlation is not None:
             values, bias = self.correlation, None
@@ -83,26 +84,35 @@ class ProximalStep:
             residual, bias = lasso.signal if gradient_at is None else lasso.residual(gradient_at), self.bias
             values = self.scaled.analysis(residual, bias)
         if bias is not None:
-            return (values if point is None else values.add_(point)).relu_()
+            values = values if point is None else values.add_(point)
+            return _free_relu(values) if free else values.relu_()
         values = values if point is None else point + values
         # Under autocast the values have a smaller type than λ; the code keeps theirs, whatever the shape of λ.
         threshold = (self.step_size * lasso.penalty).to(values.dtype)
-        return elastic_net(
+        code = elastic_net(
             values, threshold, lasso.ridge and self.step_size * lasso.ridge, nonnegative=lasso.nonnegative
         )
+        return code.clone() if free and lasso.nonnegative and code.requires_grad else code
 
 
-def first_iterate(step: ProximalStep) -> Iterate:
+def _free_relu(values: Tensor) -> Tensor:
+    if not values.requires_grad or is_jit_traced():
+        return values.relu_()
+    code: Tensor = FreeReLU.apply(values)
+    return code
+
+
+def first_iterate(step: ProximalStep, free: bool = False) -> Iterate:
     """One step from z = 0: prox(η Aᵀx)."""
-    code = step()
+    code = step(free=free)
     return Iterate(code, code, t=(1 + math.sqrt(5)) / 2)
 
 
-def next_iterate(step: ProximalStep, method: str, last: Iterate, restart: bool = False) -> Iterate:
-    """One proximal-gradient step of the named method from ``last``."""
+def next_iterate(step: ProximalStep, method: str, last: Iterate, restart: bool = False, free: bool = False) -> Iterate:
+    """One proximal-gradient step of the named method from ``last``; a ``free`` code may be changed in place."""
     moving = isinstance(last.weight, Tensor) or last.weight != 0
     point = last.code + last.weight * (last.code - last.previous) if moving else last.code
-    code = step(point, last.code if method == "heavy_ball" else point)
+    code = step(point, last.code if method == "heavy_ball" else point, free)
     if method == "ista":
         return Iterate(code, code)
     t = last.t
@@ -120,11 +130,14 @@ def next_iterate(step: ProximalStep, method: str, last: Iterate, restart: bool =
 def unroll(
     lasso: Lasso, step_size: Tensor, iterations: int, method: str = "fista", correlation: Tensor | None = None
 ) -> Tensor:
-    """The code after a fixed number of steps from zero, without checks: what a layer differentiates through."""
+    """The code after a fixed number of steps from zero, without checks: what a layer differentiates through.
+
+    It may be changed in place, as by a ReLU with ``inplace=True``, before it is differentiated.
+    """
     step = ProximalStep(lasso, step_size, correlation)
-    iterate = first_iterate(step)
-    for _ in range(iterations - 1):
-        iterate = next_iterate(step, method, iterate)
+    iterate = first_iterate(step, free=iterations == 1)
+    for left in range(iterations - 2, -1, -1):
+        iterate = next_iterate(step, method, iterate, free=left == 0)
     return iterate.code
 
 

@@ -7,6 +7,7 @@ archive; every other name is a folder of images, decoded once and cached.
 import hashlib
 import os
 import urllib.error
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +69,21 @@ class Dataset:
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         held, kept = order.tensor_split([round(fraction * len(self.train))])
         return replace(self, train=_take(self.train, kept), validation=_take(self.train, held))
+
+    def for_classes(self, known: Sequence[str]) -> "Dataset":
+        """The same images, a label now an index into ``known``, the classes of a network: matched by name.
+
+        Raises:
+            ValueError: if there are classes that are not known, which have no right answer.
+        """
+        if self.classes == tuple(known):
+            return self
+        check_known(self.name, self.classes, known)
+        place = torch.tensor([known.index(name) for name in self.classes])
+        train, validation, test = (
+            Split(split.images, place[split.labels.long()]) for split in (self.train, self.validation, self.test)
+        )
+        return replace(self, classes=tuple(known), train=train, validation=validation, test=test)
 
     def channel_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel of the training images, in units of pixels in [0, 1]."""
@@ -148,6 +164,21 @@ def _dataset(name: str, classes: tuple[str, ...], train: Split, test: Split, *, 
         digest.update(np.ascontiguousarray(tensor.numpy()).data)
     nothing = _take(train, torch.arange(0))
     return Dataset(name, classes, train, nothing, test, flip, digest.hexdigest())
+
+
+def check_known(data: str, classes: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ValueError if a data set has classes that a network does not know, so that no answer to them is right."""
+    others = [name for name in classes if name not in known]
+    if others:
+        raise ValueError(
+            f"{data} has {_some(others)}, which the network does not know; it knows {_some(list(known))}: give it "
+            "images of these classes only, in folders of these names."
+        )
+
+
+def _some(names: list[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _take(split: Split, index: Tensor) -> Split:

@@ -91,6 +91,7 @@ class MixedScaleLayer(PursuitLayer):
 
     def problem(self, inputs: tuple[Connection, ...] = CHAIN, correlation: Tensor | None = None) -> Layer:
         """The problem with the dictionary [I Fᵀ], whose norm is ‖[I Fᵀ]‖² = 1 + ‖F‖²."""
+        self.check_projected()
         scale, offset = self.frozen(correlation if self.training else None)
         ones = torch.ones_like(self.copy_lam)
         operator = MixedScale(self.dictionary.scaled(scale), ones)

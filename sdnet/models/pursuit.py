@@ -97,7 +97,12 @@ class PursuitLayer(Atoms):
         return scale, self.norm.bias - scale * mean
 
     def problem(self, inputs: tuple[Connection, ...] = CHAIN, correlation: Tensor | None = None) -> Layer:
-        """What further iterations solve, normalised as :meth:`frozen` says."""
+        """What further iterations solve, normalised as :meth:`frozen` says.
+
+        Raises:
+            ValueError: if the weight was changed, and not L with it.
+        """
+        self.check_projected()
         scale, offset = self.frozen(correlation if self.training else None)
         return Layer(self.dictionary.scaled(scale), inputs, -offset, scale.square() * self.lipschitz, self.beta)
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 
-from sdnet.data import datasets, photographs
+from sdnet.data import content, datasets, photographs
 from sdnet.data.datasets import Dataset
 from sdnet.models.classifier import Classifier
 from sdnet.results import ledger, networks
 from sdnet.results.ledger import Record, Start
 from sdnet.results.networks import Network
-from sdnet.results.unfinished import Unfinished, signals_wait
+from sdnet.results.unfinished import Unfinished
 from sdnet.robust.policies import fingerprint
 from sdnet.runtime import device_of, keep_freed_memory
 from sdnet.training import loop
+from sdnet.training.stopping import signals_wait
 
 DECODED = (5000, 10_000)
 """So many training and test photographs are taken into memory: what a run of the size ``paper`` needs."""
@@ -50,11 +51,23 @@ class Evaluation:
 
     @cached_property
     def data(self) -> Dataset:
-        """The data set that the network was trained on, loaded when first asked for; of photographs :data:`DECODED`."""
+        """The data set that the network was trained on, loaded when first asked for; of photographs :data:`DECODED`.
+
+        Its labels are the network's, matched by the names of the classes.
+
+        Raises:
+            ValueError: if it has classes that the network does not know.
+        """
         training = self.trained.training
         if training.photographs:
-            return photographs.load(training.dataset, self.data_root).decoded(*DECODED)
-        return datasets.load(training.dataset, self.data_root)
+            files = photographs.load(training.dataset, self.data_root)
+            datasets.check_known(files.name, files.classes, self.trained.classes)
+            data = files.decoded(*DECODED)
+        else:
+            data = datasets.load(training.dataset, self.data_root)
+        if training.dataset == data.name in content.DIGESTS:
+            return data  # known by its content, labels included, whatever its folders are called
+        return data.for_classes(self.trained.classes)
 
     def record(self, experiment: str, results: list[dict[str, Any]], **config: Any) -> tuple[Record, Path]:
         """Write the ledger row: the training's configuration, what is in ``config``, and the results."""

@@ -2,13 +2,10 @@
 
 import hashlib
 import json
-import os
-import signal
 import textwrap
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 from sdnet.results.ledger import Start
 from sdnet.training.checkpoint import load_checkpoint, save_checkpoint
 from sdnet.training.distributed import Preempted
+from sdnet.training.stopping import signals_wait
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Keep(Protocol):
@@ -103,45 +100,3 @@ class Unfinished:
             self.kept = False
         else:
             self.kept = True
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Within, SIGTERM does what Ctrl-C does, and both end in :class:`Preempted`. Also a decorator.
-
-    In a thread that is not the main one, signals are left alone.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    process = os.getpid()
-
-    def interrupt(number: int, _: object) -> None:
-        if os.getpid() == process:
-            raise KeyboardInterrupt
-        os._exit(128 + number)  # a child that reads files: nothing of this run is its own
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Preempted("told to stop before anything was measured. Start it again to go on.") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def signals_wait() -> Iterator[None]:
-    """Within, SIGTERM and Ctrl-C wait for the end: what is done here is done wholly or not at all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if arrived:
-        raise KeyboardInterrupt

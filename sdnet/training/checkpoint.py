@@ -1,7 +1,10 @@
 """Checkpoints that survive being interrupted, and trained networks as plain safetensors files."""
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,67 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+_locks: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a forked child: a worker that outlives its parent for a moment must not keep the parent's folder locked."""
+    for file in _locks:
+        os.close(file)
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only process that trains into a folder; what dead ones left half-written there is deleted.
+
+    The system unlocks it when the process ends, however that happens.
+
+    Raises:
+        ValueError: at once, if another process does, saying which.
+    """
+    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(file, 100, 0).decode(errors="replace") or "another process"
+        os.close(file)
+        raise ValueError(
+            f"this training is running already, in {holder}; wait for its end, stop it, or choose another output than "
+            f"{folder.parent}."
+        ) from error
+    _locks.add(file)
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+    try:
+        for part in folder.glob("*.part"):
+            part.unlink()
+        yield
+    finally:
+        _locks.discard(file)
+        os.close(file)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` if the writing succeeds and vanishes if it does not."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` so that ``path`` holds either the old checkpoint or the new one, never half of one."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with open(part, "wb") as file:
+    with _whole(path) as part, open(part, "wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -42,9 +97,8 @@ def save_network(path: Path, model: nn.Module, description: dict[str, Any]) -> N
 def save_state(path: Path, state: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
     """Write what :func:`read_network` reads, at once or not at all."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file(tensors, part, metadata={"sdnet": json.dumps(description)})
-    part.replace(path)
+    with _whole(path) as part:
+        save_file(tensors, part, metadata={"sdnet": json.dumps(description)})
 
 
 def read_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -7,8 +7,6 @@ GPUs and over Gloo on CPUs. What is here: joining and leaving, sharing a batch, 
 
 import hashlib
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from sdnet.names import unknown_name
 from sdnet.parameters import Count, Natural, Positive, check_fields
 
 PREEMPTED = 75
-"""Exit code of a run that was told to stop (SIGTERM) and has saved: start it again to go on (EX_TEMPFAIL)."""
+"""Exit code of a run that was told to stop (SIGTERM, Ctrl-C) and has saved: start it again to go on (EX_TEMPFAIL)."""
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 """Of ``torch.compile``."""
 GLOO_LOST = ("gloo", "pair closure")
@@ -33,7 +31,7 @@ GLOO_LOST = ("gloo", "pair closure")
 
 
 class Preempted(RuntimeError):
-    """The run was told to stop; its checkpoint is saved."""
+    """The run was told to stop, and goes on from its checkpoint when it is started again."""
 
 
 class RankLost(RuntimeError):
@@ -54,7 +52,8 @@ class Execution:
         timeout: seconds that ranks wait for each other before they give up.
         compile: None, or a mode of ``torch.compile``: the step as one program, made in the first minute or so.
             ``"reduce-overhead"`` replays it as CUDA graphs, where small batches leave a GPU waiting for the next call.
-            Numbers change by rounding only.
+            A step changes by rounding only, which a training in float32 magnifies like any other rounding: two
+            trainings, one of them compiled, differ as two do whose first weights differ in the last digit.
 
     Raises ValueError for a value of another type, or out of the range that its annotation names.
     """
@@ -71,6 +70,12 @@ class Execution:
         check_fields(self)
         if self.compile not in (None, *COMPILE_MODES):
             raise ValueError(unknown_name("compile", self.compile, COMPILE_MODES))
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What has to be the same on all ranks."""
+        own = ("workers", "timeout")
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def check_batch(self, size: int, ranks: int) -> None:
         """Raise ValueError if a batch of ``size`` images has fewer than two for each piece of each rank."""
@@ -210,6 +215,15 @@ def environment() -> Ranks:
     return Ranks(rank, size, local)
 
 
+def world_size() -> int:
+    """How many ranks there are, as far as this process was told.
+
+    Raises:
+        ValueError: as :func:`environment`.
+    """
+    return environment().size if launched() else 1
+
+
 def own_device(device: torch.device, ranks: Ranks) -> torch.device:
     """The device of this rank: on a GPU machine, the GPU of its number.
 
@@ -283,17 +297,3 @@ def _meeting_point(ranks: Ranks, wait: timedelta) -> Store:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0][:200]
-
-
-@contextmanager
-def preemption() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a question: has it arrived? (In a thread that is not the main one it is left alone.)"""
-    arrived: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, _: arrived.append(number))
-    try:
-        yield lambda: bool(arrived)
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +18,11 @@ from sdnet.data.batches import evaluation_batches, to_pixels, training_batches
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
 from sdnet.runtime import has_odd_dilation, is_narrow
-from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, preemption, unsynchronised
+from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
 from sdnet.training.run import BestEpoch, Epoch, Run
+from sdnet.training.stopping import preemption
 
 CHECK_EVERY = 100
 """Steps between two looks at the loss; each waits for the device."""
@@ -77,7 +79,8 @@ def train(
     flip: bool = True,
     precision: str = "fp32",
     checkpoint: Path | None = None,
-    key: str = "",
+    key: Any = "",
+    clock: float | None = None,
     ranks: Ranks = ALONE,
     execution: Execution = Execution(),  # noqa: B008  (immutable)
     best: BestEpoch | None = None,
@@ -92,29 +95,27 @@ def train(
     Args:
         split: the training images.
         recipe: what to do; its batch size is that of all ranks together.
-        seed: of the order of the images and their augmentation.
-        flip: whether mirrored images are used.
+        seed, flip: of the order of the images and their augmentation, and whether they are mirrored too.
         precision: ``"fp32"`` or ``"bf16"``.
-        checkpoint: file to write after every epoch and every ``execution.save_every`` steps, and to go on from if it
-            is there, on however many ranks.
-        key: identifies the run; a checkpoint with another key is refused.
-        ranks: from :func:`sdnet.training.distributed.joined`.
-        execution: how.
+        checkpoint: written after every epoch and every ``execution.save_every`` steps; resumed from, on any ranks.
+        key, clock: of :class:`sdnet.training.run.Run`.
+        ranks, execution: who trains, from :func:`sdnet.training.distributed.joined`, and how.
         best: judges every epoch; the network is then left as after the best one, instead of the last.
         watch: is called after every epoch that this call trains; it leaves the network in train mode.
 
     Raises:
         Diverged: if the loss stops being finite; the last checkpoint stays.
-        Preempted: after SIGTERM to any rank, when the checkpoint is saved.
-        ValueError: if the checkpoint belongs to another run, or more images cannot be read than allowed.
+        Preempted: after SIGTERM to any rank, or Ctrl-C, when the checkpoint is saved.
+        ValueError: for a batch too small to be cut, another run's checkpoint, or more unreadable images than allowed.
     """
+    execution.check_batch(min(recipe.batch_size, len(split)), ranks.size)
     split = split.to(next(model.parameters()).device)
     together = ranks.wrap(model, execution)
     optimizer = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
     settle(together, split)
-    run = Run(model, optimizer, ranks, checkpoint, key, best)
+    run = Run(model, optimizer, ranks, checkpoint, key, clock, best)
     run.resume()
     steps = math.ceil(len(split) / recipe.batch_size)
     progress = Progress(recipe.epochs, steps, len(run.history), run.step, quiet=not ranks.leader)
@@ -220,11 +221,12 @@ def _mind(run: Run, recipe: Recipe, save_every: int | None, stop: bool) -> None:
     if save:
         run.save()
     if stop:
-        raise Preempted(f"told to stop; saved after step {run.step} of epoch {len(run.history) + 1}.")
+        done = "saved" if run.path else "not saved, for want of a checkpoint,"
+        raise Preempted(f"told to stop; {done} after step {run.step} of epoch {len(run.history) + 1}.")
 
 
 def _look_around(stop: bool, split: Split | Photographs, ranks: Ranks, max_corrupt: int) -> bool:
-    """Whether any rank was told to stop. All ranks learn of images that cannot be read at the same step."""
+    """Whether any rank was told to stop. All ranks learn of unreadable images at the same step."""
     corrupt = len(split.corrupt) if isinstance(split, Photographs) else 0
     # On the CPU, over Gloo: to look does not wait for a GPU.
     told, unreadable = ranks.total(torch.tensor([int(stop), corrupt])).tolist()

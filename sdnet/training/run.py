@@ -1,7 +1,8 @@
 """A training run in progress: how far it has come, and how it is saved and taken up again."""
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ class Run:
 
     Args:
         path: the checkpoint; None for a run that is not saved.
-        key: identifies the run; a checkpoint with another key is refused.
+        key: identifies the run, configuration and data: a name, or a dictionary of names and values. A checkpoint with
+            another key is refused.
+        clock: ``time.monotonic()`` at the run's begin, earlier processes of it included; None: now.
         best: if the best epoch is to be kept.
     """
 
@@ -71,11 +74,13 @@ class Run:
         optimizer: torch.optim.Optimizer,
         ranks: Ranks,
         path: Path | None,
-        key: str,
+        key: Any,
+        clock: float | None = None,
         best: BestEpoch | None = None,
     ) -> None:
         self.best = best
         self.model, self.optimizer, self.ranks, self.path, self.key = model, optimizer, ranks, path, key
+        self.clock = time.monotonic() if clock is None else clock
         self.device = next(model.parameters()).device
         self.history: list[Epoch] = []
         self.step, self.seconds = 0, 0.0
@@ -128,7 +133,8 @@ class Run:
             state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "history": history}
             if self.best is not None:
                 state["best"] = {"accuracies": self.best.accuracies, "weights": self.best.weights}
-            save_checkpoint(self.path, {"key": self.key, **state, **position})
+            wall = time.monotonic() - self.clock
+            save_checkpoint(self.path, {"key": self.key, "wall": wall, **state, **position})
         self.ranks.gather(None)  # no rank goes on, or ends, before the file is there
 
     def resume(self) -> None:
@@ -152,16 +158,41 @@ class Run:
             _set_random_state(state["random"][self.ranks.rank], self.device)
 
     def _read(self) -> dict[str, Any] | None:
-        if self.path is None or not self.path.exists():
+        state = None if self.path is None else saved(self.path)
+        if state is None:
             return None
-        state = load_checkpoint(self.path)
         if state["key"] != self.key:
-            raise ValueError(f"{self.path} belongs to another run; delete it or choose another output folder.")
-        if "step" not in state:
-            raise ValueError(f"{self.path} was written by an older version; delete it to start over.")
+            raise ValueError(
+                f"{self.path} belongs to another run: {_difference(state['key'], self.key)}; delete it to start over, "
+                "or choose another output folder."
+            )
         step = f", step {state['step']}" if state["step"] else ""
         print(f"Going on after epoch {len(state['history'])}{step} of {self.path}.", flush=True)
         return state
+
+
+def saved(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds, or None if there is none: among others the run's ``key``, ``history`` and ``wall``, the
+    seconds that its processes took until they saved.
+
+    Raises:
+        ValueError: if the file is no checkpoint, or one of an older version.
+    """
+    if not path.exists():
+        return None
+    state = load_checkpoint(path)
+    if not isinstance(state, dict) or "wall" not in state:
+        raise ValueError(f"{path} was written by an older version; delete it to start over.")
+    return state
+
+
+def _difference(saved: Any, own: Any) -> str:
+    """Two keys that differ, in words."""
+    if isinstance(saved, Mapping) and isinstance(own, Mapping):
+        for name in {**saved, **own}:
+            if saved.get(name) != own.get(name):
+                return f"its {name} is {saved.get(name)}, this run's is {own.get(name)}"
+    return f"it is {saved}, this is {own}"
 
 
 def _random_state(device: torch.device) -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from sdnet import CSCConv1d, CSCConv2d, convert, csc_layers
+from sdnet import CSCConv1d, CSCConv2d, convert, csc_layers, project_after_step
 from sdnet.models import parameter_count
 
 NETWORKS = {"resnet50": (53, 32), "vgg11_bn": (8, 32), "mobilenet_v3_small": (52, 32), "densenet121": (120, 64)}
@@ -167,3 +167,38 @@ def test_errors_are_one_sentence_and_leave_the_network_alone() -> None:
         convert(nn.Linear(3, 4))
     assert all(type(module) is nn.Conv2d for module in model)
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("keep_weights", [True, False])
+def test_an_optimizer_made_before_conversion_moves_the_atoms(keep_weights: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    convert(model, keep_weights=keep_weights)
+    project_after_step(optimizer, model)
+    before = model[0].weight.detach().clone()
+    norms = before.flatten(1).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+    model(torch.rand(4, 3, 8, 8)).square().sum().backward()
+    optimizer.step()
+    assert (model[0].weight - before).norm() > 1e-3
+    torch.testing.assert_close(model[0].weight.flatten(1).norm(dim=1), norms)
+
+
+def test_an_optimizer_of_another_network_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model[0] = CSCConv2d(3, 8, 3)
+    with pytest.raises(ValueError, match=r"holds no weight of a layer that is projected \(0\)"):
+        project_after_step(optimizer, model)
+    frozen = model.requires_grad_(False)  # whose atoms are not to move
+    project_after_step(optimizer, frozen)
+
+
+def test_weights_that_are_no_numbers_are_refused_and_the_network_is_left_alone() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+    with torch.no_grad():
+        model[1].weight[2] = torch.nan
+    with pytest.raises(ValueError, match=r"1\.weight holds NaN or infinity"):
+        convert(model, "all")
+    assert csc_layers(model) == []
+    assert convert(model, "all", keep_weights=False).converted == ("0", "1")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from sdnet.experiments.distributed import launch
 from sdnet.experiments.distributed.plan import plan
 from sdnet.results import ledger
+from sdnet.training.checkpoint import locked
 
 pytestmark = pytest.mark.slow
 TRAIN = ("--dataset", "digits", "--preset", "smoke", "--epochs", "2", "--save-every", "4")
@@ -199,11 +200,44 @@ def test_a_busy_port_ends_at_once(tmp_path: Path) -> None:
     assert f"cannot meet the others at {endpoint}: its port is busy; choose another" in said
 
 
-def test_nodes_with_unequal_data_all_end(tmp_path: Path) -> None:
-    """Node 1 has another data set under the same name."""
-    nodes = ("--nodes", "2", "--endpoint", f"127.0.0.1:{free_port()}", "--max-restarts", "0")
-    train = ("--dataset", "digits", "--preset", "smoke", "--epochs", "1", "--hold-out")
-    first = started(tmp_path, *nodes, "--node", "0", *train, "0.1")
-    second = started(tmp_path, *nodes, "--node", "1", *train, "0.2")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--hold-out", "0.1"), "ranks disagree about the data: rank 0 has {'images': 1"),
+        (("--accumulate", "2"), "ranks disagree about how to train: rank 0 has {'accumulate': 1"),
+        (("--save-every", "3"), "ranks disagree about how to train: rank 0 has {'accumulate': 1"),
+    ],
+)
+def test_nodes_with_unequal_options_all_end_at_once(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    """What is no accident is not started again, although it might be."""
+    nodes = ("--nodes", "2", "--endpoint", f"127.0.0.1:{free_port()}", "--max-restarts", "2")
+    train = ("--dataset", "digits", "--preset", "smoke", "--epochs", "1")
+    first = started(tmp_path, *nodes, "--node", "0", *train)
+    second = started(tmp_path, *nodes, "--node", "1", *train, *options)
     for process in (first, second):
-        assert "ranks disagree about the data: rank 0 has {'images': 1" in finished(process, code=1)
+        said = finished(process, code=1)
+        assert said.count(message) == 1
+        assert "a rank refused to run, and all have ended" in said
+
+
+def test_ctrl_c_saves_on_all_ranks(tmp_path: Path) -> None:
+    process = started(tmp_path, "--ranks-per-node", "2", *TRAIN)
+    wait_for_checkpoint(tmp_path)
+    process.send_signal(signal.SIGINT)
+    said = finished(process, code=75)
+    assert "Stopped: told to stop; saved after step" in said
+    assert "Stopped: got SIGINT and passed it on" in said
+
+
+def test_a_run_that_is_under_way_is_not_started_again(tmp_path: Path) -> None:
+    first = started(tmp_path, "--ranks-per-node", "2", *TRAIN)
+    wait_for_checkpoint(tmp_path)
+    (checkpoint,) = tmp_path.glob("outputs/*/checkpoint.pt")
+    first.send_signal(signal.SIGTERM)
+    finished(first, code=75)
+    with locked(checkpoint.parent):
+        said = finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN), code=1)
+    assert said.count("this training is running already, in process") == 1
+    assert "a rank refused to run" in said
+    finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN))
+    assert one_row(tmp_path).config["ranks"] == 2

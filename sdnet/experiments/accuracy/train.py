@@ -1,6 +1,7 @@
 """The main experiment: train one network on one data set, keep it, and record the run."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,14 @@ from sdnet.results import ledger
 from sdnet.results.ledger import Record
 from sdnet.runtime import device_of, keep_freed_memory
 from sdnet.training import distributed, loop
-from sdnet.training.checkpoint import save_network
+from sdnet.training.checkpoint import locked, save_network
 from sdnet.training.declaration import Training
 from sdnet.training.distributed import Execution, Ranks
 from sdnet.training.progress import duration
-from sdnet.training.run import BestEpoch, Epoch
+from sdnet.training.run import BestEpoch, Epoch, saved
+from sdnet.training.stopping import preemption, stoppable
+
+STOPPED = "told to stop outside of the training steps; what they had saved stays"
 
 
 @dataclass(frozen=True)
@@ -44,54 +48,62 @@ def run(
     """Train, evaluate the epoch that is kept on the test split, save the network, write the ledger row.
 
     Says beforehand what it is about to do and about how long it takes. Interrupted, it goes on from the last
-    checkpoint when called again. Started as one of several ranks (by torchrun), it takes its part, and rank 0 speaks
-    and writes for all.
+    checkpoint when called again, in the precision that it began with; the row's seconds are those of all its processes
+    until they saved. Started as one of several ranks (by torchrun), it takes its part, and rank 0 speaks and writes for
+    all.
 
     Raises:
-        ValueError: for missing or broken data, a device that is not here, an output that cannot be written, ranks that
-            do not meet or differ in their data, before training starts.
+        ValueError: for missing or broken data, a device that is not here, a batch too small to be cut, an output that
+            cannot be written or that another process trains into, a checkpoint of other data, ranks that do not meet or
+            differ in their data or options, before training starts.
         sdnet.training.run.Diverged: if the loss stops being finite.
-        sdnet.training.distributed.Preempted: after SIGTERM, once the checkpoint is saved.
+        sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C, once the checkpoint is saved.
         sdnet.training.distributed.RankLost: if another rank ends or is silent.
     """
+    execution.check_batch(training.recipe.batch_size, distributed.world_size())
     keep_freed_memory()
     place = device_of(device)
-    with distributed.joined(place, execution.timeout) as ranks:
+    start, output = ledger.start(), Path(output or ledger.output_folder())
+    with stoppable(STOPPED), distributed.joined(place, execution.timeout) as ranks:
         place = distributed.own_device(place, ranks)
-        return _run(training, data_root, Path(output or ledger.output_folder()), place, ranks, execution)
+        for path in (output, ledger.ledger_folder()) if ranks.leader else ():
+            ledger.check_writable(path)
+        data = training.load(data_root, execution.workers)
+        execution.check_batch(min(training.recipe.batch_size, len(data.train)), ranks.size)
+        training = replace(training, dataset=data.name)  # a folder of CIFAR-10 is cifar10
+        folder = output / training.name
+        if ranks.leader:
+            ledger.check_writable(folder)
+        with locked(folder) if ranks.leader else nullcontext():
+            return _run(training, data, folder, place, ranks, execution, start)
 
 
 def _run(
     training: Training,
-    data_root: str | os.PathLike[str] | None,
-    output: Path,
+    data: Dataset | PhotographSet,
+    folder: Path,
     place: torch.device,
     ranks: Ranks,
     execution: Execution,
+    start: ledger.Start,
 ) -> Trained:
-    start = ledger.start()
-    rows = ledger.ledger_folder()
-    for path in (output, rows) if ranks.leader else ():
-        ledger.check_writable(path)
-    data = training.load(data_root, execution.workers)
-    training = replace(training, dataset=data.name)  # a folder of CIFAR-10 is cifar10
-    folder = output / training.name
-    if ranks.leader:
-        ledger.check_writable(folder)
     ranks.agree("the data", {"images": len(data.train), "hash": data.data_hash[:16]})
     ranks.agree("the run", training.name)
+    ranks.agree("how to train", {**execution.shared, "device": place.type})
     model = training.build(len(data.classes))
     model.normalize.set(*data.channel_statistics())
     model = model.to(place).to(memory_format=torch.channels_last)
-    precision = loop.best_precision(place, model) if training.precision == "auto" else training.precision
     checkpoint = folder / "checkpoint.pt"
+    key, wall, left = ranks.from_leader(lambda: _begun(checkpoint, training, data, place, model))
+    precision, start = key["precision"], replace(start, clock=start.clock - wall)
     best = BestEpoch(partial(_test_accuracy, data, ranks)) if training.keep == "best_on_test" else None
     with loop.safe_kernels(model):
         if ranks.leader:
-            print(announcement(training, data, model, place, precision, ranks.size, execution.accumulate), flush=True)
+            how = (precision, ranks.size, execution.accumulate, left)
+            print(announcement(training, data, model, place, *how), flush=True)
         history = loop.train(
             model, data.train, training.recipe, seed=training.seed, flip=data.flip, precision=precision,
-            checkpoint=checkpoint, key=training.name, ranks=ranks, execution=execution, best=best,
+            checkpoint=checkpoint, key=key, clock=start.clock, ranks=ranks, execution=execution, best=best,
         )  # fmt: skip
         model.eval()
         results = [*_results(model, data, history, ranks, execution), *_by_epoch(best, data)]
@@ -103,17 +115,33 @@ def _run(
         results=results,
         history=[asdict(row) for row in history],
     )
-    network_file = folder / "network.safetensors"
+    network_file, rows = folder / "network.safetensors", ledger.ledger_folder()
     if not ranks.leader:
         return Trained(model, record, network_file, rows / record.file_name)
     size = loop.example(data.train, 1)[0].shape[-1]
-    save_network(network_file, model, {"training": training.config, "classes": data.classes, "size": size})
-    record_file = ledger.write(record, rows)
-    checkpoint.unlink()
+    with preemption():  # done in a moment, and not to be done by halves
+        save_network(network_file, model, {"training": training.config, "classes": data.classes, "size": size})
+        record_file = ledger.write(record, rows)
+        checkpoint.unlink()
     print(
         f"Test accuracy {results[0]['value']:.2%}.\nNetwork:    {network_file}\nLedger row: {record_file}", flush=True
     )
     return Trained(model, record, network_file, record_file)
+
+
+def _begun(
+    checkpoint: Path, training: Training, data: Dataset | PhotographSet, place: torch.device, model: nn.Module
+) -> tuple[dict[str, Any], float, float]:
+    """The run's key; the seconds that earlier processes of it took, and the fraction of its epochs that is left."""
+    state, precision = saved(checkpoint), training.precision
+    if precision == "auto":
+        earlier = state["key"] if state else None
+        before = earlier.get("precision") if isinstance(earlier, dict) else None
+        precision = before or loop.best_precision(place, model)
+    key = {"data": data.data_hash[:16], **training.config, "precision": precision}
+    if state is None:
+        return key, 0.0, 1.0
+    return key, state["wall"], 1 - len(state["history"]) / training.recipe.epochs
 
 
 def _ranks_config(ranks: Ranks, execution: Execution) -> dict[str, Any]:
@@ -131,10 +159,13 @@ def announcement(
     precision: str,
     ranks: int = 1,
     accumulate: int = 1,
+    left: float = 1.0,
 ) -> str:
-    """What is about to happen and about how long it takes."""
+    """What is about to happen and about how long it takes, where the fraction ``left`` of the epochs is yet to come."""
     what = training.recipe
-    seconds = loop.estimated_seconds(model, data.train, what, precision, parts=ranks * accumulate) / ranks
+    seconds = 0.0
+    if left:
+        seconds = left * loop.estimated_seconds(model, data.train, what, precision, parts=ranks * accumulate) / ranks
     size = f"width {what.width}, {models.parameter_count(model):,} parameters"
     images = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test images"
     on = device.type if ranks == 1 else f"{ranks} ranks, one {device.type} each"
@@ -142,8 +173,7 @@ def announcement(
         f"{training.arch} ({size})\n"
         f"on {data.name}: {images}\n"
         f"recipe {training.preset!r}: {what.epochs} epochs of SGD, batch {what.batch_size}, lr {what.lr}, {precision}, "
-        f"seed {training.seed}\n"
-        f"about {duration(seconds)} on {on}"
+        f"seed {training.seed}\n" + (f"about {duration(seconds)} on {on}" if left else "trained already; evaluated now")
     )
 
 

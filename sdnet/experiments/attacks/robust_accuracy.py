@@ -33,11 +33,12 @@ from sdnet.results import networks
 from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
 from sdnet.results.networks import Network
-from sdnet.results.unfinished import Keep, stoppable
+from sdnet.results.unfinished import Keep
 from sdnet.robust import attacks
 from sdnet.robust.algorithm1 import calibrate, fit
 from sdnet.robust.attacks import Attack
 from sdnet.robust.policies import Policy, RobustClassifier, fingerprint, load_policy
+from sdnet.training.stopping import stoppable
 
 FITTED_ON = "gaussian_noise"
 
@@ -195,6 +196,8 @@ def _source(name: str, trained: Network, place: torch.device, precision: str) ->
     if other.training.dataset != trained.training.dataset:
         own, its = trained.training.dataset, other.training.dataset
         raise ValueError(f"{name} was trained on {its}, this network on {own}; choose a source of the same data set.")
+    if other.classes != trained.classes:
+        raise ValueError(f"{name} knows other classes than this network; choose a source trained on the same ones.")
     model = other.model.to(place).to(memory_format=torch.channels_last)
     knob = knob_of(model, usual_knob(model))
     return at(knob, knob.start, precision)

@@ -29,11 +29,12 @@ from sdnet.experiments.corruptions.sweep import (
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
-from sdnet.results.unfinished import Keep, computed, stoppable
+from sdnet.results.unfinished import Keep, computed
 from sdnet.robust.algorithm1 import DEVIATIONS
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import all_residuals, predictions
 from sdnet.robust.sweep import sweep
+from sdnet.training.stopping import stoppable
 
 POLICIES = ("fixed", "residual_fit", "type_free", "per_image", "per_image_type_free", "authors_script")
 

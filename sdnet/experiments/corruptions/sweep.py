@@ -23,10 +23,11 @@ from sdnet.data.photographs import Photographs
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import DECODED, prepare
 from sdnet.results.ledger import Record
-from sdnet.results.unfinished import Keep, computed, stoppable
+from sdnet.results.unfinished import Keep, computed
 from sdnet.robust import denoisers
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, LamShift, StemThreshold
 from sdnet.robust.sweep import sweep
+from sdnet.training.stopping import stoppable
 
 LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
 """Λ of Algorithm 1: the paper says a subset of [0.1, 1.5]."""

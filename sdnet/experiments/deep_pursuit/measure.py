@@ -25,10 +25,11 @@ from sdnet.names import unknown_name
 from sdnet.results import networks
 from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
-from sdnet.results.unfinished import Keep, computed, stoppable
+from sdnet.results.unfinished import Keep, computed
 from sdnet.robust.attacks import Attack, perturb
 from sdnet.robust.policies import fingerprint
 from sdnet.training import loop
+from sdnet.training.stopping import stoppable
 
 EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 """Radii of the L∞ ball in pixels; the document writes "appropriate values of ε"."""

@@ -19,11 +19,12 @@ from sdnet.experiments.attacks.choices import Choices
 from sdnet.experiments.corruptions import policies, sweep
 from sdnet.results import ledger, networks, unfinished
 from sdnet.results.ledger import Record
-from sdnet.results.unfinished import Unfinished, signals_wait, stoppable
+from sdnet.results.unfinished import Unfinished
 from sdnet.robust import algorithm1
 from sdnet.training.checkpoint import read_network, save_network
 from sdnet.training.declaration import training
 from sdnet.training.distributed import Preempted
+from sdnet.training.stopping import signals_wait, stoppable
 
 NOISES = ("gaussian_noise", "shot_noise")
 
@@ -126,7 +127,7 @@ def test_the_command_line_ends_with_75_and_one_sentence(
         with monkeypatch.context() as patch:
             stop_in(patch, 2, sent(number))
             done = CliRunner().invoke(main, words)
-        assert done.exit_code == 75
+        assert done.exit_code == 75, done.output
         assert f"Stopped: told to stop; {said} are done and kept in {folders}" in done.output
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0
