@@ -43,7 +43,7 @@ def show_overview(verdicts: Judged, letters: str) -> Shown:
         lines.append(
             {
                 "claim": f'<a href="{claim["page"]}.html">{claim["id"]}</a> {claim["short"]}',
-                "what it asks for, what was measured": f"{strip(found)}<br>{note(html.escape(_said(found)))}",
+                "what it asks for, what was measured": _shown(found),
                 "verdict": coloured(found.verdict, TONES[found.verdict]) + _seeds(found),
             }
         )
@@ -94,10 +94,15 @@ def _seeds(found: Verdict) -> str:
     return f"<br>{note(f'{found.seeds} of {SEEDS} seeds')}" if 0 < found.seeds < SEEDS else ""
 
 
+def _shown(found: Verdict) -> str:
+    said = note(html.escape(_said(found)))
+    return f"{drawn}<br>{said}" if (drawn := strip(found)) else said
+
+
 def _said(found: Verdict) -> str:
     """The effect, or of several the one that is nearest to falling; of claims that were not run the paper's."""
     if not found.effects:
-        return "not run" + (f"; the paper: {_in_words(_nearest(found.printed), True)}" if found.printed else "")
+        return f"the paper: {_in_words(_nearest(found.printed), True)}" if found.printed else ""
     one = _nearest(found.effects)
     count = f" (the least of {len(found.effects)})" if len(found.effects) > MOST else ""
     return _in_words(one, 0 < found.seeds < SEEDS) + count

@@ -72,6 +72,15 @@ def show_verdicts(verdicts: Judged, only: tuple[str, ...] = ()) -> Shown:
     return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=verdicts.behind(only or tuple(verdicts)))
 
 
+def summary(verdicts: Judged) -> str:
+    """The verdict words with the claims that have each, in one line of Markdown, for the README."""
+    parts = []
+    for word in TONES:
+        names = [claim for claim, found in verdicts.items() if found[0].verdict == word]
+        parts += [f"**{word}** {', '.join(names)}"] if names else []
+    return "; ".join(parts) + "."
+
+
 def show_changes() -> Shown:
     """Which rules were changed after which first numbers (``data/paper/rule_changes.csv``), the latest last."""
     changes = pd.read_csv(ledger.repository_data() / "paper" / "rule_changes.csv")

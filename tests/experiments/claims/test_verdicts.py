@@ -1,5 +1,7 @@
 """The table of verdicts, what stands beside them, and the rules on speed, which have no seeds."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from claim_cells import Cells, cells_for, frame
@@ -152,3 +154,9 @@ def test_every_claim_and_change_is_written_down() -> None:
     named = {claim for cell in changes["claims"] for claim in cell.replace(",", "").split()}
     assert set(RULES) <= named
     assert "before" in verdicts.show_changes().data
+
+
+def test_the_readme_says_what_the_verdicts_are() -> None:
+    said = verdicts.summary(verdicts.judge(to_frame(ledger.read())))
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    assert said in readme, f"README.md must say: {said}"
