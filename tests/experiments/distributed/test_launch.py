@@ -141,7 +141,7 @@ def test_how_a_run_ended_is_said(folders: Path, code: int, error: type[Exception
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"ranks_per_node": 0}, "ranks_per_node must be at least 1; got 0"),
+        ({"ranks_per_node": 0}, "ranks_per_node must be an integer >= 1, at most 1,000,000; got 0"),
         ({"nodes": 2}, "2 nodes need an endpoint"),
         ({"nodes": 2, "node": 2, "endpoint": "a:1"}, "node must be from 0 to 1"),
     ],
