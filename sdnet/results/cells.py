@@ -18,6 +18,7 @@ CELL_COLUMNS = (
     *("method", "weights_are", "depth", "layer", "weights"),
     *("run", "commit", "commands"),
     *("blocks", "iterations", "iteration", "epoch"),
+    *("down", "across", "sigma"),
 )
 """Columns that :func:`to_frame` has even if no record fills them."""
 

@@ -81,6 +81,11 @@ def curves() -> Printed:
     return Printed(missing="the document prints no number for this")
 
 
+def asked_here() -> Printed:
+    """Claims L, which are questions of this book."""
+    return Printed(missing="a question of this book")
+
+
 def nothing() -> Printed:
     """Claims of which the paper prints no number that the rule could be asked about."""
     return NOTHING

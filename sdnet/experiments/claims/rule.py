@@ -24,6 +24,7 @@ ASKED = (
     *("arch", "variant", "seed", "metric", "split", "knob", "strength", "corruption", "severity"),
     *("policy", "fitted_on", "power", "protocol", "attack", "norm", "epsilon", "units", "steps", "restarts"),
     *("crafted_at", "case", "method", "weights_are", "layer", "iteration", "n"),
+    *("down", "across", "sigma"),
 )
 """What tells the cells of one scale apart: of repeated answers the latest counts."""
 IMAGES = 500

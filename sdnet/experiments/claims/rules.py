@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pandas as pd
 
 from sdnet.experiments.accuracy.scorecard import STAND_INS
-from sdnet.experiments.claims import attacks, codes, noise, printed, pursuits
+from sdnet.experiments.claims import attacks, codes, knob, noise, printed, pursuits
 from sdnet.experiments.claims.accuracy import AS_ACCURATE, LITTLE, beside
 from sdnet.experiments.claims.outcome import Verdict
-from sdnet.experiments.claims.rule import Controls, Requires, Rule
+from sdnet.experiments.claims.rule import IMAGES, Controls, Requires, Rule
 from sdnet.experiments.claims.speed import as_fast_and_small, faster_than_scn
 
 CIFAR10 = ("cifar10", *STAND_INS["cifar10"])
@@ -23,6 +23,11 @@ ONE_SIDED = 0.05
 def ordering(requires: Requires, controls: Controls = lambda cells: {}, match: float = 0.0) -> Rule:
     """The rule of an ordering of members of the family."""
     return Rule("pursuit", CIFAR10, requires, printed.curves, ONE_SIDED, controls=controls, match=match)
+
+
+def question(experiment: str, requires: Requires, controls: Controls = lambda cells: {}, images: int = IMAGES) -> Rule:
+    """The rule of a question about λ, which no paper has printed a number for."""
+    return Rule(experiment, CIFAR10, requires, printed.asked_here, images=images, controls=controls)
 
 
 RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
@@ -56,5 +61,13 @@ RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "M3": ordering(pursuits.unfolding_helps),
     "M4": ordering(pursuits.better_than_msdnet),
     "M5": ordering(pursuits.mixed_scale_reconstructs),
+    "L1a": question("sweep", knob.better_than_filters, knob.other_remedies),
+    "L1b": question("fourier", knob.low_pass, knob.filter_by_frequency, images=200),
+    "L2": question("sweep", knob.before_normalisation, knob.recomputed),
+    "L3": question("sweep", knob.minimiser_helps, knob.one_step_beside_minimiser),
+    "L5a": question("attack", knob.raised_withstands, knob.threshold_withstands),
+    "L5b": question("attack", knob.smoothing_finds_nothing, knob.smoothing_a_relu),
+    "L6": question("certify", knob.certifies_more, knob.filter_certifies, images=200),
+    "L7": question("confidence", knob.calibrated_at_best, knob.filter_calibrated),
 }  # fmt: skip
 """Claim → its rule: all cells of the ledger in, a verdict per scale out, the one that counts first."""

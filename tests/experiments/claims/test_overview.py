@@ -65,7 +65,7 @@ def test_without_numbers_of_its_own_a_strip_shows_the_paper_s(effects: tuple[Eff
 
 
 def test_every_claim_has_a_line_that_leads_to_its_page() -> None:
-    shown = overview.show_overview(verdicts.judge(to_frame([])), "CDM").content
+    shown = overview.show_overview(verdicts.judge(to_frame([])), "CDML").content
     pages = re.findall(r'<a href="(\w+)\.html">(\w+)</a>', shown)
     assert [name for _, name in pages] == list(verdicts.claims()["id"])
     assert all((BOOK / f"{page}.ipynb").exists() for page, _ in pages)

@@ -1,0 +1,1 @@
+"""Notebook 13: what λ is. Remedies at equal clean cost, Fourier sensitivity, confidence, certificates."""
