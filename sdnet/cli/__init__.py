@@ -11,6 +11,7 @@ from sdnet.cli.bench import bench
 from sdnet.cli.campaign import campaign, status
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.family import follow, pursuit
+from sdnet.cli.knob import certify, confidence, fourier
 from sdnet.cli.launch import declared, launch
 from sdnet.cli.options import declares_training, on_device, with_data_root
 from sdnet.data.corruptions import NOISES
@@ -261,3 +262,6 @@ main.add_command(status)
 main.add_command(campaign)
 main.add_command(pursuit)
 main.add_command(follow)
+main.add_command(fourier)
+main.add_command(confidence)
+main.add_command(certify)

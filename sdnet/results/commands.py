@@ -148,6 +148,15 @@ def _pursuit(record: Record) -> str:
     return f"{PROGRAM} pursuit {_network(config)} {_options(said)}"
 
 
+def _turned(record: Record) -> str:
+    """What page 13 measures: a knob of a network at some strengths."""
+    config = record.config
+    said = {name: config.get(name) for name in ("knob", "images", "sigma", "samples")}
+    said |= {"preset": config.get("size"), "strength": config.get("strengths")}
+    said["corruption"] = config.get("corruptions")
+    return f"{PROGRAM} {record.experiment} {_network(config)} {_options(said)}"
+
+
 def _benchmark(record: Record) -> str:
     config = record.config
     if config.get("what") == "sweep":
@@ -179,6 +188,7 @@ WRITTEN: Mapping[str, Callable[[Record], str]] = {
     "pursuit_curve": lambda record: _train(record, "follow"),
     "benchmark": _benchmark,
     "ranks": _ranks,
+    **dict.fromkeys(("fourier", "confidence", "certify"), _turned),
     "sizes": lambda record: f"{PROGRAM} sizes",
     "precision": lambda record: f"{PROGRAM} precision {_network(record.config)}",
     "guarantee": lambda record: (

@@ -23,11 +23,13 @@ from torch import Tensor, nn
 
 from sdnet.models.classifier import Normalize
 from sdnet.names import unknown_name
+from sdnet.robust.smoothed import SmoothThresholds, check_smoothed
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 EPSILONS = {"linf": 8 / 255, "l2": 0.5}
 """Norm → ε of Table 4."""
-GRADIENT = ("pgd", "fgsm")
+PGD = ("pgd", "pgd_smoothed")
+GRADIENT = (*PGD, "fgsm")
 """Attacks that know other units than pixels."""
 UNITS = ("pixels", "normalised")
 TARGETS = 9
@@ -39,10 +41,11 @@ class Attack:
     """An attack and its budget.
 
     Attributes:
-        name: of :data:`ATTACKS`; ``"autoattack"`` is the standard one.
+        name: of :data:`ATTACKS`; ``"autoattack"`` is the standard one, ``"pgd_smoothed"`` PGD through smoothed
+            thresholds (BPDA).
         norm: ``"linf"`` or ``"l2"``.
         epsilon: radius of the ball around each image.
-        steps: of PGD; queries of Square. FGSM and AutoAttack have their own and do not look at it.
+        steps: of PGD, smoothed or not; queries of Square. FGSM and AutoAttack have their own and do not look at it.
         step_size: of PGD; None for 2.5 ε / steps (Madry et al. 2018).
         restarts: of PGD and Square: an image keeps the first perturbation that is misclassified, else the last.
         random_start: of PGD: uniform in the cube for L∞; a random direction and a uniform radius for L2.
@@ -74,7 +77,7 @@ class Attack:
         for what, number in (("steps", self.steps), ("restarts", self.restarts)):
             if not isinstance(number, int) or number < 1:
                 raise ValueError(f"{what} must be an integer >= 1; got {number!r}.")
-        if self.name == "pgd" and self.restarts > 1 and not self.random_start:
+        if self.name in PGD and self.restarts > 1 and not self.random_start:
             raise ValueError(f"restarts={self.restarts} without random_start are all the same; choose one of the two.")
         if self.units != "pixels" and self.name not in GRADIENT:
             raise ValueError(f"units={self.units!r} are for {' and '.join(GRADIENT)}; {self.name} works in pixels.")
@@ -154,6 +157,13 @@ def _pgd(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, seed:
     return _descend(model, images, labels, attack, attack.effective_step_size, attack.steps, attack.random_start)
 
 
+def _pgd_smoothed(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, seed: int) -> Tensor:
+    """PGD whose gradient passes through thresholds that are smoothed backwards (:mod:`sdnet.robust.smoothed`)."""
+    with SmoothThresholds():
+        check_smoothed(model(images[:1].clone().requires_grad_()))
+        return _pgd(model, images, labels, attack, seed)
+
+
 def _fgsm(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, seed: int) -> Tensor:
     """One step of size ε from the image itself; under L2 along the gradient instead of its sign."""
     return _descend(model, images, labels, attack, attack.epsilon, 1, False)
@@ -227,6 +237,7 @@ def _autoattack(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack
 
 ATTACKS: dict[str, Callable[[nn.Module, Tensor, Tensor, Attack, int], Tensor]] = {
     "pgd": _pgd,
+    "pgd_smoothed": _pgd_smoothed,
     "fgsm": _fgsm,
     "autoattack": _autoattack,
     "autoattack_rand": _autoattack,

@@ -92,7 +92,7 @@ class Choices:
     def attack(self, name: str, norm: str) -> Attack:
         """The attack of that name with this run's budget."""
         epsilon = EPSILONS[norm] if self.epsilon is None else self.epsilon
-        if name == "pgd":
+        if name in attacks.PGD:
             return Attack(name, norm, epsilon, self.steps, restarts=self.restarts, units=self.units)
         if name == "fgsm":
             return Attack(name, norm, epsilon, 1, random_start=False, units=self.units)

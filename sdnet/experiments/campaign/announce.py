@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from sdnet.experiments.attacks.protocols import PROTOCOLS
 from sdnet.experiments.campaign.cost import TEST, Costs, Estimate, passes, total
 from sdnet.experiments.campaign.declared import adapted, attacked, swept
 from sdnet.experiments.campaign.family import pursued
+from sdnet.experiments.campaign.questions import certificates, confident, waves
 from sdnet.experiments.campaign.runs import Run
 from sdnet.experiments.campaign.status import rows_here
 from sdnet.experiments.corruptions.sweep import KNOBS, images_of, usual_knob
@@ -121,5 +123,22 @@ def _pursuit(trained: Network, told: dict[str, Any]) -> list[Run]:
     return [replace(run, settings={**run.settings, "size": told["preset"]})]
 
 
-RUNS = {"sweep": _sweep, "policies": _policies, "attack": _attack, "visual": _visual, "pursuit": _pursuit}
+def _turned(command: str, trained: Network, told: dict[str, Any]) -> list[Run]:
+    knob = told.pop("knob") or usual_knob(trained.model)
+    if command == "confidence":
+        told["images"] = images_of(told["preset"], told["images"])
+        return [confident(trained.training, claim="", knob=knob, **told)]
+    images_of(told["preset"], told["images"])  # refuses a size that does not exist
+    make = waves if command == "fourier" else certificates
+    return [make(trained.training, "", knob, **told)]
+
+
+RUNS: dict[str, Callable[[Network, dict[str, Any]], list[Run]]] = {
+    "sweep": _sweep,
+    "policies": _policies,
+    "attack": _attack,
+    "visual": _visual,
+    "pursuit": _pursuit,
+    **{command: partial(_turned, command) for command in ("fourier", "confidence", "certify")},
+}
 """Command → the declared runs that its options ask for."""

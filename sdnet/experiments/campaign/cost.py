@@ -15,8 +15,11 @@ from sdnet.experiments.corruptions.calibration import CALIBRATION
 from sdnet.experiments.corruptions.policies import POLICIES
 from sdnet.experiments.corruptions.sweep import LAMS, SEVERITIES
 from sdnet.experiments.visualisation.reconstruction import STEPS
+from sdnet.experiments.what_is_lambda.certify import GUESS
+from sdnet.experiments.what_is_lambda.fourier import SPACING, frequencies
 from sdnet.results.cells import identity
 from sdnet.results.ledger import Record, describe_device
+from sdnet.robust.attacks import PGD
 from sdnet.training.progress import duration
 
 IMAGES = {"digits": (1437, 32), "tiny-imagenet-64": (100_000, 64), "tiny-imagenet-32": (100_000, 32)}
@@ -149,7 +152,10 @@ def _told(sample: Sample) -> tuple[Any, ...]:
 def _sample_of_row(row: Record) -> Sample:
     names = ("corruption", "strength", "policy", "protocol", "attack", "norm", "method", "crafted_at", "arch", "steps")
     values = {name: {cell[name] for cell in row.results if cell.get(name) is not None} for name in names}
-    images = max((cell["n"] for cell in row.results if cell["metric"] in ("top1", "robust_top1", "psnr")), default=1)
+    images = max(
+        (cell["n"] for cell in row.results if cell["metric"] in ("top1", "robust_top1", "psnr", "certified_top1")),
+        default=1,
+    )
     # A training that was interrupted says in its history how long it took, not in its seconds.
     seconds = sum(epoch["seconds"] for epoch in row.history) if row.history else row.seconds
     return Sample(row.experiment, row.config, values, images, seconds * row.device.get("threads", 1))
@@ -222,8 +228,19 @@ def _attack(sample: Sample) -> float:
     grid = len(sample.values["crafted_at"]) or len(GRIDS[config["knob"]])
     crafted = grid if protocols & ON_GRID else 1 if "oblivious" in protocols else 0
     crafted += grid * ("simultaneous" in protocols) + ("transfer" in protocols) + 2 * ("policy" in protocols)
-    steps = 20 if "pgd" in sample.values["attack"] else 100
+    steps = 20 if sample.values["attack"] & set(PGD) else 100
     return float(sample.images * len(sample.values["norm"]) * crafted * (3 * steps + SCORED))
+
+
+def _fourier(sample: Sample) -> float:
+    """As many frequencies as the half-plane has at the size's spacing, and the images as they are."""
+    size = sample.config.get("size", "quick")
+    return float(sample.images * (1 + len(frequencies(32, SPACING[size]))) * len(sample.values["strength"]))
+
+
+def _certified(sample: Sample) -> float:
+    """Every image is classified under each draw of the noise."""
+    return float(sample.images * (GUESS + sample.config["samples"]) * len(sample.values["strength"]))
 
 
 def _visual(sample: Sample) -> float:
@@ -254,6 +271,9 @@ WORK: dict[str, Callable[[Sample], float]] = {
     "visual": _visual,
     "pursuit": _pursuit,
     "pursuit_curve": _curve,
+    "fourier": _fourier,
+    "confidence": _sweep,
+    "certify": _certified,
 }
 """Experiment → its work in passes of an image through the network, of a training in images; the others always take as
 long as the last time."""

@@ -10,6 +10,7 @@ from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.attacks.choices import GRIDS
 from sdnet.experiments.campaign.family import family
+from sdnet.experiments.campaign.questions import questions
 from sdnet.experiments.campaign.runs import Run, Scale, merged, trained, training_of
 from sdnet.experiments.corruptions.sweep import CONTROLS, KNOBS, SEVERITIES
 from sdnet.names import unknown_name
@@ -34,7 +35,17 @@ def campaign(scale: str = "quick") -> list[Run]:
     """
     if scale not in SCALES:
         raise ValueError(unknown_name("scale", scale, SCALES))
-    steps = (_cifar10, _cifar100, _wide, _iterations_and_all, _imagenet_stem, _rivals, _other_corruptions, family)
+    steps = (
+        _cifar10,
+        _cifar100,
+        _wide,
+        _iterations_and_all,
+        _imagenet_stem,
+        _rivals,
+        _other_corruptions,
+        family,
+        questions,
+    )
     return merged(
         replace(run, step=number) for number, step in enumerate(steps, start=1) for run in step(SCALES[scale])
     )

@@ -38,6 +38,9 @@ MODULES = {
         *("sdnet/csc/coherence.py", "sdnet/csc/theory.py", "sdnet/experiments/deep_pursuit/measure.py"),
     ),
     "guarantee": ("sdnet/csc/theory.py", "sdnet/experiments/layer/guarantee.py"),
+    "fourier": (*KNOBS, "sdnet/experiments/what_is_lambda/fourier.py"),
+    "confidence": (*KNOBS, *NOISE, "sdnet/robust/thresholds.py", "sdnet/experiments/what_is_lambda/confidence.py"),
+    "certify": (*KNOBS, "sdnet/experiments/what_is_lambda/certify.py"),
     "benchmark": ("sdnet/experiments/benchmark.py", "sdnet/experiments/performance/speed.py"),
 }
 """Experiment → modules that compute its numbers, beside :data:`NETWORKS`."""

@@ -63,7 +63,7 @@ RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "M5": ordering(pursuits.mixed_scale_reconstructs),
     "L1a": question("sweep", knob.better_than_filters, knob.other_remedies),
     "L1b": question("fourier", knob.low_pass, knob.filter_by_frequency, images=200),
-    "L2": question("sweep", knob.before_normalisation, knob.recomputed),
+    "L2": question("confidence", knob.before_normalisation, knob.recomputed),
     "L3": question("sweep", knob.minimiser_helps, knob.one_step_beside_minimiser),
     "L5a": question("attack", knob.raised_withstands, knob.threshold_withstands),
     "L5b": question("attack", knob.smoothing_finds_nothing, knob.smoothing_a_relu),

@@ -51,13 +51,13 @@ def trade_offs(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     knob = "lam" if row.knob in UNTOUCHED else str(row.knob)
     usual = own if knob == row.knob else _accuracies(cells, replace(row, knob=knob))
     start = usual[usual["strength"] == UNTOUCHED.get(knob, 0.0)].set_index("seed")[["clean", "noisy"]]
-    both = own.join(start, on="seed", rsuffix="_start").dropna()
+    both = own.merge(start.add_suffix("_start").reset_index(), on="seed")
     both["cost"], both["gain"] = both["clean_start"] - both["clean"], both["noisy"] - both["noisy_start"]
     return both[["seed", "strength", "cost", "gain"]].sort_values(["seed", "strength"]).reset_index(drop=True)
 
 
 def _accuracies(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
-    chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["knob"] == row.knob)]
+    chosen = cells[(cells["metric"] == "top1") & (cells["knob"] == row.knob)]
     chosen = chosen[(chosen["arch"] == row.arch) & (chosen["variant"] == row.variant)]
     chosen = chosen.assign(points=100 * chosen["value"].astype(float))
     keys = ["seed", "strength"]

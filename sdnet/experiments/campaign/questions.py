@@ -1,0 +1,116 @@
+"""The runs behind page 13, on networks of CIFAR-10 with three seeds: what is cheap and decides most comes first."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sdnet.data.corruptions import NOISES
+from sdnet.experiments.ablations import grid
+from sdnet.experiments.campaign.runs import Run, Scale, trained, training_of
+from sdnet.experiments.corruptions.sweep import KNOBS, SEVERITIES
+from sdnet.experiments.what_is_lambda import certify, fourier
+from sdnet.experiments.what_is_lambda.asked import strengths_of
+from sdnet.training.declaration import Training
+
+SEEDS = range(3)
+FEW = 1000
+"""Test images where filters are compared that take longer than the network: the same for all that is compared."""
+MINIMISER = {"iterations": 64, "gradient": "implicit"}
+LAMS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
+"""Of the minimiser: seven, as C10 has them."""
+FILTERS = ("gaussian filter", "median", "total variation", "batch statistics")
+
+
+def questions(size: Scale) -> Iterator[Run]:
+    """Step 9: every question of page 13, all seeds of a network before the next."""
+    sdnets, resnets = (
+        [training_of(run) for run in trained(size, arch, SEEDS, "13")] for arch in ("sdnet18", "resnet18")
+    )
+    one_step = [training_of(run) for run in trained(size, "sdnet18", SEEDS, "13", iterations=1)]
+    for arch, changes in (("sdnet18", {}), ("resnet18", {}), ("sdnet18", {"iterations": 1})):
+        yield from trained(size, arch, SEEDS, "13", **changes)
+    yield from _equal_cost(sdnets, resnets, one_step)
+    yield from (waves(of, "L1b", knob) for of in sdnets for knob in ("lam", "gaussian filter"))
+    yield from (confident(of, FEW, "L7", "lam") for of in sdnets)
+    yield from (confident(of, FEW, "L7", "gaussian filter") for of in resnets)
+    knobs = ("lam", "norm threshold", "lam with batch statistics")
+    yield from (confident(of, FEW, "L2", knob) for of in one_step for knob in knobs)
+    for of, crafted in ((sdnets, (0.1, 0.5)), (resnets, (0.0, 0.1))):
+        yield from (smoothed(one, size.attacked, crafted) for one in of)
+    yield from (certificates(of, "L6", "lam") for of in sdnets)
+    yield from (certificates(of, "L6", "gaussian filter") for of in resnets)
+    for run in trained(size, "sdnet18", SEEDS, "L3 13", **MINIMISER):
+        yield run
+        yield swept(training_of(run), size.noisy, "L3", "lam", LAMS, grid.NOISES)
+
+
+def _equal_cost(sdnets: Sequence[Training], resnets: Sequence[Training], one_step: Sequence[Training]) -> Iterator[Run]:
+    for of in sdnets:
+        yield from (swept(of, FEW, "L1a", knob) for knob in ("lam", *FILTERS))
+    yield from (swept(of, FEW, "L1a", "lam") for of in one_step)
+    yield from (swept(of, FEW, "L1a", knob) for of in resnets for knob in ("stem threshold", "gaussian filter"))
+
+
+def swept(
+    of: Training, images: int, claim: str, knob: str, strengths: Sequence[float] = (), noises: Sequence[str] = ()
+) -> Run:
+    """A sweep about exactly so many images: what is compared must be about the same."""
+    asked, strengths = tuple(noises or NOISES), tuple(strengths)
+    cells = {"corruption": asked, "severity": SEVERITIES, "strength": strengths or KNOBS[knob]}
+    options: dict[str, Any] = {"preset": of.preset, "images": images, "knob": knob}
+    options |= {"corruption": asked} if noises else {}
+    options |= {"strength": strengths} if strengths else {}
+    settings = {"knob": knob, "images": images}
+    return Run("sweep", of, options, {"metric": ("top1",), **cells}, images, settings, _serving(claim))
+
+
+def waves(of: Training, claim: str, knob: str, **told: Any) -> Run:
+    """Fourier sensitivity at a few strengths of a knob."""
+    options, settings, cells, images = _turned(of, knob, fourier.IMAGES, told)
+    cells = {"metric": ("fourier_top1",), **cells}
+    return Run("fourier", of, options, cells, images, {**settings, "size": options["preset"]}, _serving(claim))
+
+
+def certificates(
+    of: Training, claim: str, knob: str, *, sigma: float = 0.12, samples: int | None = None, **told: Any
+) -> Run:
+    """Randomized smoothing at a few strengths of a knob."""
+    options, settings, cells, images = _turned(of, knob, certify.IMAGES, told)
+    drawn = samples or certify.SAMPLES[options["preset"]]
+    cells = {"metric": ("certified_top1",), "sigma": (sigma,), "epsilon": certify.RADII, **cells}
+    options |= {"sigma": sigma, "samples": drawn}
+    return Run("certify", of, options, cells, images, {**settings, "samples": drawn}, _serving(claim))
+
+
+def confident(of: Training, images: int, claim: str, knob: str, *, corruptions: Sequence[str] = (), **told: Any) -> Run:
+    """Accuracy, calibration and likelihood at every strength of a knob, about exactly so many images."""
+    options, settings, cells, _ = _turned(of, knob, {}, {**told, "images": images}, few=False)
+    asked = tuple(corruptions or NOISES)
+    options |= {"corruption": asked} if corruptions else {}
+    cells = {"metric": ("top1", "calibration_error"), "corruption": asked, "severity": SEVERITIES, **cells}
+    return Run("confidence", of, options, cells, images, {**settings, "images": images}, _serving(claim))
+
+
+def _turned(
+    of: Training, knob: str, usual: dict[str, int], told: dict[str, Any], few: bool = True
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[Any, ...]], int]:
+    """Options, settings, cells and images of what turns a knob; ``told`` may say preset, images and strengths."""
+    preset = told.get("preset", of.preset.removesuffix("_imagenet"))
+    options: dict[str, Any] = {"preset": preset, "knob": knob}
+    images = told.get("images") or usual[preset]
+    options |= {"images": images} if told.get("images") else {}
+    options |= {"strength": tuple(told["strengths"])} if told.get("strengths") else {}
+    return options, {"knob": knob}, {"strength": strengths_of(knob, told.get("strengths") or None, few)}, images
+
+
+def smoothed(of: Training, images: int, crafted: tuple[float, ...]) -> Run:
+    """PGD through smoothed thresholds, crafted at the strengths that are deployed."""
+    knob = "stem threshold" if of.arch.startswith("resnet") else "lam"
+    options = {"preset": of.preset, "images": images, "attack": "pgd_smoothed", "protocol": "adaptive"}
+    cells = {"metric": ("robust_top1",), "protocol": ("adaptive",), "attack": ("pgd_smoothed",)}
+    cells |= {"norm": ("linf", "l2"), "strength": crafted}
+    options |= {"crafted": crafted, "sanity": False}
+    return Run("attack", of, options, cells, images, {"knob": knob}, _serving("L5a L5b"))
+
+
+def _serving(claims: str) -> frozenset[str]:
+    return frozenset((*claims.split(), "13"))

@@ -1,0 +1,79 @@
+"""What the measurements of this page have in common: a network, a knob, its strengths, and test images."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sdnet.data.datasets import Split
+from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, images_of, knob_of, subset, usual_knob
+from sdnet.names import unknown_name
+from sdnet.results.evaluation import Evaluation, prepare
+from sdnet.robust.knobs import Knob
+from sdnet.robust.thresholds import LamWithBatchStatistics, NormThreshold
+
+NEIGHBOURS: dict[str, tuple[Callable[[nn.Module], Knob], tuple[float, ...]]] = {
+    NormThreshold.name: (NormThreshold, (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)),
+    LamWithBatchStatistics.name: (LamWithBatchStatistics, LAMS),
+}
+"""Knobs that only this page turns → what makes them of a network, and their strengths."""
+STRENGTHS: dict[str, tuple[float, ...]] = {**KNOBS, **{name: strengths for name, (_, strengths) in NEIGHBOURS.items()}}
+"""Knob → its strengths."""
+FEW = {"lam": (0.1, 0.2, 0.4, 0.8), "gaussian filter": (0.0, 0.4, 0.6, 1.0), "stem threshold": (0.0, 0.04, 0.1, 0.2)}
+"""Where one strength costs as much as a sweep: that of training, that of the rules, and two more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A network on its device with what is turned, at which strengths, and the test images."""
+
+    evaluation: Evaluation
+    knob: Knob
+    strengths: tuple[float, ...]
+    split: Split
+
+
+def strengths_of(knob: str, strengths: tuple[float, ...] | None, few: bool) -> tuple[float, ...]:
+    """The strengths that are asked, unless told: all of a knob, or a ``few``.
+
+    Raises:
+        ValueError: for a knob that does not exist.
+    """
+    if knob not in STRENGTHS:
+        raise ValueError(unknown_name("knob", knob, STRENGTHS))
+    return strengths or (FEW.get(knob, STRENGTHS[knob]) if few else STRENGTHS[knob])
+
+
+def ask(
+    network: str | os.PathLike[str],
+    knob: str | None,
+    *,
+    preset: str,
+    images: int | None,
+    strengths: tuple[float, ...] | None,
+    few: bool = False,
+    data_root: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    precision: str | None = None,
+) -> Asked:
+    """Load a network, make its knob, and choose the images, at random and the same for every network.
+
+    Args:
+        network: a name of :func:`sdnet.results.networks.names`, or a path.
+        knob: a name of :data:`STRENGTHS`; None for the network's usual one.
+        preset: ``"paper"``, ``"quick"`` or ``"smoke"``: 10,000, 1,000 or 40 test images.
+        images: another number of test images.
+        strengths: others than the knob's own.
+        few: whether those are :data:`FEW`.
+
+    Raises:
+        ValueError: for anything that does not exist.
+    """
+    count = images_of(preset, images)
+    evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
+    name = knob or usual_knob(evaluation.model)
+    chosen = tuple(sorted(set(strengths_of(name, strengths, few))))
+    turned = NEIGHBOURS[name][0](evaluation.model) if name in NEIGHBOURS else knob_of(evaluation.model, name)
+    return Asked(evaluation, turned, chosen, subset(evaluation.data.test, count).to(evaluation.device))

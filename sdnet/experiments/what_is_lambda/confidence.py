@@ -1,0 +1,112 @@
+"""Question 7: what a knob does to a network's confidence; and, on the way, to its accuracy."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from sdnet.data.batches import evaluation_batches
+from sdnet.data.corruptions import NOISES
+from sdnet.data.datasets import Split
+from sdnet.experiments.corruptions.sweep import SEVERITIES, asked_of, conditions
+from sdnet.experiments.what_is_lambda.asked import Asked, ask
+from sdnet.names import unknown_name
+from sdnet.results.ledger import Record
+from sdnet.robust.sweep import together
+from sdnet.training.loop import precision_of
+from sdnet.training.stopping import stoppable
+
+BINS = 15
+"""Of confidence, equally wide, as Guo et al. (2017) have them."""
+METRICS = ("top1", "calibration_error", "nll")
+
+
+def confidence(scores: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy, expected calibration error (ℓ₁, :data:`BINS` bins) and negative log-likelihood in nats, of means.
+
+    Args:
+        scores: (N, classes), before the softmax.
+        labels: (N,).
+
+    Raises:
+        ValueError: if torchmetrics is missing, with the command that installs it.
+    """
+    try:
+        from torchmetrics.functional.classification import multiclass_calibration_error
+    except ImportError as error:
+        raise ValueError("calibration needs torchmetrics; get it with: pip install 'sdnet[calibration]'.") from error
+    probabilities = scores.softmax(1)
+    error = multiclass_calibration_error(probabilities, labels, scores.shape[1], n_bins=BINS, norm="l1")
+    return {
+        "top1": (scores.argmax(1) == labels).double().mean().item(),
+        "calibration_error": error.item(),
+        "nll": cross_entropy(scores, labels).item(),
+    }
+
+
+@torch.no_grad()
+def at_every_strength(asked: Asked, split: Split) -> list[dict[str, float]]:
+    """:func:`confidence` on some images at every strength."""
+    device, side = split.images.device, split.images.shape[2]
+    turned = torch.tensor(asked.strengths, device=device)
+    rows = []
+    for pixels, _ in evaluation_batches(split, together(asked.knob, len(turned), device, side)):
+        with precision_of(device, asked.evaluation.precision):
+            rows.append(asked.knob.scores(pixels, turned).float())
+    return [confidence(scores, split.labels) for scores in torch.cat(rows, 1)]
+
+
+@stoppable()
+def run(
+    network: str | os.PathLike[str],
+    knob: str | None = None,
+    *,
+    preset: str = "quick",
+    images: int | None = None,
+    corruptions: tuple[str, ...] = tuple(NOISES),
+    strengths: tuple[float, ...] | None = None,
+    **where: Any,
+) -> tuple[Record, Path]:
+    """Accuracy, calibration error and likelihood per corruption, severity and strength of a knob; a ledger row.
+
+    Every condition is kept when it is done: a run that was stopped goes on when it is called again.
+
+    Args:
+        network, knob, preset, images, where: as for :func:`sdnet.experiments.what_is_lambda.asked.ask`.
+        corruptions: names of :data:`sdnet.data.corruptions.NOISES`.
+        strengths: others than all of the knob's.
+
+    Raises:
+        ValueError: for anything that does not exist, or if torchmetrics is missing.
+        sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
+    """
+    for corruption in corruptions:
+        if corruption not in NOISES:
+            raise ValueError(unknown_name("corruption", corruption, NOISES))
+    confidence(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))  # what is missing is said before anything is done
+    asked = ask(network, knob, preset=preset, images=images, strengths=strengths, **where)
+    measurement = asked.evaluation.measurement(
+        "confidence",
+        knob=asked.knob.name,
+        images=len(asked.split),
+        strengths=list(asked.strengths),
+        **asked_of(corruptions, None),
+    )
+    cells: list[dict[str, Any]] = []
+    with measurement.keep as keep:
+        total = 1 + len(corruptions) * len(SEVERITIES)
+        for one in tqdm(conditions(asked.split, corruptions), total=total, unit="condition", disable=None):
+            found = keep(one.name, partial(_found, asked, one))
+            about = {"corruption": one.corruption, "severity": one.severity, "n": len(asked.split)}
+            for strength, values in zip(asked.strengths, found, strict=True):
+                cells += [{"metric": name, **about, "strength": strength, "value": values[name]} for name in METRICS]
+        return measurement.finish(cells)
+
+
+def _found(asked: Asked, condition: Any) -> list[dict[str, float]]:
+    return at_every_strength(asked, condition.split)
