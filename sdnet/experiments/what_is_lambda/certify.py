@@ -130,7 +130,7 @@ def run(
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     smoothing = Smoothing(sigma, SAMPLES.get(preset, 1) if samples is None else samples)
-    count = images or IMAGES.get(preset)  # ask refuses a preset that does not exist
+    count = IMAGES.get(preset) if images is None else images  # ask refuses a preset that does not exist
     asked = ask(network, knob, preset=preset, images=count, strengths=strengths, few=True, **where)
     labels = asked.split.labels.tolist()
     measurement = asked.evaluation.measurement(

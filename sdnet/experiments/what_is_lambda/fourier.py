@@ -103,7 +103,7 @@ def run(
         ValueError: for anything that does not exist.
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
-    count = images or IMAGES.get(preset)  # ask refuses a preset that does not exist
+    count = IMAGES.get(preset) if images is None else images  # ask refuses a preset that does not exist
     asked = ask(network, knob, preset=preset, images=count, strengths=strengths, few=True, **where)
     side = asked.split.images.shape[2]
     measurement = asked.evaluation.measurement(

@@ -1,0 +1,176 @@
+"""The figures and tables of page 13 from the ledger; where there is nothing, they say that it was not run."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+
+from sdnet.experiments.attacks.adversarial import NORMS, RESNET, SDNET, robust
+from sdnet.experiments.claims.estimates import SEEDS, paired
+from sdnet.experiments.claims.rule import scales
+from sdnet.experiments.corruptions.robustness import Row
+from sdnet.experiments.what_is_lambda.trade_off import BUDGET, LAM, REMEDIES, areas, envelope, trade_offs
+from sdnet.report.origin import together
+from sdnet.report.plots import curves
+from sdnet.report.shown import Shown
+from sdnet.report.tables import chip, page
+
+NOTHING = HTML(
+    f"{chip('not run')} at a size from which anything could be read: see the commands at the top of the page."
+)
+COST, GAIN = "clean accuracy lost (points)", "gained under noise (points)"
+METRICS = {"calibration_error": "calibration error (%)", "nll": "negative log-likelihood (nats)"}
+FILTERED = Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian filter")
+RINGS = np.arange(0, 26, 2)
+"""Edges of the rings of frequencies over which accuracy is averaged, in cycles per image."""
+
+
+def at_one_scale(cells: pd.DataFrame, experiment: str, rows: Sequence[Row] = REMEDIES) -> pd.DataFrame:
+    """The cells of an experiment about some rows, at the scale that has most of them.
+
+    Of several that have as many it is the one with three seeds, the widest, the longest, that with the most images.
+    """
+    found = []
+    for scale, group in scales(cells, experiment, tuple(cells["dataset"].dropna().unique()), 1):
+        parts = [_of(group, row) for row in rows]
+        there = [part for part in parts if not part.empty]
+        if there:
+            size = (scale["width"], scale["epochs"], scale["images"])
+            rank = (len(there), min(part["seed"].nunique() for part in there) >= SEEDS, *size)
+            found.append((rank, together(there)))
+    return max(found, key=lambda pair: pair[0])[1] if found else pd.DataFrame(columns=cells.columns)
+
+
+def _of(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
+    chosen = (cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["knob"] == row.knob)
+    return cells[chosen]
+
+
+def equal_cost(cells: pd.DataFrame, rows: Sequence[Row], identity: str) -> Shown | HTML:
+    """Accuracy gained under noise against clean accuracy lost: a line per remedy, the envelope of its strengths.
+
+    Args:
+        rows: of :data:`REMEDIES`, at most six.
+    """
+    found = at_one_scale(cells, "sweep", rows)
+    budgets, lines = np.linspace(0, BUDGET, 11), []
+    for row in rows:
+        for _, group in trade_offs(found, row).groupby("seed"):
+            gained = np.interp(budgets, *envelope(group["cost"].to_numpy(float), group["gain"].to_numpy(float)))
+            lines.append(pd.DataFrame({COST: budgets, GAIN: gained, "remedy": row.label}))
+    if not lines:
+        return NOTHING
+    caption = "Accuracy gained under noise at each price in clean accuracy, four noises and five severities, mean over "
+    caption += "seeds. Every remedy has one strength for all, or mixes two."
+    table = pd.concat(lines).groupby(["remedy", COST], sort=False, as_index=False)[GAIN].mean()
+    return curves(table, x=COST, y=GAIN, hue="remedy", caption=caption, identity=identity, made_from=found)
+
+
+def show_areas(cells: pd.DataFrame) -> Shown | HTML:
+    """The area below each curve, and what λ has more, with 95 % intervals over seeds."""
+    found = at_one_scale(cells, "sweep")
+    ours, lines = areas(found, LAM), []
+    for row in REMEDIES:
+        own = areas(found, row)
+        if own.empty:
+            lines.append({"remedy": row.label, "area (points)": chip("not run"), "λ − it": "", "seeds": ""})
+            continue
+        less = (ours - own).dropna()
+        difference = "" if row is LAM or less.empty else _with_interval(less)
+        lines.append(
+            {"remedy": row.label, "area (points)": _with_interval(own), "λ − it": difference, "seeds": str(len(own))}
+        )
+    caption = (
+        f"Accuracy gained under noise, mean over clean prices from 0 to {BUDGET:g} points [95 % interval over seeds]."
+    )
+    return NOTHING if found.empty else page(pd.DataFrame(lines), caption, "areas", made_from=found)
+
+
+def _with_interval(values: "pd.Series[float]") -> str:
+    (one,) = paired({"": values})
+    low, high = one.estimate.interval()
+    enough = one.estimate.seeds >= SEEDS
+    return f"{one.estimate.mean:+.2f} [{low:+.2f}, {high:+.2f}]" if enough else f"{one.estimate.mean:+.2f}"
+
+
+def fourier(cells: pd.DataFrame, row: Row) -> Shown | HTML:
+    """Accuracy against the frequency of a wave that is added to the image: a line per strength."""
+    found = at_one_scale(cells, "fourier", (row,))
+    found = found[found["metric"] == "fourier_top1"]
+    if found.empty:
+        return NOTHING
+    ring = RINGS[np.digitize(np.hypot(found["down"].astype(float), found["across"].astype(float)), RINGS) - 1] + 1
+    x, y = "frequency (cycles per image)", "accuracy (%)"
+    table = found.assign(**{x: ring, y: 100 * found["value"].astype(float), row.label: _named(found["strength"])})
+    table = table.groupby([row.label, x], as_index=False)[y].mean()
+    caption = f"Accuracy under waves of single frequencies (ℓ₂ norm {found['epsilon'].max():g} per channel), mean over "
+    caption += "rings of frequencies and over seeds."
+    identity = f"fourier-{row.arch}-{row.knob}".replace(" ", "-")
+    return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
+
+
+def confidence(cells: pd.DataFrame, metric: str, row: Row = LAM) -> Shown | HTML:
+    """Calibration error or likelihood against the strength of a knob: a line per severity, mean over noises and seeds.
+
+    Args:
+        metric: of :data:`METRICS`.
+    """
+    found = at_one_scale(cells, "confidence", (row,))
+    found = found[found["metric"] == metric]
+    if found.empty:
+        return NOTHING
+    y = METRICS[metric]
+    values = found["value"].astype(float) * (100 if metric == "calibration_error" else 1)
+    severity = found["severity"].astype(int).map(lambda level: str(level) if level else "clean")
+    table = found.assign(**{row.label: found["strength"].astype(float), y: values, "severity": severity})
+    table = table.groupby(["severity", row.label], as_index=False)[y].mean()
+    table = table.sort_values("severity", key=lambda names: names.replace("clean", "0"))
+    caption = "What a stronger threshold does to confidence: a line per severity, mean over noises and seeds."
+    identity = f"{metric}-{row.arch}".replace("_", "-")
+    return curves(table, x=row.label, y=y, hue="severity", caption=caption, identity=identity, made_from=found)
+
+
+def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
+    """Certified accuracy against the ℓ₂ radius: a line per strength, mean over seeds."""
+    found = at_one_scale(cells, "certify", (row,))
+    found = found[found["metric"] == "certified_top1"]
+    if found.empty:
+        return NOTHING
+    x, y = "ℓ₂ radius (pixels)", "certified accuracy (%)"
+    table = found.assign(
+        **{x: found["epsilon"], y: 100 * found["value"].astype(float), row.label: _named(found["strength"])}
+    )
+    table = table.groupby([row.label, x], as_index=False)[y].mean()
+    caption = (
+        "Accuracy certified by randomized smoothing: no perturbation within the radius changes the smoothed class."
+    )
+    identity = f"certified-{row.arch}-{row.knob}".replace(" ", "-")
+    return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
+
+
+def show_smoothed(cells: pd.DataFrame) -> Shown | HTML:
+    """Robust accuracy where the attack was crafted: PGD, and PGD that smooths every threshold."""
+    found = at_one_scale(cells, "attack", [Row(one.label, one.arch, one.variant, one.knob) for one in (SDNET, RESNET)])
+    lines = []
+    for row in (SDNET, RESNET):
+        for norm, label in NORMS.items():
+            plain, smoothed = (robust(found, row, norm, "adaptive", attack) for attack in ("pgd", "pgd_smoothed"))
+            both = plain.merge(smoothed, on=["seed", "strength"], suffixes=("", "_smoothed"))
+            for strength, group in both.groupby("strength"):
+                values = 100 * group[["value", "value_smoothed"]].astype(float).mean()
+                lines.append(
+                    {
+                        "network": row.label, "ball": label, "λ or threshold": f"{strength:g}",
+                        "PGD": f"{values['value']:.1f}", "PGD, thresholds smoothed": f"{values['value_smoothed']:.1f}",
+                        "seeds": str(group["seed"].nunique()),
+                    }
+                )  # fmt: skip
+    if not lines:
+        return NOTHING
+    caption = "Accuracy (%) left by an attacker who knows the strength, without and with smoothed thresholds."
+    return page(pd.DataFrame(lines), caption, "smoothed", made_from=found)
+
+
+def _named(strengths: "pd.Series[float]") -> "pd.Series[str]":
+    return strengths.astype(float).map(lambda value: f"{value:g}")
