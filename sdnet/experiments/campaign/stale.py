@@ -26,7 +26,7 @@ MODULES = {
     "sweep": (*KNOBS, *NOISE),
     "policies": (*KNOBS, *NOISE, *POLICIES, "sdnet/experiments/corruptions/policies.py"),
     "attack": (
-        *(*KNOBS, *POLICIES, "sdnet/robust/attacks.py"),
+        *(*KNOBS, *POLICIES, "sdnet/robust/attacks.py", "sdnet/robust/smoothed.py"),
         *(f"sdnet/experiments/attacks/{name}.py" for name in ("protocols", "robust_accuracy", "sanity")),
     ),
     "visual": (

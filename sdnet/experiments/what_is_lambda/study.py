@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from sdnet.experiments.corruptions.sweep import images_of, usual_knob
 from sdnet.experiments.what_is_lambda import certify, confidence, fourier
+from sdnet.experiments.what_is_lambda.asked import FEW
 from sdnet.results import networks
 from sdnet.results.ledger import Record
 
 SMALLEST = ("gaussian_noise",)
-"""Noises at the size ``smoke``."""
+"""Noises at the size ``smoke``, which takes few strengths, too."""
 
 
 def run(
@@ -36,7 +38,7 @@ def run(
     for name, knob in plan:
         print(f"{networks.label(name)}: {knob}", flush=True)
         records.append(fourier.run(name, knob, preset=preset, data_root=data_root, device=device)[0])
-        told = {"corruptions": SMALLEST} if preset == "smoke" else {}
+        told: dict[str, Any] = {"corruptions": SMALLEST, "strengths": FEW[knob]} if preset == "smoke" else {}
         records.append(confidence.run(name, knob, preset=preset, data_root=data_root, device=device, **told)[0])
         records.append(certify.run(name, knob, preset=preset, data_root=data_root, device=device)[0])
     return records
