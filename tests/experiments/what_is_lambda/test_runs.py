@@ -1,6 +1,7 @@
 """Measurements of page 13 at their smallest: their cells, their commands, that they go on, and what is shown."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,9 @@ def test_the_command_line_measures_says_how_long_and_names_what_is_wrong(command
 def test_what_was_measured_is_shown_and_what_was_not_is_said(network: Path) -> None:
     pytest.importorskip("torchmetrics")
     cells = to_frame(study.run([network], preset="smoke", device="cpu"))
-    shown = [figures.fourier(cells, LAM), figures.certified(cells, LAM)]
-    shown += [figures.confidence(cells, metric) for metric in figures.METRICS]
+    row = replace(LAM, variant=str(cells["variant"].iloc[0]))
+    shown = [figures.fourier(cells, row), figures.certified(cells, row)]
+    shown += [figures.confidence(cells, metric, row) for metric in figures.METRICS]
     for one in shown:
         assert isinstance(one, Shown)
         assert "of the ledger (" in one.origin.said

@@ -10,7 +10,9 @@ from claim_cells import BASE, frame
 from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN
 from sdnet.experiments.claims.rules import RULES
 from sdnet.experiments.corruptions.robustness import NOISES
-from sdnet.experiments.what_is_lambda.trade_off import FILTERS, LAM, area, areas, envelope, trade_offs
+from sdnet.experiments.what_is_lambda import figures
+from sdnet.experiments.what_is_lambda.trade_off import FILTERS, LAM, REMEDIES, area, areas, envelope, trade_offs
+from sdnet.report.shown import Shown
 
 
 def test_the_envelope_is_the_least_concave_curve_above_all_points() -> None:
@@ -61,6 +63,19 @@ def test_a_strength_without_all_conditions_is_left_out() -> None:
     assert set(trade_offs(cells[~gone], LAM)["strength"]) == {0.1}
     assert trade_offs(cells[cells["strength"] != 0.1], LAM).empty
     assert areas(pd.DataFrame(cells[:0]), LAM).empty
+
+
+def test_curves_and_areas_are_shown_with_what_lam_has_more() -> None:
+    cells = frame(swept("lam", STRONG), swept("gaussian filter", WEAK))
+    drawn = figures.equal_cost(cells, (LAM, *FILTERS.values()), "equal")
+    assert isinstance(drawn, Shown)
+    assert drawn.values is not None
+    assert drawn.values.select_dtypes("number").to_numpy().max() == pytest.approx(12.12)
+    shown = figures.show_areas(cells)
+    assert isinstance(shown, Shown)
+    assert "+9.70 [" in shown.content  # (12 + 36) / 5 = 9.6, of seed 1 a hundredth more, of seed 2 two
+    assert "+4.85 [" in shown.content
+    assert shown.content.count(">not run<") == len(REMEDIES) - 2
 
 
 def test_l1a_asks_for_more_than_every_filter_and_names_other_remedies() -> None:
