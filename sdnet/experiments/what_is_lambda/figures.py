@@ -42,6 +42,12 @@ def at_one_scale(cells: pd.DataFrame, experiment: str, rows: Sequence[Row] = REM
     return max(found, key=lambda pair: pair[0])[1] if found else pd.DataFrame(columns=cells.columns)
 
 
+def _scale(found: pd.DataFrame) -> str:
+    """Data, width and epochs of cells of one scale."""
+    one = found.iloc[0]
+    return f"{one['dataset']}, width {one['width']:.0f}, epochs: {one['epochs']:.0f}"
+
+
 def _of(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     chosen = (cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["knob"] == row.knob)
     return cells[chosen]
@@ -62,7 +68,7 @@ def equal_cost(cells: pd.DataFrame, rows: Sequence[Row], identity: str) -> Shown
     if not lines:
         return NOTHING
     caption = "Accuracy gained under noise at each price in clean accuracy, four noises and five severities, mean over "
-    caption += "seeds. Every remedy has one strength for all, or mixes two."
+    caption += f"seeds; {_scale(found)}. Every remedy has one strength for all, or mixes two."
     table = pd.concat(lines).groupby(["remedy", COST], sort=False, as_index=False)[GAIN].mean()
     return curves(table, x=COST, y=GAIN, hue="remedy", caption=caption, identity=identity, made_from=found)
 
@@ -81,10 +87,11 @@ def show_areas(cells: pd.DataFrame) -> Shown | HTML:
         lines.append(
             {"remedy": row.label, "area (points)": _with_interval(own), "λ − it": difference, "seeds": str(len(own))}
         )
-    caption = (
-        f"Accuracy gained under noise, mean over clean prices from 0 to {BUDGET:g} points [95 % interval over seeds]."
-    )
-    return NOTHING if found.empty else page(pd.DataFrame(lines), caption, "areas", made_from=found)
+    if found.empty:
+        return NOTHING
+    caption = f"Accuracy gained under noise, mean over clean prices from 0 to {BUDGET:g} points [95 % interval over "
+    caption += f"seeds]; {_scale(found)}."
+    return page(pd.DataFrame(lines), caption, "areas", made_from=found)
 
 
 def _with_interval(values: "pd.Series[float]") -> str:
@@ -105,7 +112,7 @@ def fourier(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     table = found.assign(**{x: ring, y: 100 * found["value"].astype(float), row.label: _named(found["strength"])})
     table = table.groupby([row.label, x], as_index=False)[y].mean()
     caption = f"Accuracy under waves of single frequencies (ℓ₂ norm {found['epsilon'].max():g} per channel), mean over "
-    caption += "rings of frequencies and over seeds."
+    caption += f"rings of frequencies and over seeds; {_scale(found)}."
     identity = f"fourier-{row.arch}-{row.knob}".replace(" ", "-")
     return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
 
@@ -126,7 +133,8 @@ def confidence(cells: pd.DataFrame, metric: str, row: Row = LAM) -> Shown | HTML
     table = found.assign(**{row.label: found["strength"].astype(float), y: values, "severity": severity})
     table = table.groupby(["severity", row.label], as_index=False)[y].mean()
     table = table.sort_values("severity", key=lambda names: names.replace("clean", "0"))
-    caption = "What a stronger threshold does to confidence: a line per severity, mean over noises and seeds."
+    caption = "What a knob does to confidence: a line per severity, mean over noises and seeds; "
+    caption += f"{_scale(found)}."
     identity = f"{metric}-{row.arch}".replace("_", "-")
     return curves(table, x=row.label, y=y, hue="severity", caption=caption, identity=identity, made_from=found)
 
@@ -168,7 +176,8 @@ def show_smoothed(cells: pd.DataFrame) -> Shown | HTML:
                 )  # fmt: skip
     if not lines:
         return NOTHING
-    caption = "Accuracy (%) left by an attacker who knows the strength, without and with smoothed thresholds."
+    caption = "Accuracy (%) left by an attacker who knows the strength, without and with smoothed thresholds; "
+    caption += f"{_scale(found)}."
     return page(pd.DataFrame(lines), caption, "smoothed", made_from=found)
 
 

@@ -41,7 +41,7 @@ def trade_offs(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     """Per seed and strength, in points: clean accuracy lost (``cost``) and accuracy gained under noise (``gain``).
 
     Both relative to the same network untouched; the gain is a mean over four noises and five severities. Strengths
-    without all of them are left out, and so are seeds whose untouched network was not asked.
+    without all of them are left out, and so are seeds whose untouched network was not asked, or at no other strength.
 
     Args:
         cells: of one scale, each answer once.
@@ -52,6 +52,7 @@ def trade_offs(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     usual = own if knob == row.knob else _accuracies(cells, replace(row, knob=knob))
     start = usual[usual["strength"] == UNTOUCHED.get(knob, 0.0)].set_index("seed")[["clean", "noisy"]]
     both = own.merge(start.add_suffix("_start").reset_index(), on="seed")
+    both = both[both.groupby("seed")["strength"].transform("nunique") > 1]
     both["cost"], both["gain"] = both["clean_start"] - both["clean"], both["noisy"] - both["noisy_start"]
     return both[["seed", "strength", "cost", "gain"]].sort_values(["seed", "strength"]).reset_index(drop=True)
 

@@ -59,8 +59,10 @@ def test_costs_and_gains_are_against_the_network_untouched() -> None:
 
 def test_a_strength_without_all_conditions_is_left_out() -> None:
     cells = frame(swept("lam", STRONG))
-    gone = (cells["strength"] == 0.4) & (cells["corruption"] == "shot_noise") & (cells["severity"] == 5)
-    assert set(trade_offs(cells[~gone], LAM)["strength"]) == {0.1}
+    more = frame(swept("lam", {**STRONG, 0.2: (1.0, 8.0)}))
+    gone = (more["strength"] == 0.4) & (more["corruption"] == "shot_noise") & (more["severity"] == 5)
+    assert set(trade_offs(more[~gone], LAM)["strength"]) == {0.1, 0.2}
+    assert areas(cells[cells["strength"] == 0.1], LAM).empty  # what was never turned up has gained nothing, not 0
     assert trade_offs(cells[cells["strength"] != 0.1], LAM).empty
     assert areas(pd.DataFrame(cells[:0]), LAM).empty
 
