@@ -52,7 +52,7 @@ def trade_offs(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     usual = own if knob == row.knob else _accuracies(cells, replace(row, knob=knob))
     start = usual[usual["strength"] == UNTOUCHED.get(knob, 0.0)].set_index("seed")[["clean", "noisy"]]
     both = own.merge(start.add_suffix("_start").reset_index(), on="seed")
-    both = both[both.groupby("seed")["strength"].transform("nunique") > 1]
+    both = both[both.groupby("seed")["strength"].transform("nunique") > 1].copy()
     both["cost"], both["gain"] = both["clean_start"] - both["clean"], both["noisy"] - both["noisy_start"]
     return both[["seed", "strength", "cost", "gain"]].sort_values(["seed", "strength"]).reset_index(drop=True)
 
