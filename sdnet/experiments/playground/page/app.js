@@ -10,7 +10,13 @@
   // Three workers: one for the sliders, one for many draws, one for all pictures.
   const [looking, counting, comparing] = [0, 1, 2].map(() => startWorker(PLAYGROUND));
 
-  const state = { picture: pictures[0], noise: "gaussian_noise", severity: 5, draw: 1, lam: 0.1, steps: 2 };
+  const { lam: start, iterations } = PLAYGROUND.networks.sdnet.stem;
+  const choose = (lam) => set({ lam });
+  const adversary = createAdversary(ATTACKS, pictures, { start, choose, bytesOf: tools.bytesOf });
+
+  const state = {
+    picture: pictures[0], noise: "gaussian_noise", severity: 5, draw: 1, lam: 0.1, steps: 2, adversary: "none",
+  };
   let study = null, chosen = null;
 
   const job = (picture = state.picture, draw = state.draw) => ({
@@ -38,7 +44,8 @@
 
   const look = latest(async () => {
     const { truth } = state.picture;
-    view.showLook(await looking.ask("look", { ...job(), lam: state.lam }), classes, truth);
+    const told = { ...job(), ...adversary.changes(state), lam: state.lam };
+    view.showLook(await looking.ask("look", told), classes, truth);
   });
 
   const count = latest(async (still) => {
@@ -67,6 +74,8 @@
     }
   });
 
+  const survey = latest(() => adversary.survey(comparing, state));
+
   function showStudy(draws) {
     view.showChart(study, lams, state.lam, state.picture.truth, classes);
     const some = study.draws === draws ? `${draws} draws.` : `${study.draws} of ${draws} draws so far.`;
@@ -76,15 +85,15 @@
 
   // Lines 13 and 14 of Algorithm 1: λ from the mean residual of the batch, which here is all draws so far.
   function advise() {
+    if (state.adversary !== "none") return;
     const clip = (lam, { low, high }) => Math.min(high, Math.max(low, lam));
     const along = (line) => clip(line.slope * study.residual + line.intercept, line);
     const own = lines[state.noise], any = along(lines.all);
     chosen = own ? along(own) : any;
     const others = `on this kind of noise; the line fitted on all four says ${any.toFixed(2)}`;
     const which = own ? others : "on all four noises";
-    const { lam, iterations } = PLAYGROUND.networks.sdnet.stem;
     const steps = state.steps === iterations ? "" : ` It was fitted for the ${iterations} steps of training.`;
-    byId("advice").innerHTML = `Mean residual at λ = ${lam.toFixed(1)}: ${study.residual.toFixed(1)}. ` +
+    byId("advice").innerHTML = `Mean residual at λ = ${start.toFixed(1)}: ${study.residual.toFixed(1)}. ` +
       `<b>Algorithm 1 would choose λ = ${chosen.toFixed(2)}</b> (fitted ${which}).${steps}`;
     byId("follow").disabled = false;
     mark("mark-chosen", chosen);
@@ -104,13 +113,33 @@
       byId(`${name}-now`).textContent = name === "lam" ? state.lam.toFixed(2) : state[name];
     }
     byId("severity").disabled = byId("draw").disabled = state.noise === "none";
-    byId("own-class").hidden = pictures.includes(state.picture);
+    const own = !pictures.includes(state.picture);
+    byId("own-class").hidden = !own;
+    byId("adversary").disabled = own;
     byId("credit").textContent = `Picture: ${state.picture.name}, ${state.picture.credit}.`;
     const keys = Object.keys(change), has = (...names) => names.some((name) => keys.includes(name));
     look();
-    if (has("picture", "noise", "severity", "steps")) count();
+    adversary.show(state);
+    if (has("adversary")) oppose();
+    if (state.adversary !== "none") {
+      survey();
+      return;
+    }
+    if (has("picture", "noise", "severity", "steps", "adversary")) count();
     else if (study && study.draws) view.showChart(study, lams, state.lam, state.picture.truth, classes);
     if (has("noise", "severity", "steps", "draw")) compare();
+  }
+
+  // Noise and adversary take turns: what belongs to the one is hidden while there is the other.
+  function oppose() {
+    const opposed = state.adversary !== "none";
+    byId("disturbance").disabled = opposed;
+    byId("noisy").hidden = opposed;
+    byId("attack").hidden = !opposed;
+    byId("follow").disabled ||= opposed;
+    byId("mark-chosen").hidden ||= opposed;
+    if (opposed) byId("advice").textContent = "Algorithm 1 reads λ off noise; it was not made for adversaries.";
+    document.querySelector(`#adversary [value=${state.adversary}]`).checked = true;
   }
 
   function buildPictures() {
@@ -130,7 +159,8 @@
     byId("problem").textContent = "";
     document.querySelectorAll("#pictures input").forEach((input) => { input.checked = false; });
     const truth = Number(byId("truth").value);
-    set({ picture: { name, credit: "your own, which stays on your machine", pixels, truth } });
+    const picture = { name, credit: "your own, which stays on your machine", pixels, truth };
+    set({ picture, adversary: "none" });
   }
 
   function connect() {
@@ -141,6 +171,8 @@
     byId("truth").addEventListener("change", ({ target }) => {
       set({ picture: { ...state.picture, truth: Number(target.value) } });
     });
+    // The changes were made against a network of as many steps as it was trained with.
+    byId("adversary").addEventListener("change", ({ target }) => set({ adversary: target.value, steps: iterations }));
     byId("follow").addEventListener("click", () => set({ lam: chosen }));
     byId("controls").addEventListener("submit", (event) => event.preventDefault());
     own.listen(byId("file"), document.body, takeOwn, (error) => { byId("problem").textContent = error.message; });
@@ -159,8 +191,8 @@
   }
 
   buildPictures();
-  view.buildChart(lams, (lam) => set({ lam }));
-  mark("mark-trained", PLAYGROUND.networks.sdnet.stem.lam);
+  view.buildChart(lams, choose);
+  mark("mark-trained", start);
   connect();
   if (parent !== window) embed();
   set({ ...state });
