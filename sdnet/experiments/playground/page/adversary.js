@@ -1,6 +1,7 @@
 /* Adversaries: stored perturbations of the page's pictures, how many pictures stay right, and what the ledger says. */
-function createAdversary({ lams, adversaries, sdnet, resnet, ledger }, pictures, { start, bytesOf, choose }) {
+function createAdversary(attacks, pictures, start, choose, bytesOf) {
   "use strict";
+  const { lams, adversaries, sdnet, resnet, ledger } = attacks;
   const { byId } = view, WHO = Object.keys(adversaries), answers = pictures.map(() => null);
   const STRONGER = 10; // to be seen at all
 
@@ -35,7 +36,12 @@ function createAdversary({ lams, adversaries, sdnet, resnet, ledger }, pictures,
 
   // Asks the worker for every picture that has not been classified, and shows the table when all are.
   async function survey(worker, state) {
-    for (let i = 0; i < pictures.length; i++) answers[i] = answers[i] || (await worker.ask("survey", cases(i)));
+    for (let i = 0; i < pictures.length; i++) {
+      if (state.adversary === "none") return;
+      byId("attacked-progress").textContent = answers[i] ? "" : `${i} of ${pictures.length} so far.`;
+      answers[i] = answers[i] || (await worker.ask("survey", cases(i)));
+    }
+    byId("attacked-progress").textContent = "";
     showCounts(state);
   }
 
@@ -95,8 +101,8 @@ function createAdversary({ lams, adversaries, sdnet, resnet, ledger }, pictures,
   function summarise({ oblivious, adaptive }) {
     const best = oblivious.slice(1).reduce((top, count, k, all) => (count > all[top] ? k : top), 0);
     const [few, most] = [adaptive, oblivious].map((counted) => counted[best + 1]);
-    say("attacked-summary", `Best for the defender is λ = ${lams[best]}. There, ${most} of ${pictures.length} pictures ` +
-      `are still right if the adversary does not know λ, and ${few} if it does.`);
+    say("attacked-summary", `Best for the defender is λ = ${lams[best]}. There, ${most} of ${pictures.length} ` +
+      `pictures are still right if the adversary does not know λ, and ${few} if it does.`);
   }
 
   // What a screen reader reads aloud when it changes is not set again.

@@ -12,12 +12,14 @@
 
   const { lam: start, iterations } = PLAYGROUND.networks.sdnet.stem;
   const choose = (lam) => set({ lam });
-  const adversary = createAdversary(ATTACKS, pictures, { start, choose, bytesOf: tools.bytesOf });
+  const adversary = createAdversary(ATTACKS, pictures, start, choose, tools.bytesOf);
 
   const state = {
     picture: pictures[0], noise: "gaussian_noise", severity: 5, draw: 1, lam: 0.1, steps: 2, adversary: "none",
   };
   let study = null, chosen = null;
+
+  const opposed = () => state.adversary !== "none";
 
   const job = (picture = state.picture, draw = state.draw) => ({
     pixels: picture.pixels, noise: state.noise, draw, steps: state.steps,
@@ -52,9 +54,9 @@
     const draws = state.noise === "none" ? 1 : DRAWS, empty = () => new Array(classes.length).fill(0);
     study = { resnet: empty(), sdnet: lams.map(empty), residual: 0, draws: 0 };
     byId("chart").setAttribute("aria-busy", "true");
-    while (still() && study.draws < draws) {
+    while (study.draws < draws) {
       const found = await counting.ask("answers", { ...job(state.picture, study.draws + 1), lams });
-      if (!still()) return;
+      if (!still() || opposed()) return;
       study.resnet[found.resnet]++;
       found.sdnet.forEach((answer, i) => study.sdnet[i][answer]++);
       study.residual += (found.residual - study.residual) / ++study.draws;
@@ -68,7 +70,7 @@
     const heads = ["ResNet", ...SOME.map((lam) => `λ ${lam}`)];
     for (const row of rows) {
       const found = await comparing.ask("answers", { ...job(row), lams: SOME });
-      if (!still()) return;
+      if (!still() || opposed()) return;
       row.answers = [found.resnet, ...found.sdnet];
       view.showSame(rows, heads, classes);
     }
@@ -85,7 +87,7 @@
 
   // Lines 13 and 14 of Algorithm 1: λ from the mean residual of the batch, which here is all draws so far.
   function advise() {
-    if (state.adversary !== "none") return;
+    if (opposed()) return;
     const clip = (lam, { low, high }) => Math.min(high, Math.max(low, lam));
     const along = (line) => clip(line.slope * study.residual + line.intercept, line);
     const own = lines[state.noise], any = along(lines.all);
@@ -121,24 +123,24 @@
     look();
     adversary.show(state);
     if (has("adversary")) oppose();
-    if (state.adversary !== "none") {
+    if (opposed()) {
       survey();
       return;
     }
     if (has("picture", "noise", "severity", "steps", "adversary")) count();
     else if (study && study.draws) view.showChart(study, lams, state.lam, state.picture.truth, classes);
-    if (has("noise", "severity", "steps", "draw")) compare();
+    if (has("noise", "severity", "steps", "draw", "adversary")) compare();
   }
 
   // Noise and adversary take turns: what belongs to the one is hidden while there is the other.
   function oppose() {
-    const opposed = state.adversary !== "none";
-    byId("disturbance").disabled = opposed;
-    byId("noisy").hidden = opposed;
-    byId("attack").hidden = !opposed;
-    byId("follow").disabled ||= opposed;
-    byId("mark-chosen").hidden ||= opposed;
-    if (opposed) byId("advice").textContent = "Algorithm 1 reads λ off noise; it was not made for adversaries.";
+    const now = opposed();
+    byId("disturbance").disabled = now;
+    byId("noisy").hidden = now;
+    byId("attack").hidden = !now;
+    byId("follow").disabled ||= now;
+    byId("mark-chosen").hidden ||= now;
+    if (now) byId("advice").textContent = "Algorithm 1 reads λ off noise; it was not made for adversaries.";
     document.querySelector(`#adversary [value=${state.adversary}]`).checked = true;
   }
 
