@@ -33,6 +33,8 @@ ADVERSARIES = {
     "adaptive": "knows λ too",
 }
 """Who perturbs, in the words of the page: nobody, or the protocol of the ledger."""
+CALLED = {"cifar10": "CIFAR-10", "cifar10-jpeg": "JPEG copies of CIFAR-10"}
+"""Data set of the ledger → what a reader knows it as."""
 
 
 def strengths(knob: Knob) -> tuple[float, ...]:
@@ -73,12 +75,16 @@ def aggregate(cells: pd.DataFrame) -> dict[str, Any]:
     """The same attack on test images, from cells of the ledger: those of its largest attacked SDNet-18, and ResNet-18.
 
     Returns:
-        ``about``: data set, width and epochs, None if nothing was run. ``rows``: adversary → for ResNet-18 and then for
-        each λ of :data:`CRAFTED` the mean over seeds of the percentage still right, ``n`` (test images, the fewest of
-        all seeds) and ``seeds``; None where it was not run.
+        ``about``: data set, its name for readers, width and epochs; None if nothing was run. ``rows``: adversary → for
+        ResNet-18 and then for each λ of :data:`CRAFTED` the mean over seeds of the percentage still right, ``n`` (test
+        images, the fewest of all seeds) and ``seeds``; None where it was not run.
     """
     scale = one_scale(cells)
     ours = scale[(scale["arch"] == SDNET.arch) & (scale["variant"] == SDNET.variant)]
+    about = None
+    if not ours.empty:
+        about = ours[["dataset", "width", "epochs"]].iloc[0].to_dict()
+        about["called"] = CALLED.get(about["dataset"], about["dataset"])
     rows = {}
     for who in ADVERSARIES:
         found = clean(scale, SDNET) if who == "none" else robust(scale, SDNET, NORM, who)
@@ -86,7 +92,7 @@ def aggregate(cells: pd.DataFrame) -> dict[str, Any]:
         plain = clean(scale, RESNET) if who == "none" else robust(scale, RESNET, NORM, "oblivious")
         by_lam = [found[np.isclose(found["strength"].astype(float), lam)] for lam in CRAFTED]
         rows[who] = [_summary(part) for part in (at_start(plain, RESNET), *by_lam)]
-    return {"about": None if ours.empty else ours[["dataset", "width", "epochs"]].iloc[0].to_dict(), "rows": rows}
+    return {"about": about, "rows": rows}
 
 
 def data(sdnet: str, resnet: str) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
 def test_the_aggregate_is_a_mean_over_seeds_and_says_what_was_not_run() -> None:
     smaller = cells(width=8, value=0.9, started="2027")
     found = adversaries.aggregate(frame([*cells(), *smaller]))
-    assert found["about"] == {"dataset": "cifar10", "width": 16, "epochs": 15}
+    assert found["about"] == {"dataset": "cifar10", "width": 16, "epochs": 15, "called": "CIFAR-10"}
     usual, oblivious, adaptive = found["rows"].values()
     assert usual == [None, pytest.approx({"value": 80.0, "n": 500, "seeds": 1}), *[None] * 5]
     plain = {"value": 0.0, "n": 500, "seeds": 1}

@@ -94,7 +94,7 @@ def answers(arch: str, knob: str, who: str, strength: float) -> dict[int, tuple[
         config = record.config
         if record.experiment != "attack" or (config["arch"], config["knob"]) != (arch, knob) or variant(config):
             continue
-        if [config["dataset"], config["recipe"]["width"], config["recipe"]["epochs"]] != list(about.values()):
+        if any({**config, **config["recipe"]}[key] != about[key] for key in ("dataset", "width", "epochs")):
             continue
         for cell in record.results:
             if all(cell.get(key) == value for key, value in asked.items()):

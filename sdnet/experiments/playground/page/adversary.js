@@ -78,11 +78,11 @@ function createAdversary(attacks, pictures, start, choose, bytesOf) {
 
   function about() {
     if (!ledger.about) return "It has no attack on an SDNet-18 yet.";
-    const { dataset, width, epochs } = ledger.about;
+    const { called, width, epochs } = ledger.about;
     const seeds = WHO.flatMap((who) => ledger.rows[who]).filter(Boolean).map((found) => found.seeds);
     const few = Math.min(...seeds), many = Math.max(...seeds), range = few === many ? many : `${few} to ${many}`;
     const trained = many === 1 ? "One network of each kind" : `${range} networks of each kind, and their mean`;
-    return `${trained}: width ${width}, ${epochs} epochs of training, test images of ${dataset}.`;
+    return `${trained}: width ${width}, ${epochs} epochs of training, test images of ${called}.`;
   }
 
   function showCounts(state) {
