@@ -36,7 +36,8 @@ CONTRAST = """() => {
     }).filter(([ratio]) => ratio < 4.5);
 }"""
 UNNAMED = """() => [...document.querySelectorAll("input, select, button, fieldset, [role=img]")].filter(
-    (node) => !node.getAttribute("aria-label") && !(node.labels && node.labels.length) && !node.textContent.trim()
+    (node) => !node.closest("[hidden]") && !node.getAttribute("aria-label")
+        && !(node.labels && node.labels.length) && !node.textContent.trim()
 ).map((node) => node.outerHTML)"""
 
 

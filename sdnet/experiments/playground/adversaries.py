@@ -76,7 +76,7 @@ def aggregate(cells: pd.DataFrame) -> dict[str, Any]:
 
     Returns:
         ``about``: data set, its name for readers, width and epochs; None if nothing was run. ``rows``: adversary → for
-        ResNet-18 and then for each λ of :data:`CRAFTED` the mean over seeds of the percentage still right, ``n`` (test
+        ResNet-18 and then for each λ of :data:`CRAFTED` the mean over seeds of the percentage still right (one digit), ``n`` (test
         images, the fewest of all seeds) and ``seeds``; None where it was not run.
     """
     scale = one_scale(cells)
@@ -121,7 +121,11 @@ def _split(network: str) -> Split:
 def _summary(found: pd.DataFrame) -> dict[str, float] | None:
     if found.empty:
         return None
-    return {"value": 100 * found["value"].mean(), "n": int(found["n"].min()), "seeds": found["seed"].nunique()}
+    return {
+        "value": round(100 * found["value"].mean(), 1),
+        "n": int(found["n"].min()),
+        "seeds": found["seed"].nunique(),
+    }
 
 
 def _text(shifts: Tensor) -> list[list[str]]:
