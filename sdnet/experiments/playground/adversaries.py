@@ -76,8 +76,8 @@ def aggregate(cells: pd.DataFrame) -> dict[str, Any]:
 
     Returns:
         ``about``: data set, its name for readers, width and epochs; None if nothing was run. ``rows``: adversary → for
-        ResNet-18 and then for each λ of :data:`CRAFTED` the mean over seeds of the percentage still right (one digit), ``n`` (test
-        images, the fewest of all seeds) and ``seeds``; None where it was not run.
+        ResNet-18 and then for each λ of :data:`CRAFTED` the mean over seeds of the percentage still right, with one
+        digit, ``n`` (test images, the fewest of all seeds) and ``seeds``; None where it was not run.
     """
     scale = one_scale(cells)
     ours = scale[(scale["arch"] == SDNET.arch) & (scale["variant"] == SDNET.variant)]
