@@ -46,7 +46,8 @@ def strengths(knob: Knob) -> tuple[float, ...]:
 def perturbations(network: str) -> Tensor:
     """What PGD with seed 0 adds to the pictures, rounded to whole steps of 1/255: int8 (K, N, 32, 32, 3).
 
-    Each lies within ±8, and the perturbed pictures within 0 and 255. K counts :func:`strengths`, N the pictures.
+    Each lies within ±8, and the perturbed pictures within 0 and 255. K counts :func:`strengths`, N the pictures. One
+    machine makes the same again; other convolution kernels round otherwise, and some of a hundred values differ.
     """
     knob, split = _knob(network), _split(network)
     found = [craft(at(knob, strength), split, ATTACK, seed=0) for strength in strengths(knob)]
