@@ -118,9 +118,8 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 
 def test_environment_and_pyproject_name_the_same_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {
-        str(Requirement(line)) for line in [*project["dependencies"], *project["optional-dependencies"]["book"]]
-    }
+    own = [*project["dependencies"], *project["optional-dependencies"]["book"]]
+    declared = {str(Requirement(line)) for line in own if Requirement(line).name != project["name"]}
     tests = {str(Requirement(line)) for line in project["optional-dependencies"]["test"]}
     declared.add(str(Requirement(f"python{project['requires-python']}")))
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())

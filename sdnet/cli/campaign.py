@@ -5,6 +5,7 @@ import re
 import click
 
 from sdnet.cli.errors import in_one_sentence
+from sdnet.cli.options import on_device
 from sdnet.experiments.campaign import declared
 from sdnet.experiments.campaign.execute import Campaign
 from sdnet.experiments.campaign.status import rows_here, serving, show, standings, verdict
@@ -15,7 +16,6 @@ UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 on_claim = click.option("--claim", help="Only what serves this: C1, Table-2, Figure-3, 06 (a page), ...")
 at_scale = click.option("--scale", default="quick", show_default=True, help=f"One of {', '.join(declared.SCALES)}.")
-on_device = click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 
 
 @click.command()

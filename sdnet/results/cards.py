@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdnet.results.ledger import repository_data
+from sdnet.training.checkpoint import whole
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,9 @@ def read() -> dict[str, Card]:
 def write(cards: dict[str, Card]) -> Path:
     """Write the cards of all networks, at once or not at all."""
     path = folder() / "cards.json"
-    part = path.with_suffix(".part")
     fields = {name: asdict(card) for name, card in sorted(cards.items())}
-    part.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
-    part.replace(path)
+    with whole(path) as part:
+        part.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

@@ -9,11 +9,10 @@ from typing import Any
 from sdnet.names import config_hash
 from sdnet.results import networks
 from sdnet.results.ledger import Record
+from sdnet.training.declaration import OPTIONS
 from sdnet.training.recipes import PRESETS
 
 PROGRAM = "python -m sdnet"
-TRAIN_OPTIONS = ("epochs", "batch_size", "lr", "width", "lam", "iterations", "noise", "hold_out", "precision")
-"""Parameters of a training that have an option of their own; the others go through ``--set``."""
 CALIBRATED = {5000: "paper", 1000: "quick", 40: "smoke"}
 """Training images that Algorithm 1 was calibrated on → size of the run."""
 CHOSEN = (
@@ -45,18 +44,22 @@ def commands(record: Record) -> tuple[str, ...]:
     return (*before, write(record))
 
 
-def _options(given: Mapping[str, Any]) -> str:
-    """Options as a shell reads them: lists are repeated, True and False are flags, None is left out."""
-    words: list[str] = []
+def words(given: Mapping[str, Any]) -> list[str]:
+    """Options as words of a command line: lists are repeated, True and False are flags, None is left out."""
+    found: list[str] = []
     for name, value in given.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
+            found.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, list | tuple):
-            words += [word for one in value for word in (f"--{flag}", _text(one))]
+            found += [word for one in value for word in (f"--{flag}", _text(one))]
         elif value is not None:
-            words += [f"--{flag}", _text(value)]
-    return shlex.join(words)
+            found += [f"--{flag}", _text(value)]
+    return found
+
+
+def _options(given: Mapping[str, Any]) -> str:
+    return shlex.join(words(given))
 
 
 def _text(value: Any) -> str:
@@ -71,7 +74,7 @@ def _train(record: Record, command: str = "train") -> str:
     changed |= {**config.get("network", {}), "hold_out": config.get("hold_out") or None}
     if record.experiment in ("train", "pursuit_curve"):  # a measurement's precision is its own
         changed["precision"] = config.get("precision")
-    own = {name: changed.pop(name) for name in TRAIN_OPTIONS if name in changed}
+    own = {name: changed.pop(name) for name in OPTIONS if name in changed}
     own |= {"shortcut": changed.pop("shortcut", None)}
     own["set"] = [
         f"{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in changed.items()

@@ -87,6 +87,21 @@ def load(network: str | os.PathLike[str]) -> Network:
     return Network(model.eval(), training, classes, size, card)
 
 
+def load_source(name: str | os.PathLike[str], target: Network) -> Network:
+    """Load the network on which attacks on ``target`` are crafted that are transferred to it.
+
+    Raises:
+        ValueError: as :func:`load`, and if it was trained on other data or knows other classes.
+    """
+    source = load(name)
+    if source.training.dataset != target.training.dataset:
+        own, its = target.training.dataset, source.training.dataset
+        raise ValueError(f"{name} was trained on {its}, this network on {own}; choose a source of the same data set.")
+    if source.classes != target.classes:
+        raise ValueError(f"{name} knows other classes than this network; choose a source trained on the same ones.")
+    return source
+
+
 def _in_repository(name: str) -> tuple[Path, Card]:
     """File and card of a network in the repository, the one checked against the other."""
     known = cards.read()

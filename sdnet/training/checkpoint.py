@@ -58,7 +58,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes ``path`` if the writing succeeds and vanishes if it does not."""
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
@@ -70,7 +70,7 @@ def _whole(path: Path) -> Iterator[Path]:
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` so that ``path`` holds either the old checkpoint or the new one, never half of one."""
-    with _whole(path) as part, open(part, "wb") as file:
+    with whole(path) as part, open(part, "wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
@@ -97,7 +97,7 @@ def save_network(path: Path, model: nn.Module, description: dict[str, Any]) -> N
 def save_state(path: Path, state: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
     """Write what :func:`read_network` reads, at once or not at all."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-    with _whole(path) as part:
+    with whole(path) as part:
         save_file(tensors, part, metadata={"sdnet": json.dumps(description)})
 
 

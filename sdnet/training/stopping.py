@@ -25,7 +25,7 @@ def preemption() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         arrived.append(number)
 
-    with _handled_by(note):
+    with handled_by(note):
         yield lambda: bool(arrived)
 
 
@@ -41,7 +41,7 @@ def stoppable(done: str = "told to stop before anything was measured") -> Iterat
         raise KeyboardInterrupt  # which no ``except RuntimeError`` takes for an error of the computation
 
     try:
-        with _handled_by(interrupt):
+        with handled_by(interrupt):
             yield
     except KeyboardInterrupt:
         raise Preempted(f"{done}. Start it again to go on.") from None
@@ -51,14 +51,14 @@ def stoppable(done: str = "told to stop before anything was measured") -> Iterat
 def signals_wait() -> Iterator[None]:
     """Within, SIGTERM and Ctrl-C wait for the end: what is done here is done wholly or not at all."""
     arrived: list[int] = []
-    with _handled_by(arrived.append):
+    with handled_by(arrived.append):
         yield
     if arrived:
         raise KeyboardInterrupt
 
 
 @contextmanager
-def _handled_by(handler: Callable[[int], None]) -> Iterator[None]:
+def handled_by(handler: Callable[[int], None]) -> Iterator[None]:
     """Signals go to the handler (in a thread that is not the main one they are left alone)."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,11 +1,16 @@
 """Networks, images, trainings and attacks small enough for a test."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from sdnet import models
 from sdnet.data.datasets import Split
 from sdnet.models.resnet import ResNet
 from sdnet.robust.attacks import EPSILONS, Attack
+from sdnet.training.checkpoint import save_network
+from sdnet.training.declaration import training
 
 TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
 LINF = Attack("pgd", "linf", EPSILONS["linf"], steps=5)
@@ -22,6 +27,13 @@ def network(arch: str = "sdnet18", **options: object) -> ResNet:
         for _ in range(20):
             model(torch.rand(32, 3, 16, 16))
     return model.eval()
+
+
+def untrained(path: Path, arch: str = "sdnet18", **options: Any) -> Path:
+    """A file as a training on the digits leaves it, with weights as they begin."""
+    declared = training(arch, "digits", "smoke", **options)
+    save_network(path, declared.build(10), {"training": declared.config, "classes": list("0123456789")})
+    return path
 
 
 def all_csc(**options: object) -> ResNet:

@@ -8,20 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from toys import TINY
+from toys import TINY, untrained
 
 from sdnet.results import networks
-from sdnet.training.checkpoint import read_network, save_network
-from sdnet.training.declaration import training
+from sdnet.training.checkpoint import read_network
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """An untrained network with a CSC stem, in a file as a training leaves it."""
-    declared = training("sdnet18", "digits", "smoke", **TINY)
-    path = tmp_path / "network.safetensors"
-    save_network(path, declared.build(10), {"training": declared.config, "classes": list("0123456789")})
-    return path
+    return untrained(tmp_path / "network.safetensors", **TINY)
 
 
 def test_loading_leaves_the_random_numbers_alone(saved: Path) -> None:

@@ -47,6 +47,16 @@ def finished(process: subprocess.Popen[str], code: int = 0, within: float = 240)
     return said
 
 
+def stopped_by(number: int, folder: Path) -> str:
+    """What a run on two ranks says that got a signal and has saved."""
+    process = started(folder, "--ranks-per-node", "2", *TRAIN)
+    wait_for_checkpoint(folder)
+    process.send_signal(number)
+    said = finished(process, code=75)
+    assert "Stopped: told to stop; saved after step" in said
+    return said
+
+
 def trained(folder: Path, *options: str) -> dict[str, torch.Tensor]:
     """The weights that a run of its own leaves, which nothing disturbed."""
     finished(started(folder, *options, *TRAIN))
@@ -113,11 +123,7 @@ def test_a_run_that_is_killed_for_good_says_so(tmp_path: Path) -> None:
 
 
 def test_sigterm_saves_ends_with_75_and_the_run_goes_on_on_one_rank(tmp_path: Path) -> None:
-    process = started(tmp_path, "--ranks-per-node", "2", *TRAIN)
-    wait_for_checkpoint(tmp_path)
-    process.send_signal(signal.SIGTERM)
-    said = finished(process, code=75)
-    assert "Stopped: told to stop; saved after step" in said
+    stopped_by(signal.SIGTERM, tmp_path)
     assert not list(tmp_path.glob("ledger/*.json"))
     said = finished(started(tmp_path, "--ranks-per-node", "1", *TRAIN, "--accumulate", "2"))
     assert "Going on after epoch" in said
@@ -221,12 +227,7 @@ def test_nodes_with_unequal_options_all_end_at_once(tmp_path: Path, options: tup
 
 
 def test_ctrl_c_saves_on_all_ranks(tmp_path: Path) -> None:
-    process = started(tmp_path, "--ranks-per-node", "2", *TRAIN)
-    wait_for_checkpoint(tmp_path)
-    process.send_signal(signal.SIGINT)
-    said = finished(process, code=75)
-    assert "Stopped: told to stop; saved after step" in said
-    assert "Stopped: got SIGINT and passed it on" in said
+    assert "Stopped: got SIGINT and passed it on" in stopped_by(signal.SIGINT, tmp_path)
 
 
 def test_a_run_that_is_under_way_is_not_started_again(tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def robust(
     return chosen[["seed", "strength", "crafted_at", "value", "n", "run"]].sort_values(["seed", "strength"])
 
 
+def clean(cells: pd.DataFrame, row: Attacked) -> pd.DataFrame:
+    """Accuracy per (seed, strength) on the images as they are; of several answers that about the most images counts."""
+    chosen = cells[(cells["experiment"] == "attack") & (cells["metric"] == "top1") & (cells["arch"] == row.arch)]
+    chosen = chosen[(chosen["variant"] == row.variant) & (chosen["knob"] == row.knob)]
+    return chosen.sort_values(["n", "started"]).drop_duplicates(["seed", "strength"], keep="last")
+
+
 def best(found: pd.DataFrame) -> pd.DataFrame:
     """Per seed the strength with the highest robust accuracy, chosen by test labels: an oracle."""
     return found.loc[found.groupby("seed")["value"].idxmax()] if not found.empty else found
@@ -164,14 +171,12 @@ def _cell(found: pd.DataFrame, show_strength: bool = True, before: str = "") -> 
 
 def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Shown:
     """Accuracy against the strength: clean, under protocol (a), and under protocol (b); mean over seeds."""
-    clean = cells[(cells["experiment"] == "attack") & (cells["metric"] == "top1") & (cells["arch"] == row.arch)]
-    clean = clean[(clean["variant"] == row.variant) & (clean["knob"] == row.knob)]
-    clean = clean.sort_values(["n", "started"]).drop_duplicates(["seed", "strength"], keep="last")
+    usual = clean(cells, row)
     fig, panels = two_columns(2, 3.0, sharey=True)
-    behind = [clean]
+    behind = [usual]
     for ax, (norm, label) in zip(panels, NORMS.items(), strict=True):
         lines = {
-            "clean": clean,
+            "clean": usual,
             f"(a) crafted at {row.start:g}": robust(cells, row, norm, "oblivious"),
             "(b) crafted where deployed": robust(cells, row, norm, "adaptive"),
         }

@@ -192,12 +192,6 @@ def _by_protocol(plan: Plan, attack: Attack, clean: Tensor, usual: Tensor | None
 
 
 def _source(name: str, trained: Network, place: torch.device, precision: str) -> Target:
-    other = networks.load(name)
-    if other.training.dataset != trained.training.dataset:
-        own, its = trained.training.dataset, other.training.dataset
-        raise ValueError(f"{name} was trained on {its}, this network on {own}; choose a source of the same data set.")
-    if other.classes != trained.classes:
-        raise ValueError(f"{name} knows other classes than this network; choose a source trained on the same ones.")
-    model = other.model.to(place).to(memory_format=torch.channels_last)
+    model = networks.load_source(name, trained).model.to(place).to(memory_format=torch.channels_last)
     knob = knob_of(model, usual_knob(model))
     return at(knob, knob.start, precision)

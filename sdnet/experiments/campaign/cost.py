@@ -103,10 +103,12 @@ class Costs:
         """What a run costs, or the fraction of it that is ``left``.
 
         By the most similar rows there are: of the same network; on other data; of a variant; of another width, by what
-        a benchmark says of the two; of another network; with another knob or attack.
+        a benchmark says of the two; of another network; with another knob or attack. Before the first row of an
+        experiment by rows of one that works alike (:data:`ALIKE`).
         """
         wanted = _sample_of_run(run)
         every = [one for one in self.samples if one.experiment == wanted.experiment]
+        every = every or [one for one in self.samples if one.experiment == ALIKE.get(wanted.experiment)]
         similar = [one for one in every if _told(one) == _told(wanted)]
         if run.alone:
             same = [one for one in similar if one.values.get("arch", set()) == wanted.values.get("arch", set())]
@@ -263,6 +265,8 @@ def _curve(sample: Sample) -> float:
     return _training(sample) + sample.config["recipe"]["epochs"] * 5 * sample.images
 
 
+ALIKE = {"pursuit": "attack", "pursuit_curve": "train"}
+"""Experiment → another one whose work is counted in the same unit."""
 WORK: dict[str, Callable[[Sample], float]] = {
     "train": _training,
     "sweep": _sweep,

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from sdnet.experiments.campaign.status import Standing, rows_here, standings, un
 from sdnet.results import ledger
 from sdnet.training.distributed import PREEMPTED, Preempted
 from sdnet.training.progress import duration
+from sdnet.training.stopping import handled_by
 
 COMMAND = (sys.executable, "-m", "sdnet")
 POLL = 0.2
@@ -93,16 +93,17 @@ class Campaign:
         if not plan(self.waiting, self.budget, self.workers):
             return
         self.started = time.monotonic()
-        with stopping() as told_to_stop:
-            while not told_to_stop() and (self._start_next() or self.jobs):
+        arrived: list[int] = []
+        with handled_by(arrived.append):
+            while not arrived and (self._start_next() or self.jobs):
                 time.sleep(POLL)
                 self._collect()
                 if self.jobs and self.time_left <= 0:
                     self._stop("the budget is spent")
-            if told_to_stop():
+            if arrived:
                 self._stop("told to stop")
         print("\n".join(["What became of the runs:", *self.said]) if self.said else "Nothing was run.", flush=True)
-        if told_to_stop():
+        if arrived:
             raise Preempted("told to stop; the same command goes on.")
 
     def announcement(self) -> str:
@@ -189,17 +190,3 @@ class Campaign:
     def _say(self, sentence: str) -> None:
         print(sentence, flush=True)
         self.said.append(sentence)
-
-
-@contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM and Ctrl-C into a question: has one of them arrived?"""
-    arrived: list[int] = []
-    before = {
-        number: signal.signal(number, lambda got, _: arrived.append(got)) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield lambda: bool(arrived)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,6 +1,6 @@
 """A declared run: exactly one command line, the cells it has to leave in the ledger, and the rows that have them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
@@ -11,6 +11,7 @@ from sdnet.experiments.accuracy.scorecard import STAND_INS
 from sdnet.names import config_hash
 from sdnet.results import cards
 from sdnet.results.cells import identity, name_of
+from sdnet.results.commands import words
 from sdnet.results.ledger import Record, output_folder
 from sdnet.training.declaration import Training, training
 
@@ -83,12 +84,12 @@ class Run:
     def label(self) -> str:
         """What it is, for people, without its seed."""
         if self.training is None:
-            return f"{self.command} {' '.join(_words(self.options))}"
+            return f"{self.command} {' '.join(words(self.options))}"
         config = self.training.config
         width, epochs = config["recipe"]["width"], config["recipe"]["epochs"]
         where = f"{name_of(config)} on {config['dataset']}, width {width}, {epochs} epochs"
         told = {name: value for name, value in self.options.items() if name not in ("preset", "strength", "corruption")}
-        return f"{self.command} {where}" + (f": {' '.join(_words(told))}" if told else "")
+        return f"{self.command} {where}" + (f": {' '.join(words(told))}" if told else "")
 
     @property
     def title(self) -> str:
@@ -97,15 +98,15 @@ class Run:
 
     def argv(self, device: str | None = None) -> list[str]:
         """The arguments of ``python -m sdnet``; the networks it needs must be there."""
-        words = self.command.split()
+        said = self.command.split()
         if self.command in TRAININGS and self.training:
-            words += self.training.arguments
+            said += self.training.arguments
         elif self.training is not None:
-            words.append(str(_there(self.training)))
+            said.append(str(_there(self.training)))
         options = dict(self.options)
         if self.source is not None:
             options["source"] = str(_there(self.source))
-        return words + _words(options) + (["--device", device] if device else [])
+        return said + words(options) + (["--device", device] if device else [])
 
     def state(self, rows: Iterable[Record], device_type: str = "cpu") -> tuple[str, Record | None]:
         """What the ledger has of it: :data:`DONE`, :data:`SCALED_DOWN` or :data:`NOT_RUN`, and the latest such row.
@@ -206,14 +207,3 @@ def _there(training: Training) -> Path:
     if file is None:
         raise ValueError(f"the network {training.name} is not there; its training comes first.")
     return file
-
-
-def _words(options: dict[str, Any]) -> list[str]:
-    words: list[str] = []
-    for name, value in options.items():
-        if value is False:
-            words.append(f"--no-{name}")
-        else:
-            values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
-            words += [word for one in values for word in (f"--{name}", str(one))]
-    return words

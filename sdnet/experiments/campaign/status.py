@@ -8,7 +8,7 @@ import torch
 from sdnet.experiments.campaign import stale
 from sdnet.experiments.campaign.cost import Costs, Estimate, total
 from sdnet.experiments.campaign.runs import DONE, NOT_RUN, SCALED_DOWN, Run, network_file
-from sdnet.experiments.claims import verdicts
+from sdnet.experiments.claims.rules import RULES
 from sdnet.names import unknown_name
 from sdnet.results import ledger
 from sdnet.results.cells import to_frame
@@ -114,4 +114,4 @@ def _serves(group: Sequence[Standing]) -> str:
 
 def verdict(claim: str, rows: Sequence[Record]) -> str:
     """What the landing page says of a claim, by its own rules and choice of scale."""
-    return verdicts.judge(to_frame(rows))[claim][0].verdict
+    return RULES[claim](to_frame(rows))[0].verdict

@@ -67,7 +67,8 @@ def run(
         attacked: False to leave attacks out.
 
     Raises:
-        ValueError: for a network or preset that does not exist, or a number of images below 1.
+        ValueError: for a network or preset that does not exist, a source of other data or classes, or a number of
+            images below 1.
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     if preset not in IMAGES:
@@ -77,7 +78,9 @@ def run(
     evaluation = prepare(network, data_root=data_root, device=device, precision="fp32")
     model, test = evaluation.model, evaluation.data.test.to(evaluation.device)
     asked = subset(test, len(test) if images is None else images)
-    other = None if source is None or not attacked else networks.load(source).model.to(evaluation.device)
+    other = None
+    if source is not None and attacked:
+        other = networks.load_source(source, evaluation.trained).model.to(evaluation.device)
     inputs = {"source": None if other is None else fingerprint(other, with_lam=True)}
     said = {"source": None if other is None else networks.label(str(source)), "attacked": attacked}
     measurement = evaluation.measurement("pursuit", inputs, size=preset, images=len(asked), **said)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sdnet.csc.layers import CSCConv2d
 from sdnet.data.corruptions import SEVERITIES
+from sdnet.experiments.playground import adversaries
 from sdnet.experiments.playground.drawings import pictures
 from sdnet.experiments.playground.lines import read_lines
 from sdnet.models.resnet import BasicBlock, ResNet
@@ -144,6 +145,10 @@ def write(folder: Path, dtype: str = "float16") -> Path:
         The path of ``index.html``.
     """
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
-    text = json.dumps(data(dtype), ensure_ascii=False, separators=(",", ":"))
-    (folder / "data.js").write_text(f"const PLAYGROUND = {text};\n", encoding="utf-8")
+    for name, constant, told in (
+        ("data.js", "PLAYGROUND", data(dtype)),
+        ("attacks.js", "ATTACKS", adversaries.data(SDNET, RESNET)),
+    ):
+        text = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        (folder / name).write_text(f"const {constant} = {text};\n", encoding="utf-8")
     return folder / "index.html"

@@ -6,6 +6,7 @@ import torch
 from sdnet.csc.lam import at_lam
 from sdnet.data.batches import to_pixels
 from sdnet.data.corruptions import add_noise, level_of
+from sdnet.experiments.playground.adversaries import ADVERSARIES, CRAFTED, still_right
 from sdnet.experiments.playground.drawings import pictures
 from sdnet.experiments.playground.export import RESNET, SDNET
 from sdnet.experiments.playground.lines import read_lines
@@ -70,6 +71,22 @@ def show_favourites(found: pd.DataFrame, noise: str) -> Shown:
     table = favourites(found).rename_axis(index="network").reset_index().astype(str)
     caption = f"The answer given most often under {noise} of severity 5, over all pictures and draws."
     return page(table, caption, f"favourites-{noise.split()[0]}".lower(), made_from=_made(found))
+
+
+def attacked() -> pd.DataFrame:
+    """How many pictures are still right, as :func:`still_right` says: a row for each adversary, a column for each λ."""
+    plain, ours = still_right(RESNET), still_right(SDNET)
+    rows = {said: torch.cat([plain[who], ours[who]]).sum(1).tolist() for who, said in ADVERSARIES.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[PLAIN, *(f"λ {lam:g}" for lam in CRAFTED)])
+
+
+def show_attacked() -> Shown:
+    """:func:`attacked` as a table of the book."""
+    count = len(pictures())
+    caption = f"Of the {count} pictures, how many are right as they are and changed by PGD within 8/255."
+    table = attacked().rename_axis(index="adversary").reset_index().astype(str)
+    made = f"the networks {SDNET} and {RESNET}, seed 0 of the attack, n = {count} pictures"
+    return page(table, caption, "attacked-pictures", wrap=True, made_from=made)
 
 
 def show_lines() -> Shown:

@@ -1,14 +1,16 @@
 """The declared runs of pages 11 and 12 are those that their grids and claims ask for, and they leave what was asked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from pursuit_cells import cells
 
 from sdnet.cli import main
-from sdnet.experiments.campaign.cost import WORK, _sample_of_row, _sample_of_run
+from sdnet.experiments.campaign.cost import WORK, Costs, _sample_of_row, _sample_of_run
 from sdnet.experiments.campaign.declared import SCALES, campaign
 from sdnet.experiments.campaign.family import family, pursued
 from sdnet.experiments.campaign.runs import DONE, Run, training_of
@@ -113,3 +115,14 @@ def test_what_was_followed_names_the_command(folders: Path) -> None:
     (command,) = commands(row)
     for word in ("-m sdnet follow --arch ltp", "--images 5", "--set depth=1", "--width 4"):
         assert word in command
+
+
+def test_before_the_first_row_a_similar_experiment_says_what_it_costs() -> None:
+    rows = ledger.read()
+    like = next(row for row in rows if row.experiment == "attack")
+    here = [replace(row, device=ledger.describe_device(torch.device("cpu"))) for row in (like,)]
+    costs = Costs(here, torch.device("cpu"))
+    few, many = (next(run for run in MEASURED if who(run) == ("dp_res", name)) for name in
+                 ("depth=1, iterations=2", "depth=1, iterations=8"))  # fmt: skip
+    assert costs.of(few).basis.startswith("1 row of another setting")
+    assert (costs.of(many).seconds or 0) == pytest.approx(4 * (costs.of(few).seconds or 0))

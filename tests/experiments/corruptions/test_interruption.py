@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from toys import TINY
+from toys import TINY, untrained
 
 from sdnet.cli import main
 from sdnet.experiments.attacks import robust_accuracy
@@ -22,7 +22,6 @@ from sdnet.results.ledger import Record
 from sdnet.results.unfinished import Unfinished
 from sdnet.robust import algorithm1
 from sdnet.training.checkpoint import read_network, save_network
-from sdnet.training.declaration import training
 from sdnet.training.distributed import Preempted
 from sdnet.training.stopping import signals_wait, stoppable
 
@@ -32,10 +31,7 @@ NOISES = ("gaussian_noise", "shot_noise")
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     """An untrained network, in a file as a training leaves it."""
-    declared = training("sdnet18", "digits", "smoke", **TINY)
-    path = tmp_path / "toy.safetensors"
-    save_network(path, declared.build(10), {"training": declared.config, "classes": list("0123456789")})
-    return path
+    return untrained(tmp_path / "toy.safetensors", **TINY)
 
 
 def swept(path: Path) -> Record:
@@ -73,6 +69,14 @@ def stop_in(monkeypatch: pytest.MonkeyPatch, parts: int, stop: Callable[[], obje
         return value
 
     monkeypatch.setattr(Unfinished, "__call__", keep)
+
+
+def kill_after(parts: int, network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweep a network and be killed when so many parts are done."""
+    with monkeypatch.context() as patch:
+        stop_in(patch, parts, killed)
+        with pytest.raises(Killed):
+            swept(network)
 
 
 def sent(number: int) -> Callable[[], None]:
@@ -140,10 +144,7 @@ def test_the_command_line_ends_with_75_and_one_sentence(
 def test_a_row_counts_the_time_of_all_its_processes(
     network: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        stop_in(patch, 1, killed)
-        with pytest.raises(Killed):
-            swept(network)
+    kill_after(1, network, monkeypatch)
     (path,) = (folders / "outputs" / "unfinished").glob("*.pt")
     state = torch.load(path)
     torch.save({**state, "seconds": 1000.0, "started": "2026-01-02T03:04:05+00:00"}, path)
@@ -155,10 +156,7 @@ def test_a_row_counts_the_time_of_all_its_processes(
 def test_another_network_or_question_does_not_go_on_with_what_was_kept(
     network: Path, folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with monkeypatch.context() as patch:
-        stop_in(patch, 3, killed)
-        with pytest.raises(Killed):
-            swept(network)
+    kill_after(3, network, monkeypatch)
     state, description = read_network(network)
     model = networks.load(network).model
     model.load_state_dict({**state, "stem.0.lam": torch.tensor(0.3)})
@@ -173,10 +171,7 @@ def test_another_network_or_question_does_not_go_on_with_what_was_kept(
 def test_a_damaged_file_costs_a_sentence(
     damage: str, network: Path, folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with monkeypatch.context() as patch:
-        stop_in(patch, 3, killed)
-        with pytest.raises(Killed):
-            swept(network)
+    kill_after(3, network, monkeypatch)
     (path,) = (folders / "outputs" / "unfinished").glob("*.pt")
     if damage == "nonsense":
         torch.save([1, 2], path)

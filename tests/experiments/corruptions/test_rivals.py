@@ -43,7 +43,8 @@ def rivals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def invoke(folders: Path, *words: str) -> ledger.Record:
     done = CliRunner().invoke(main, list(words))
     assert done.exit_code == 0, done.output
-    return ledger.read(folders / "ledger")[-1]
+    rows = [row for row in ledger.read(folders / "ledger") if row.experiment == words[0]]
+    return rows[-1]
 
 
 @pytest.mark.parametrize("arch", list(USUAL))

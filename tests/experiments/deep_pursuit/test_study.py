@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from IPython.display import HTML
+from toys import untrained
 
 from sdnet.data.datasets import Split
 from sdnet.experiments.ablations.grid import Variant, trainings
@@ -54,6 +55,12 @@ def test_a_plan_is_trained_measured_and_not_repeated(folders: Path) -> None:
         assert any("-m sdnet pursuit " in line for line in each.origin.commands)
     assert isinstance(stable, Shown)
     assert stable.content.count("vacuous") + stable.content.count("holds") == 7
+
+
+def test_a_source_of_other_data_is_refused(tmp_path: Path, folders: Path) -> None:
+    path = untrained(tmp_path / "ltp.safetensors", "ltp", depth=1, width=4)
+    with pytest.raises(ValueError, match="was trained on cifar10, this network on digits; choose a source of the same"):
+        measure.run(path, preset="smoke", images=2, source="sdnet18-w16-cifar10-s0", device="cpu")
 
 
 def test_the_curve_attacks_after_every_epoch(folders: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 import toys
 from torch import nn
 
-from sdnet.experiments.playground import book, export, lines, study
+from sdnet.experiments.playground import adversaries, book, export, lines, study
 from sdnet.experiments.playground.drawings import pictures
 from sdnet.results import networks
 from sdnet.robust.policies import fingerprint
@@ -111,6 +111,7 @@ def test_the_book_gets_the_page_when_it_is_built_as_html(tmp_path: Path) -> None
         assert (tmp_path / book.FOLDER / name).is_file()
     text = (tmp_path / book.FOLDER / "data.js").read_text()
     assert len(text) < 4e6
+    assert (tmp_path / book.FOLDER / "attacks.js").stat().st_size < 250_000
     told = json.loads(text.removeprefix("const PLAYGROUND = ").removesuffix(";\n"))
     assert told["lines"]["all"]["slope"] == lines.read_lines(export.SDNET)["all"].slope
 
@@ -119,6 +120,14 @@ def test_scripts_stay_small() -> None:
     for path in (*export.PAGE.glob("*.js"), *export.PAGE.glob("*.css"), *export.PAGE.glob("*.html")):
         assert path.read_text().count("\n") <= 300
         assert max(len(line) for line in path.read_text().splitlines()) <= 120
+
+
+def test_the_books_table_of_the_attacked_has_a_line_for_each_adversary() -> None:
+    found = study.attacked()
+    assert list(found.index) == list(adversaries.ADVERSARIES.values())
+    ours = adversaries.still_right(export.SDNET)
+    assert found["λ 1.1"].tolist() == [ours[who][4].sum() for who in adversaries.ADVERSARIES]
+    assert found[study.PLAIN].tolist() == [one.sum() for one in adversaries.still_right(export.RESNET).values()]
 
 
 def test_counts_of_many_draws() -> None:

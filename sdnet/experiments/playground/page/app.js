@@ -10,8 +10,16 @@
   // Three workers: one for the sliders, one for many draws, one for all pictures.
   const [looking, counting, comparing] = [0, 1, 2].map(() => startWorker(PLAYGROUND));
 
-  const state = { picture: pictures[0], noise: "gaussian_noise", severity: 5, draw: 1, lam: 0.1, steps: 2 };
+  const { lam: start, iterations } = PLAYGROUND.networks.sdnet.stem;
+  const choose = (lam) => set({ lam });
+  const adversary = createAdversary(ATTACKS, pictures, start, choose, tools.bytesOf);
+
+  const state = {
+    picture: pictures[0], noise: "gaussian_noise", severity: 5, draw: 1, lam: 0.1, steps: 2, adversary: "none",
+  };
   let study = null, chosen = null;
+
+  const opposed = () => state.adversary !== "none";
 
   const job = (picture = state.picture, draw = state.draw) => ({
     pixels: picture.pixels, noise: state.noise, draw, steps: state.steps,
@@ -38,16 +46,17 @@
 
   const look = latest(async () => {
     const { truth } = state.picture;
-    view.showLook(await looking.ask("look", { ...job(), lam: state.lam }), classes, truth);
+    const told = { ...job(), ...adversary.changes(state), lam: state.lam };
+    view.showLook(await looking.ask("look", told), classes, truth);
   });
 
   const count = latest(async (still) => {
     const draws = state.noise === "none" ? 1 : DRAWS, empty = () => new Array(classes.length).fill(0);
     study = { resnet: empty(), sdnet: lams.map(empty), residual: 0, draws: 0 };
     byId("chart").setAttribute("aria-busy", "true");
-    while (still() && study.draws < draws) {
+    while (study.draws < draws) {
       const found = await counting.ask("answers", { ...job(state.picture, study.draws + 1), lams });
-      if (!still()) return;
+      if (!still() || opposed()) return;
       study.resnet[found.resnet]++;
       found.sdnet.forEach((answer, i) => study.sdnet[i][answer]++);
       study.residual += (found.residual - study.residual) / ++study.draws;
@@ -61,11 +70,13 @@
     const heads = ["ResNet", ...SOME.map((lam) => `λ ${lam}`)];
     for (const row of rows) {
       const found = await comparing.ask("answers", { ...job(row), lams: SOME });
-      if (!still()) return;
+      if (!still() || opposed()) return;
       row.answers = [found.resnet, ...found.sdnet];
       view.showSame(rows, heads, classes);
     }
   });
+
+  const survey = latest(() => adversary.survey(comparing, state));
 
   function showStudy(draws) {
     view.showChart(study, lams, state.lam, state.picture.truth, classes);
@@ -76,15 +87,15 @@
 
   // Lines 13 and 14 of Algorithm 1: λ from the mean residual of the batch, which here is all draws so far.
   function advise() {
+    if (opposed()) return;
     const clip = (lam, { low, high }) => Math.min(high, Math.max(low, lam));
     const along = (line) => clip(line.slope * study.residual + line.intercept, line);
     const own = lines[state.noise], any = along(lines.all);
     chosen = own ? along(own) : any;
     const others = `on this kind of noise; the line fitted on all four says ${any.toFixed(2)}`;
     const which = own ? others : "on all four noises";
-    const { lam, iterations } = PLAYGROUND.networks.sdnet.stem;
     const steps = state.steps === iterations ? "" : ` It was fitted for the ${iterations} steps of training.`;
-    byId("advice").innerHTML = `Mean residual at λ = ${lam.toFixed(1)}: ${study.residual.toFixed(1)}. ` +
+    byId("advice").innerHTML = `Mean residual at λ = ${start.toFixed(1)}: ${study.residual.toFixed(1)}. ` +
       `<b>Algorithm 1 would choose λ = ${chosen.toFixed(2)}</b> (fitted ${which}).${steps}`;
     byId("follow").disabled = false;
     mark("mark-chosen", chosen);
@@ -104,13 +115,33 @@
       byId(`${name}-now`).textContent = name === "lam" ? state.lam.toFixed(2) : state[name];
     }
     byId("severity").disabled = byId("draw").disabled = state.noise === "none";
-    byId("own-class").hidden = pictures.includes(state.picture);
+    const own = !pictures.includes(state.picture);
+    byId("own-class").hidden = !own;
+    byId("adversary").disabled = own;
     byId("credit").textContent = `Picture: ${state.picture.name}, ${state.picture.credit}.`;
     const keys = Object.keys(change), has = (...names) => names.some((name) => keys.includes(name));
     look();
-    if (has("picture", "noise", "severity", "steps")) count();
+    adversary.show(state);
+    if (has("adversary")) oppose();
+    if (opposed()) {
+      survey();
+      return;
+    }
+    if (has("picture", "noise", "severity", "steps", "adversary")) count();
     else if (study && study.draws) view.showChart(study, lams, state.lam, state.picture.truth, classes);
-    if (has("noise", "severity", "steps", "draw")) compare();
+    if (has("noise", "severity", "steps", "draw", "adversary")) compare();
+  }
+
+  // Noise and adversary take turns: what belongs to the one is hidden while there is the other.
+  function oppose() {
+    const now = opposed();
+    byId("disturbance").disabled = now;
+    byId("noisy").hidden = now;
+    byId("attack").hidden = !now;
+    byId("follow").disabled ||= now;
+    byId("mark-chosen").hidden ||= now;
+    if (now) byId("advice").textContent = "Algorithm 1 reads λ off noise; it was not made for adversaries.";
+    document.querySelector(`#adversary [value=${state.adversary}]`).checked = true;
   }
 
   function buildPictures() {
@@ -130,7 +161,8 @@
     byId("problem").textContent = "";
     document.querySelectorAll("#pictures input").forEach((input) => { input.checked = false; });
     const truth = Number(byId("truth").value);
-    set({ picture: { name, credit: "your own, which stays on your machine", pixels, truth } });
+    const picture = { name, credit: "your own, which stays on your machine", pixels, truth };
+    set({ picture, adversary: "none" });
   }
 
   function connect() {
@@ -141,6 +173,8 @@
     byId("truth").addEventListener("change", ({ target }) => {
       set({ picture: { ...state.picture, truth: Number(target.value) } });
     });
+    // The changes were made against a network of as many steps as it was trained with.
+    byId("adversary").addEventListener("change", ({ target }) => set({ adversary: target.value, steps: iterations }));
     byId("follow").addEventListener("click", () => set({ lam: chosen }));
     byId("controls").addEventListener("submit", (event) => event.preventDefault());
     own.listen(byId("file"), document.body, takeOwn, (error) => { byId("problem").textContent = error.message; });
@@ -159,8 +193,8 @@
   }
 
   buildPictures();
-  view.buildChart(lams, (lam) => set({ lam }));
-  mark("mark-trained", PLAYGROUND.networks.sdnet.stem.lam);
+  view.buildChart(lams, choose);
+  mark("mark-trained", start);
   connect();
   if (parent !== window) embed();
   set({ ...state });

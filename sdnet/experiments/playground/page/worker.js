@@ -2,7 +2,8 @@
 
    The worker is made of the functions' own text: a page opened from disk may not load a worker's file. */
 
-// What a worker does: `look` explains one noisy picture, `answers` classifies one noise draw at many λ.
+// What a worker does: `look` explains one picture, `answers` classifies one noise draw at many λ, and `survey` pictures
+// as they are. Where there are `others`, ResNet is shown those.
 function workerBody(engine, noises) {
   "use strict";
   let sdnet, resnet;
@@ -19,7 +20,7 @@ function workerBody(engine, noises) {
     look(told) {
       const pixels = disturbed(told);
       const found = engine.explain(sdnet, pixels, told.lam, told.steps);
-      return { ...found, pixels, sdnet: found.logits, resnet: engine.classify(resnet, pixels) };
+      return { ...found, pixels, sdnet: found.logits, resnet: engine.classify(resnet, told.others || pixels) };
     },
     answers(told) {
       const pixels = disturbed(told), { lam } = sdnet.stem;
@@ -27,6 +28,13 @@ function workerBody(engine, noises) {
         sdnet: told.lams.map((value) => best(engine.classify(sdnet, pixels, value, told.steps))),
         resnet: best(engine.classify(resnet, pixels)),
         residual: engine.residualNorm(sdnet, pixels, lam),
+      };
+    },
+    survey(told) {
+      const { iterations } = sdnet.stem;
+      return {
+        sdnet: told.sdnet.map(({ pixels, lam }) => best(engine.classify(sdnet, pixels, lam, iterations))),
+        resnet: told.resnet.map((pixels) => best(engine.classify(resnet, pixels))),
       };
     },
   };
