@@ -14,7 +14,7 @@ from sdnet.training.declaration import Training
 SEEDS = range(3)
 FEW = 1000
 """Test images where filters are compared that take longer than the network: the same for all that is compared."""
-MINIMISER = {"iterations": 64, "gradient": "implicit"}
+MINIMISER: dict[str, Any] = {"iterations": 64, "gradient": "implicit"}
 LAMS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
 """Of the minimiser: seven, as C10 has them."""
 FILTERS = ("gaussian filter", "median", "total variation", "batch statistics")
@@ -26,8 +26,9 @@ def questions(size: Scale) -> Iterator[Run]:
         [training_of(run) for run in trained(size, arch, SEEDS, "13")] for arch in ("sdnet18", "resnet18")
     )
     one_step = [training_of(run) for run in trained(size, "sdnet18", SEEDS, "13", iterations=1)]
-    for arch, changes in (("sdnet18", {}), ("resnet18", {}), ("sdnet18", {"iterations": 1})):
-        yield from trained(size, arch, SEEDS, "13", **changes)
+    yield from trained(size, "sdnet18", SEEDS, "13")
+    yield from trained(size, "resnet18", SEEDS, "13")
+    yield from trained(size, "sdnet18", SEEDS, "13", iterations=1)
     yield from _equal_cost(sdnets, resnets, one_step)
     yield from (waves(of, "L1b", knob) for of in sdnets for knob in ("lam", "gaussian filter"))
     yield from (confident(of, FEW, "L7", "lam") for of in sdnets)
@@ -106,8 +107,8 @@ def smoothed(of: Training, images: int, crafted: tuple[float, ...]) -> Run:
     """PGD through smoothed thresholds, crafted at the strengths that are deployed."""
     knob = "stem threshold" if of.arch.startswith("resnet") else "lam"
     options = {"preset": of.preset, "images": images, "attack": "pgd_smoothed", "protocol": "adaptive"}
-    cells = {"metric": ("robust_top1",), "protocol": ("adaptive",), "attack": ("pgd_smoothed",)}
-    cells |= {"norm": ("linf", "l2"), "strength": crafted}
+    cells: dict[str, tuple[Any, ...]] = {"metric": ("robust_top1",), "protocol": ("adaptive",)}
+    cells |= {"attack": ("pgd_smoothed",), "norm": ("linf", "l2"), "strength": crafted}
     options |= {"crafted": crafted, "sanity": False}
     return Run("attack", of, options, cells, images, {"knob": knob}, _serving("L5a L5b"))
 

@@ -43,7 +43,9 @@ def strengths_of(knob: str, strengths: tuple[float, ...] | None, few: bool) -> t
     """
     if knob not in STRENGTHS:
         raise ValueError(unknown_name("knob", knob, STRENGTHS))
-    return strengths or (FEW.get(knob, STRENGTHS[knob]) if few else STRENGTHS[knob])
+    if strengths:
+        return strengths
+    return FEW.get(knob, STRENGTHS[knob]) if few else STRENGTHS[knob]
 
 
 def ask(

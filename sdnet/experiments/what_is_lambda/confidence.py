@@ -41,10 +41,10 @@ def confidence(scores: Tensor, labels: Tensor) -> dict[str, float]:
     except ImportError as error:
         raise ValueError("calibration needs torchmetrics; get it with: pip install 'sdnet[calibration]'.") from error
     probabilities = scores.softmax(1)
-    error = multiclass_calibration_error(probabilities, labels, scores.shape[1], n_bins=BINS, norm="l1")
+    calibration_error = multiclass_calibration_error(probabilities, labels, scores.shape[1], n_bins=BINS, norm="l1")
     return {
         "top1": (scores.argmax(1) == labels).double().mean().item(),
-        "calibration_error": error.item(),
+        "calibration_error": calibration_error.item(),
         "nll": cross_entropy(scores, labels).item(),
     }
 

@@ -69,7 +69,7 @@ def equal_cost(cells: pd.DataFrame, rows: Sequence[Row], identity: str) -> Shown
         return NOTHING
     caption = "Accuracy gained under noise at each price in clean accuracy, four noises and five severities, mean over "
     caption += f"seeds; {_scale(found)}. Every remedy has one strength for all, or mixes two."
-    table = pd.concat(lines).groupby(["remedy", COST], sort=False, as_index=False)[GAIN].mean()
+    table = pd.concat(lines).groupby(["remedy", COST], sort=False)[GAIN].mean().reset_index()
     return curves(table, x=COST, y=GAIN, hue="remedy", caption=caption, identity=identity, made_from=found)
 
 
@@ -110,7 +110,7 @@ def fourier(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     ring = RINGS[np.digitize(np.hypot(found["down"].astype(float), found["across"].astype(float)), RINGS) - 1] + 1
     x, y = "frequency (cycles per image)", "accuracy (%)"
     table = found.assign(**{x: ring, y: 100 * found["value"].astype(float), row.label: _named(found["strength"])})
-    table = table.groupby([row.label, x], as_index=False)[y].mean()
+    table = table.groupby([row.label, x])[y].mean().reset_index()
     caption = f"Accuracy under waves of single frequencies (ℓ₂ norm {found['epsilon'].max():g} per channel), mean over "
     caption += f"rings of frequencies and over seeds; {_scale(found)}."
     identity = f"fourier-{row.arch}-{row.knob}".replace(" ", "-")
@@ -131,7 +131,7 @@ def confidence(cells: pd.DataFrame, metric: str, row: Row = LAM) -> Shown | HTML
     values = found["value"].astype(float) * (100 if metric == "calibration_error" else 1)
     severity = found["severity"].astype(int).map(lambda level: str(level) if level else "clean")
     table = found.assign(**{row.label: found["strength"].astype(float), y: values, "severity": severity})
-    table = table.groupby(["severity", row.label], as_index=False)[y].mean()
+    table = table.groupby(["severity", row.label])[y].mean().reset_index()
     table = table.sort_values("severity", key=lambda names: names.replace("clean", "0"))
     caption = "What a knob does to confidence: a line per severity, mean over noises and seeds; "
     caption += f"{_scale(found)}."
@@ -149,7 +149,7 @@ def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     table = found.assign(
         **{x: found["epsilon"], y: 100 * found["value"].astype(float), row.label: _named(found["strength"])}
     )
-    table = table.groupby([row.label, x], as_index=False)[y].mean()
+    table = table.groupby([row.label, x])[y].mean().reset_index()
     caption = (
         "Accuracy certified by randomized smoothing: no perturbation within the radius changes the smoothed class."
     )
