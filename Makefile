@@ -8,6 +8,11 @@ EXECUTED := _build/source
 
 # The notebooks' own size is the smallest, and their runs stay out of data/runs. Paths are seen from book/.
 NOTEBOOK_ENV := SDNET_PRESET=smoke SDNET_DATASET=digits SDNET_OUTPUT=../_build/outputs SDNET_LEDGER=../_build/ledger
+# Several at a time, each on one thread and in a folder of its own: two of them may train the same network.
+JOBS ?= $(shell nproc)
+EACH := $(MAKE) --no-print-directory --keep-going --jobs=$(JOBS) --output-sync=target
+alone = SDNET_PRESET=smoke SDNET_DATASET=digits OMP_NUM_THREADS=1 \
+    SDNET_OUTPUT=../_build/alone/$(1)/outputs SDNET_LEDGER=../_build/alone/$(1)/ledger
 
 # As in sdnet/__main__.py, for notebooks and tests.
 export GOMP_SPINCOUNT ?= 20000
@@ -29,11 +34,7 @@ $(READY): pyproject.toml
 book: $(READY) ## train the smallest network, re-execute every notebook, build the book
 	rm -rf $(EXECUTED) && mkdir -p $(EXECUTED)
 	cp -R book/. $(EXECUTED)
-	@for notebook in $(NOTEBOOKS); do \
-	    echo "Executing $$notebook"; \
-	    $(NOTEBOOK_ENV) $(BIN)/papermill --cwd book --no-progress-bar --log-level WARNING \
-	        $$notebook $(EXECUTED)/$${notebook#book/} || exit 1; \
-	done
+	$(EACH) $(NOTEBOOKS:book/%.ipynb=execute-%)
 	$(BIN)/jupyter-book build $(EXECUTED) --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -W -n --keep-going --quiet
 	$(BIN)/python -m pytest tests/book_walk.py
 	@echo "Open $(CURDIR)/_build/html/index.html"
@@ -54,13 +55,21 @@ pdf: $(READY) ## print the whole book, as it stands in the notebooks, to _build/
 notebooks: $(READY) ## renew the outputs that stand in the notebooks
 	$(NOTEBOOK_ENV) $(BIN)/python -m sdnet renew $(NOTEBOOKS)
 
+execute-%: $(READY)
+	@echo "Executing $*"
+	@$(call alone,$*) $(BIN)/papermill --cwd book --no-progress-bar --log-level WARNING \
+	    book/$*.ipynb $(EXECUTED)/$*.ipynb
+
 test: lint $(READY) ## run everything: lint, types, unit tests, notebooks
-	$(BIN)/python -m pytest -m "not slow" tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests
 	$(MAKE) nbval
 
 nbval: $(READY) ## re-run the notebooks and compare their outputs with the committed ones
-	$(NOTEBOOK_ENV) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
-	    --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS)
+	@$(EACH) $(NOTEBOOKS:book/%.ipynb=nbval-%)
+
+nbval-%: $(READY)
+	@$(call alone,$*) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	    --nbval-sanitize-with tests/nbval.cfg book/$*.ipynb
 
 test-slow: $(READY) ## run the slow tests only: ranks that die, two nodes, rivals in notebook 04; about 7 minutes on two cores
 	$(BIN)/python -m pytest -m slow tests

@@ -7,6 +7,11 @@ import pytest
 import torch
 
 
+def pytest_collectstart() -> None:
+    # A layer that a module makes when it is imported has the same weights in every run too.
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> Iterator[None]:
     """The same random numbers whatever ran before, and none of a test's reach the next."""

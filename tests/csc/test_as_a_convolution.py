@@ -24,7 +24,7 @@ def layer(**options: object) -> CSCConv2d:
 
 def solved(**options: object) -> CSCConv2d:
     """An implicit layer whose support has independent atoms, solved: only then has the minimiser a derivative."""
-    options = {"lam": 0.5, "iterations": 5000, "tolerance": 1e-13, **options}
+    options = {"lam": 0.1, "iterations": 5000, "tolerance": 1e-13, **options}
     return CSCConv2d(3, 4, 3, stride=3, gradient="implicit", dtype=torch.float64, **options)
 
 
