@@ -24,7 +24,7 @@ CLEAN_POLICIES = ("residual_fit", "type_free", "per_image", "per_image_type_free
 RIVALS = ("resnet18", "resnet34", "mdeq", "scn", "scn18", "sdnet18", "sdnet34")
 
 
-SCALES = {"quick": Scale("quick", 10_000, 1000), "paper": Scale("paper", 10_000, 10_000)}
+SCALES = {"quick": Scale("quick", 2000, 500), "paper": Scale("paper", 10_000, 10_000)}
 
 
 def campaign(scale: str = "quick") -> list[Run]:
@@ -199,10 +199,10 @@ def _wide(size: Scale) -> Iterator[Run]:
         )
         yield from (resnet, sdnet)
         for run in (resnet, sdnet):
-            yield from _under_noise(replace(size, noisy=2000), run)
-        yield from _under_attack(500, resnet.training, sdnet.training)
+            yield from _under_noise(size, run)
+        yield from _under_attack(size.attacked, resnet.training, sdnet.training)
         yield single
-        yield from _under_noise(replace(size, noisy=2000), single)
+        yield from _under_noise(size, single)
 
 
 def _iterations_and_all(size: Scale) -> Iterator[Run]:
@@ -248,7 +248,7 @@ def _imagenet_stem(size: Scale) -> Iterator[Run]:
         for arch in ("resnet18", "sdnet18"):
             (run,) = trained(size, arch, (seed,), "Table-1 04", "tiny-imagenet-64", stem="imagenet")
             yield run
-            yield from _under_noise(replace(size, noisy=2000), run)
+            yield from _under_noise(size, run)
 
 
 def _rivals(size: Scale) -> Iterator[Run]:
