@@ -101,7 +101,7 @@ def test_a_run_costs_in_proportion_to_similar_ones_on_this_device(declared: list
     run = next(run for run in declared if run.command == "sweep")
     measured = replace(row_of(run, 1000), seconds=10.0)
     found = Costs([measured], CPU).of(run)
-    assert found.seconds == pytest.approx(100 * measured.device["threads"])
+    assert found.seconds == pytest.approx(10.0 * run.images / 1000 * measured.device["threads"])
     assert found.basis == "1 row of the same network"
     elsewhere = replace(measured, device={**measured.device, "name": "another"})
     assert str(Costs([elsewhere], CPU).of(run)) == "unknown"
