@@ -35,7 +35,7 @@ book: $(READY) ## train the smallest network, re-execute every notebook, build t
 	rm -rf $(EXECUTED) && mkdir -p $(EXECUTED)
 	cp -R book/. $(EXECUTED)
 	$(EACH) $(NOTEBOOKS:book/%.ipynb=execute-%)
-	$(BIN)/jupyter-book build $(EXECUTED) --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -W -n --keep-going --quiet
+	$(BIN)/jupyter-book build $(EXECUTED) --path-output . --config _config.yml --toc "$(CURDIR)/_toc.yml" -W -n --keep-going --quiet
 	$(BIN)/python -m pytest tests/book_walk.py
 	@echo "Open $(CURDIR)/_build/html/index.html"
 
@@ -45,7 +45,7 @@ BROWSER ?= $(firstword $(foreach name,$(BROWSERS),$(shell command -v $(name))))
 pdf: $(READY) ## print the whole book, as it stands in the notebooks, to _build/sdnet.pdf; needs Chromium or Chrome
 	@test -n "$(BROWSER)" || { echo "make pdf prints with Chromium or Chrome, and none is on the PATH ($(BROWSERS));" \
 	    "install one, or say where it is: make pdf BROWSER=/path/to/chrome"; exit 1; }
-	$(BIN)/jupyter-book build book --path-output _build/print --config _config.yml --toc $(CURDIR)/_toc.yml \
+	$(BIN)/jupyter-book build book --path-output _build/print --config _config.yml --toc "$(CURDIR)/_toc.yml" \
 	    --builder singlehtml -W -n --keep-going --quiet
 	"$(BROWSER)" --headless --no-sandbox --disable-gpu --no-first-run --user-data-dir="$(CURDIR)/_build/print/profile" \
 	    --virtual-time-budget=60000 --no-pdf-header-footer --generate-pdf-document-outline \

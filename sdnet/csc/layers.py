@@ -229,6 +229,10 @@ class CSCConv2d(_CSCConv):
     dims = 2
 
 
+MOST = 10_000
+"""Of a kernel's side, a stride and the like: beyond it PyTorch overflows, or takes all memory."""
+
+
 def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
     for name, number in [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]:
         check(name, number, Annotated[int, Range(1)])
@@ -252,8 +256,10 @@ def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:
 
 def _per_dimension(name: str, value: Size, dims: int, least: int) -> tuple[int, ...]:
     values = (value,) * dims if isinstance(value, int) else tuple(value)
-    if len(values) != dims or not all(isinstance(v, int) and v >= least for v in values):
-        raise ValueError(f"{name} must be an integer >= {least}, or {dims} of them; got {value!r}.")
+    if len(values) != dims:
+        raise ValueError(f"{name} must be an integer, or {dims} of them; got {value!r}.")
+    for each in values:
+        check(name, each, Annotated[int, Range(least, MOST)])
     return values
 
 

@@ -68,7 +68,7 @@ def show_verdicts(verdicts: Judged, only: tuple[str, ...] = ()) -> Shown:
         lines.append(_line(first, said, rule, elsewhere))
         # A timing at another scale is no smaller copy of the first: it has a line of its own.
         lines += [_line(one, ["", ""], rule) for one in others if not one.seeds]
-    caption = "What the paper claims, and the verdict of its rule on what was measured."
+    caption = "What is claimed and where, and the verdict of the rule on what was measured."
     return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=verdicts.behind(only or tuple(verdicts)))
 
 
@@ -91,7 +91,7 @@ def show_changes() -> Shown:
 def _line(verdict: Verdict, said: Sequence[str], rule: str, others: Sequence[Verdict] = ()) -> dict[str, str]:
     return {
         "": said[0],
-        "the paper says": said[1],
+        "claim": said[1],
         "verdict": _chip(verdict.verdict, rule),
         "measured [95 % interval]": _measured(verdict, others),
         "the same rule on the paper's numbers": verdict.paper,
