@@ -1,6 +1,7 @@
 """The notebooks as files: thin, complete, without errors; and the guard against misspelt parameters."""
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -47,6 +48,28 @@ def test_notebooks_name_no_machine(path: Path) -> None:
     metadata = json.loads(text)["metadata"]
     assert metadata["kernelspec"]["name"] == "python3"
     assert "papermill" not in metadata
+
+
+def prose() -> list[str]:
+    """What a reader reads: the text of every page, the README and the guide for contributors."""
+    cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells]
+    written = [*(ROOT / "book").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    return [*(cell.source for cell in cells if cell.cell_type == "markdown"), *(path.read_text() for path in written)]
+
+
+def test_what_an_example_imports_exists() -> None:
+    blocks = [block for text in prose() for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+    assert len(blocks) >= 3
+    imports = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+    for module, name in {(node.module, alias.name) for node in imports for alias in node.names}:
+        if not hasattr(importlib.import_module(module), name):
+            importlib.import_module(f"{module}.{name}")
+
+
+def test_every_file_of_the_package_that_a_text_names_exists() -> None:
+    named = {name for text in prose() for name in re.findall(r"`((?:sdnet|data|tests)/[\w/.-]+)`", text)}
+    assert len(named) > 5
+    assert not [name for name in named if not (ROOT / name).exists()]
 
 
 def test_every_page_of_the_contents_exists_and_every_notebook_is_a_page() -> None:
