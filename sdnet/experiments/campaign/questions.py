@@ -13,7 +13,7 @@ from sdnet.training.declaration import Training
 
 SEEDS = range(3)
 FEW = 1000
-"""Test images where filters are compared that take longer than the network: the same for all that is compared."""
+"""Test images on which confidence is measured."""
 MINIMISER: dict[str, Any] = {"iterations": 64, "gradient": "implicit"}
 LAMS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
 """Of the minimiser: seven, as C10 has them."""
@@ -29,7 +29,7 @@ def questions(size: Scale) -> Iterator[Run]:
     yield from trained(size, "sdnet18", SEEDS, "13")
     yield from trained(size, "resnet18", SEEDS, "13")
     yield from trained(size, "sdnet18", SEEDS, "13", iterations=1)
-    yield from _equal_cost(sdnets, resnets, one_step)
+    yield from _equal_cost(size.noisy, sdnets, resnets, one_step)
     yield from (waves(of, "L1b", knob) for of in sdnets for knob in ("lam", "gaussian filter"))
     yield from (confident(of, FEW, "L7", "lam") for of in sdnets)
     yield from (confident(of, FEW, "L7", "gaussian filter") for of in resnets)
@@ -41,14 +41,16 @@ def questions(size: Scale) -> Iterator[Run]:
     yield from (certificates(of, "L6", "gaussian filter") for of in resnets)
     for run in trained(size, "sdnet18", SEEDS, "L3 13", **MINIMISER):
         yield run
-        yield swept(training_of(run), FEW, "L3", "lam", LAMS, grid.NOISES)
+        yield swept(training_of(run), size.noisy, "L3", "lam", LAMS, grid.NOISES)
 
 
-def _equal_cost(sdnets: Sequence[Training], resnets: Sequence[Training], one_step: Sequence[Training]) -> Iterator[Run]:
+def _equal_cost(
+    images: int, sdnets: Sequence[Training], resnets: Sequence[Training], one_step: Sequence[Training]
+) -> Iterator[Run]:
     for of in sdnets:
-        yield from (swept(of, FEW, "L1a", knob) for knob in ("lam", *FILTERS))
-    yield from (swept(of, FEW, "L1a", "lam") for of in one_step)
-    yield from (swept(of, FEW, "L1a", knob) for of in resnets for knob in ("stem threshold", "gaussian filter"))
+        yield from (swept(of, images, "L1a", knob) for knob in ("lam", *FILTERS))
+    yield from (swept(of, images, "L1a", "lam") for of in one_step)
+    yield from (swept(of, images, "L1a", knob) for of in resnets for knob in ("stem threshold", "gaussian filter"))
 
 
 def swept(
