@@ -1,6 +1,7 @@
 """The repository as a whole: dependencies, the direction of imports, the size of files."""
 
 import ast
+import itertools
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "sdnet").rglob("*.py"))
@@ -127,6 +129,16 @@ def test_environment_and_pyproject_name_the_same_dependencies() -> None:
     lines = {str(Requirement(line)) for line in [*conda, *pip["pip"]] if line != "pip" and not line.startswith("--")}
     assert declared <= lines <= declared | tests
     assert "--editable .[test]" in pip["pip"]
+
+
+def test_the_exact_versions_are_those_that_pyproject_allows() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [Requirement(line) for line in (ROOT / "data" / "environment.txt").read_text().splitlines()[1:]]
+    exact = {canonicalize_name(line.name): str(line.specifier).removeprefix("==") for line in lines}
+    for line in [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]:
+        wanted = Requirement(line)
+        if wanted.name != project["name"]:
+            assert wanted.specifier.contains(exact[canonicalize_name(wanted.name)]), line
 
 
 def in_a_new_process(code: str) -> str:
