@@ -4,16 +4,18 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from sdnet.data.images import Unreadable, open_rgb
-from sdnet.data.listing import Files, class_names, list_images
+from sdnet.data.listing import Files, class_names, has_classes, list_images
 
 READING = 2
 """Goes up when the same file becomes other pixels than before, so that nothing decoded earlier is taken for it."""
@@ -50,8 +52,12 @@ def load_image_folder(root: Path) -> tuple[tuple[str, ...], Decoded, Decoded]:
 
 
 def test_folder(root: Path) -> Path | None:
-    """The folder of the test images, or None."""
-    return next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    """The folder of the test images, or None: ``test`` or ``val``, whichever is sorted into classes, ``test`` first.
+
+    ILSVRC as Kaggle gives it has a flat ``test`` without labels beside a sorted ``val``.
+    """
+    there = [root / name for name in ("test", "val") if (root / name).is_dir()]
+    return next((folder for folder in there if has_classes(folder)), there[0] if there else None)
 
 
 def _decode_cached(root: Path, files: Files) -> Decoded:
@@ -62,16 +68,33 @@ def _decode_cached(root: Path, files: Files) -> Decoded:
         key.update(f"{Path(path).resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{label}\n".encode())
     cache = Path(os.environ.get("SDNET_CACHE") or Path.home() / ".cache" / "sdnet" / "decoded").expanduser()
     stored = cache / f"{root.name}-{key.hexdigest()[:16]}.safetensors"
-    if stored.exists():
-        tensors = load_file(stored)
-        return tensors["images"], tensors["labels"]
+    kept = _kept(stored)
+    if kept is not None:
+        return kept
     images = _decode([path for path, _ in files])
     labels = torch.tensor([label for _, label in files])
-    cache.mkdir(parents=True, exist_ok=True)
     part = stored.with_suffix(f".{os.getpid()}.part")
-    save_file({"images": images, "labels": labels}, part)
-    part.replace(stored)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        save_file({"images": images, "labels": labels}, part)
+        part.replace(stored)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        print(f"{cache} cannot keep the decoded images ({error}); the next run decodes them again.", flush=True)
     return images, labels
+
+
+def _kept(stored: Path) -> Decoded | None:
+    """What an earlier call decoded; None if nothing is kept, or if it is damaged."""
+    try:
+        tensors = load_file(stored)
+        return tensors["images"], tensors["labels"]
+    except FileNotFoundError:
+        return None
+    except (OSError, SafetensorError, KeyError) as error:
+        print(f"{stored} is damaged ({error}); the images are decoded again.", flush=True)
+        return None
 
 
 def _decode(paths: Sequence[str]) -> Tensor:

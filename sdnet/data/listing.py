@@ -14,6 +14,11 @@ Files = tuple[tuple[str, int], ...]
 """Paths and labels."""
 
 
+def has_classes(split: Path) -> bool:
+    """Whether a split has any class folder."""
+    return any(not _hidden(path.name) and path.is_dir() for path in split.iterdir())
+
+
 def class_names(split: Path) -> tuple[str, ...]:
     """The names of the class folders of a split, sorted.
 

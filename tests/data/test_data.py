@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdnet.data import batches, content, datasets
+from sdnet.data import batches, content, datasets, folders
 from sdnet.data.datasets import Split
 from sdnet.data.folders import load_image_folder
 from sdnet.experiments.accuracy import train
@@ -96,6 +96,48 @@ def test_second_load_reads_the_cache_and_notices_changes(tmp_path: Path, monkeyp
     Image.new("RGB", (8, 8)).save(root / "train" / "cat" / "0000.jpg")
     os.utime(root / "train" / "cat" / "0000.jpg", (1, 1))
     assert datasets.load("pets", tmp_path).data_hash != first.data_hash
+
+
+@pytest.mark.parametrize("kept", [b"", b"no safetensors", None], ids=["empty", "damaged", "cut"])
+def test_a_damaged_cache_is_decoded_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: bytes | None
+) -> None:
+    make_folder(tmp_path / "pets")
+    first = datasets.load("pets", tmp_path)
+    for file in (tmp_path / "cache").iterdir():
+        file.write_bytes(file.read_bytes()[:-9] if kept is None else kept)
+    again = datasets.load("pets", tmp_path)
+    assert again.data_hash == first.data_hash
+    assert "is damaged" in capsys.readouterr().out
+    datasets.load("pets", tmp_path)
+    assert "is damaged" not in capsys.readouterr().out
+
+
+def test_a_cache_that_cannot_be_written_costs_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "pets")
+    (tmp_path / "file").write_text("a file is no folder")
+    monkeypatch.setenv("SDNET_CACHE", str(tmp_path / "file"))
+    assert len(datasets.load("pets", tmp_path).train.images) == 6
+    assert "cannot keep the decoded images" in capsys.readouterr().out
+    full = Path("/dev/full")
+    monkeypatch.setenv("SDNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(folders, "save_file", lambda tensors, path: full.write_bytes(bytes(9)))
+    assert len(datasets.load("pets", tmp_path).train.images) == 6
+    assert "No space left" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("labelled", ["val", "test"])
+def test_the_test_split_is_the_sorted_one(tmp_path: Path, labelled: str) -> None:
+    root = make_folder(tmp_path / "pets")
+    if labelled == "val":
+        (root / "test").rename(root / "val")
+    flat = root / ("test" if labelled == "val" else "val")
+    flat.mkdir()
+    Image.new("RGB", (8, 8)).save(flat / "0000.jpg")
+    assert folders.test_folder(root) == root / labelled
+    assert datasets.load("pets", tmp_path).classes == ("cat", "dog")
 
 
 def break_folder(root: Path, how: str) -> None:
