@@ -182,9 +182,12 @@ def _fits(value: Any, base: Any, limits: Range | None) -> bool:
     return get_origin(base) is None and isinstance(value, base)
 
 
+LISTED = {int: "integers", float: "numbers", str: "text"}
+
+
 def _refusal(name: str, given: object, base: Any, limits: Range | None) -> ValueError:
     if get_origin(base) is tuple:
-        allowed = "a list of integers"
+        allowed = f"a list of {LISTED[_parts(get_args(base)[0])[0]]}"
     else:
         words = {bool: "true or false", str: "text", int: "an integer", float: "finite and" if limits else "a number"}
         allowed = words[base] + (f" {limits}" if limits else "")

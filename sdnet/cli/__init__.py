@@ -111,6 +111,8 @@ def ablate(
     def job() -> None:
         chosen = grid.variants(groups or tuple(grid.GRID))
         plan = grid.trainings(chosen, dataset, preset, seeds, epochs=epochs)
+        if plan:
+            plan[0].load(where["data_root"], workers=0)  # all have the same data, and what is missing is said at once
         announce_ablations(plan, where["device"], where["images"])
         grid.run(plan, **where)
 

@@ -151,7 +151,7 @@ def test_set_lam_where_and_errors() -> None:
     lam.fill_(7)
     assert csc_layers(model)[0][1].lam.item() == pytest.approx(0.2)  # a copy
     for bad, word in [(-1.0, "-1.0"), (math.nan, "nan"), (torch.tensor([0.1, math.inf]), "inf")]:
-        with pytest.raises(ValueError, match=rf"lam must be finite and >= 0; got \[{word}\]"):
+        with pytest.raises(ValueError, match=rf"lam must be finite and >= 0.*; got \[?{word}"):
             set_lam(model, bad)
     with pytest.raises(ValueError, match="no CSC layer"):
         set_lam(nn.Conv2d(3, 4, 3), 0.1)
