@@ -42,6 +42,7 @@ Steps = Annotated[int, Range(1, 10**4)]
 """Of a solver within a network: each of them is computed anew for every image."""
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 Amount = Annotated[float, Range(0, MANY)]
+Signed = Annotated[float, Range(-(10**12), 10**12)]
 Positive = Annotated[float, Range(0, MANY, above=True)]
 Rate = Annotated[float, Range(0, above=True)]
 Fraction = Annotated[float, Range(0, 1, below=True)]

@@ -269,7 +269,7 @@ def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:
 
 
 def _per_dimension(name: str, value: Size, dims: int, least: int) -> tuple[int, ...]:
-    values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else (value,) * dims
+    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * dims
     if len(values) != dims or not all(isinstance(each, Integral) for each in values):
         raise ValueError(f"{name} must be an integer, or {dims} of them; got {value!r}.")
     for each in values:

@@ -17,8 +17,8 @@ SECONDS = 10
 
 def is_sentence(text: str, named: Iterable[str]) -> bool:
     """Whether a message is one line, not endless, and names one of these words."""
-    words = text.lower().replace("-", "_")
-    return "\n" not in text.strip() and len(text) < 2000 and any(str(name).lower() in words for name in named)
+    words, *names = (str(word).lower().replace("-", "_") for word in (text, *named))
+    return "\n" not in text.strip() and len(text) < 3000 and any(name in words for name in names)
 
 
 class Tally:
