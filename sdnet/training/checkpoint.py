@@ -62,11 +62,19 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` if the writing succeeds and vanishes if it does not."""
+    """A path to write to, which becomes ``path`` if the writing succeeds and vanishes if it does not.
+
+    Raises:
+        OSError: in one sentence, if the disk is full or does not let itself be written.
+    """
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch hides the system's error behind one of its own
+        causes = [cause for cause in (error, error.__context__) if isinstance(cause, OSError)]
+        why = causes[-1].strerror or causes[-1] if causes else textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise OSError(f"cannot write {path} ({why}); make room, then start it again to go on.") from error
     finally:
         part.unlink(missing_ok=True)
 

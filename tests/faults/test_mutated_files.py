@@ -179,19 +179,16 @@ def test_nothing_in_a_file_is_executed(name: str, valid: dict[str, Path], tally:
     path.write_bytes(whole)
 
 
-def test_a_checkpoint_that_unpacks_to_gigabytes_is_refused(valid: dict[str, Path], tally: Tally) -> None:
+def test_a_checkpoint_that_unpacks_to_far_more_than_it_is_is_refused(valid: dict[str, Path], tally: Tally) -> None:
     path = valid["checkpoint.pt"]
     whole = path.read_bytes()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("a/data.pkl", bytes(2 * 10**8))
+        archive.writestr("a/data/0", bytes(2 * 10**8))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("a/data.pkl", "w") as file,
-    ):
-        for _ in range(1100):
-            file.write(bytes(2**20))
     tally.tried("damaged checkpoint.pt", "a bomb", lambda: load_checkpoint(path), [path])
     path.write_bytes(whole)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GIGABYTE
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**5
 
 
 WRONG = [math.nan, math.inf, -1.0, "0.1", None, [], {}, True, 10**400]
