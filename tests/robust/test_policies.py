@@ -236,7 +236,7 @@ def test_a_policy_survives_its_file_and_knows_its_network(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"power": 3}, "power must be 1 or 2"), ({"low": 2.0}, "low and high"), ({"high": math.inf}, "high must be finite")],
+    [
         ({"power": 3}, "power must be 1 or 2"),
         ({"low": 2.0}, "low and high"),
         ({"high": float("inf")}, "high must be finite"),
