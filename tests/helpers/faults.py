@@ -73,8 +73,12 @@ class Tally:
                 rows.writerow([kind, count.total(), *(count[outcome] for outcome in OUTCOMES), commit])
 
 
+class Late(Exception):
+    """Something hangs. It is no error of the system, which a command would put into a sentence."""
+
+
 class in_time:
-    """Raises :class:`TimeoutError` in what hangs, in the main thread."""
+    """Raises :class:`Late` in what hangs, in the main thread."""
 
     def __enter__(self) -> None:
         self.before = signal.signal(signal.SIGALRM, self._late)
@@ -85,4 +89,4 @@ class in_time:
         signal.signal(signal.SIGALRM, self.before)
 
     def _late(self, *_: object) -> None:
-        raise TimeoutError(f"hangs for more than {SECONDS} s")
+        raise Late(f"hangs for more than {SECONDS} s")
