@@ -226,8 +226,8 @@ def make(**options: object) -> CSCConv2d:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"out_channels": 0}, "out_channels must be an integer >= 1; got 0"),
-        ({"in_channels": -2}, "in_channels must be an integer >= 1; got -2"),
+        ({"out_channels": 0}, "out_channels must be an integer >= 1, at most 1,000,000; got 0"),
+        ({"in_channels": -2}, "in_channels must be an integer >= 1, at most 1,000,000; got -2"),
         ({"iterations": 0}, "iterations must be an integer >= 1, at most 10,000; got 0"),
         ({"iterations": 2.5}, "iterations must be an integer >= 1, at most 10,000; got 2.5"),
         ({"lam": -0.1}, "lam must be finite and >= 0, at most 1,000,000; got -0.1"),
