@@ -18,7 +18,7 @@ alone = SDNET_PRESET=smoke SDNET_DATASET=digits OMP_NUM_THREADS=1 \
 export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf notebooks test test-slow nbval lint clean
+.PHONY: help book pdf notebooks test test-slow faults nbval lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,9 @@ nbval-%: $(READY)
 
 test-slow: $(READY) ## run the slow tests only: ranks that die, two nodes, rivals in notebook 04; about 7 minutes on two cores
 	$(BIN)/python -m pytest -m slow tests
+
+faults: $(READY) ## put in faults, quick and long form, and count what became of them in data/faults.csv; about 5 minutes
+	SDNET_FAULTS="$(CURDIR)/data/faults.csv" $(BIN)/python -m pytest tests/faults
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ Steps = Annotated[int, Range(1, 10**4)]
 """Of a solver within a network: each of them is computed anew for every image."""
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 Amount = Annotated[float, Range(0, MANY)]
+Signed = Annotated[float, Range(-(10**12), 10**12)]
 Positive = Annotated[float, Range(0, MANY, above=True)]
 Rate = Annotated[float, Range(0, above=True)]
 Fraction = Annotated[float, Range(0, 1, below=True)]
@@ -182,9 +183,12 @@ def _fits(value: Any, base: Any, limits: Range | None) -> bool:
     return get_origin(base) is None and isinstance(value, base)
 
 
+LISTED = {int: "integers", float: "numbers", str: "text"}
+
+
 def _refusal(name: str, given: object, base: Any, limits: Range | None) -> ValueError:
     if get_origin(base) is tuple:
-        allowed = "a list of integers"
+        allowed = f"a list of {LISTED[_parts(get_args(base)[0])[0]]}"
     else:
         words = {bool: "true or false", str: "text", int: "an integer", float: "finite and" if limits else "a number"}
         allowed = words[base] + (f" {limits}" if limits else "")

@@ -110,6 +110,8 @@ def ablate(
 
     def job() -> None:
         chosen = grid.variants(groups or tuple(grid.GRID))
+        for one in grid.trainings(chosen[:1], dataset, preset, seeds[:1], epochs=epochs):
+            one.load(where["data_root"], workers=0)  # all have the same data, and what is missing is said at once
         plan = grid.trainings(chosen, dataset, preset, seeds, epochs=epochs)
         announce_ablations(plan, where["device"], where["images"])
         grid.run(plan, **where)

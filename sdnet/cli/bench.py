@@ -8,7 +8,7 @@ import click
 import torch
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.options import on_device, with_data_root
+from sdnet.cli.options import COUNT, on_device, with_data_root
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.benchmark import STEMS, benchmark_layer, format_ratios
 from sdnet.experiments.deep_pursuit import cost
@@ -48,7 +48,7 @@ def _run(measure: Callable[[torch.device], Measured], device: str | None, column
 @bench.command()
 @click.option("--stem", type=click.Choice(list(STEMS)), multiple=True, default=list(STEMS), show_default=True)
 @compiled_in
-@click.option("--repeats", default=20, show_default=True)
+@click.option("--repeats", type=COUNT, default=20, show_default=True)
 @on_device
 def csc(stem: tuple[str, ...], compiled: str | None, repeats: int, device: str | None) -> None:
     """The CSC layer against nn.Conv2d, per number of FISTA iterations."""
@@ -66,14 +66,14 @@ def csc(stem: tuple[str, ...], compiled: str | None, repeats: int, device: str |
 
 
 @bench.command()
-@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
-@click.option("--batch", default=128, show_default=True, help="Images per step.")
+@click.option("--width", type=COUNT, default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", type=COUNT, default=128, show_default=True, help="Images per step.")
 @click.option("--stem", type=click.Choice(list(SIZES)), default="cifar", show_default=True)
 @click.option("--arch", "archs", multiple=True, default=("resnet18", "sdnet18"), show_default=True)
 @compiled_in
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: bf16 where the hardware has it.")
 @click.option("--reference", type=click.Path(path_type=Path), help="Folder with the authors' source, to time beside.")
-@click.option("--repeats", default=10, show_default=True)
+@click.option("--repeats", type=COUNT, default=10, show_default=True)
 @on_device
 def networks(device: str | None, **settings: Any) -> None:
     """Training, inference and data pipeline of whole networks against ResNet-18; writes a ledger row."""
@@ -81,8 +81,8 @@ def networks(device: str | None, **settings: Any) -> None:
 
 
 @bench.command("scaling")
-@click.option("--width", type=int, help="Channels of the first stage; default 16 on a CPU, 64 elsewhere.")
-@click.option("--repeats", default=7, show_default=True)
+@click.option("--width", type=COUNT, help="Channels of the first stage; default 16 on a CPU, 64 elsewhere.")
+@click.option("--repeats", type=COUNT, default=7, show_default=True)
 @on_device
 def bench_scaling(device: str | None, **settings: Any) -> None:
     """Cost as batch, image, iterations and atoms grow, and memory per gradient; writes a ledger row."""
@@ -91,8 +91,8 @@ def bench_scaling(device: str | None, **settings: Any) -> None:
 
 @bench.command("sweep")
 @click.argument("network", type=click.Path())
-@click.option("--images", default=1000, show_default=True, help="Training images to sweep over.")
-@click.option("--repeats", default=3, show_default=True)
+@click.option("--images", type=COUNT, default=1000, show_default=True, help="Training images to sweep over.")
+@click.option("--repeats", type=COUNT, default=3, show_default=True)
 @with_data_root
 @on_device
 def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
@@ -101,10 +101,10 @@ def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
 
 
 @bench.command("attacks")
-@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
-@click.option("--batch", default=128, show_default=True, help="Images per step.")
+@click.option("--width", type=COUNT, default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", type=COUNT, default=128, show_default=True, help="Images per step.")
 @click.option("--arch", "archs", multiple=True, default=("resnet18", "sdnet18"), show_default=True)
-@click.option("--repeats", default=10, show_default=True)
+@click.option("--repeats", type=COUNT, default=10, show_default=True)
 @on_device
 def bench_attacks(device: str | None, **settings: Any) -> None:
     """Steps of PGD per second against ResNet-18, in float32; writes a ledger row."""
@@ -112,9 +112,9 @@ def bench_attacks(device: str | None, **settings: Any) -> None:
 
 
 @bench.command("ablations")
-@click.option("--width", default=16, show_default=True, help="Channels of the first stage.")
-@click.option("--batch", default=128, show_default=True, help="Images per step.")
-@click.option("--repeats", default=7, show_default=True)
+@click.option("--width", type=COUNT, default=16, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", type=COUNT, default=128, show_default=True, help="Images per step.")
+@click.option("--repeats", type=COUNT, default=7, show_default=True)
 @on_device
 def bench_ablations(device: str | None, **settings: Any) -> None:
     """A training step of every variant of the ablation grid against ResNet-18; writes a ledger row."""
@@ -122,9 +122,9 @@ def bench_ablations(device: str | None, **settings: Any) -> None:
 
 
 @bench.command("pursuits")
-@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
-@click.option("--batch", default=64, show_default=True, help="Images per step.")
-@click.option("--repeats", default=7, show_default=True)
+@click.option("--width", type=COUNT, default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", type=COUNT, default=64, show_default=True, help="Images per step.")
+@click.option("--repeats", type=COUNT, default=7, show_default=True)
 @on_device
 def bench_pursuits(device: str | None, **settings: Any) -> None:
     """A step of every pursuit against its two convolutions per layer; writes a ledger row."""
@@ -132,10 +132,10 @@ def bench_pursuits(device: str | None, **settings: Any) -> None:
 
 
 @bench.command("choices")
-@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
-@click.option("--batch", default=128, show_default=True, help="Images per step.")
+@click.option("--width", type=COUNT, default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", type=COUNT, default=128, show_default=True, help="Images per step.")
 @click.option("--compiled/--eager", default=True, show_default=True, help="Whether torch.compile is among them.")
-@click.option("--repeats", default=7, show_default=True)
+@click.option("--repeats", type=COUNT, default=7, show_default=True)
 @on_device
 def bench_choices(device: str | None, **settings: Any) -> None:
     """What makes SDNet-18's training step fast, taken back one at a time; writes a ledger row."""
@@ -144,10 +144,10 @@ def bench_choices(device: str | None, **settings: Any) -> None:
 
 @bench.command("ranks")
 @click.option("--arch", default="sdnet18", show_default=True)
-@click.option("--width", default=64, show_default=True, help="Channels of the first stage.")
-@click.option("--batch", default=128, show_default=True, help="Images per step, of all ranks together.")
+@click.option("--width", type=COUNT, default=64, show_default=True, help="Channels of the first stage.")
+@click.option("--batch", type=COUNT, default=128, show_default=True, help="Images per step, of all ranks together.")
 @click.option("--stem", type=click.Choice(list(SIZES)), default="cifar", show_default=True)
-@click.option("--repeats", default=10, show_default=True)
+@click.option("--repeats", type=COUNT, default=10, show_default=True)
 @on_device
 def bench_ranks(device: str | None, **settings: Any) -> None:
     """Several ranks against one; start it with torchrun. Writes a ledger row."""

@@ -20,7 +20,9 @@ def in_one_sentence(job: Callable[[], object]) -> None:
     except Preempted as error:
         click.echo(f"Stopped: {error}", err=True)
         sys.exit(PREEMPTED)
-    except (ValueError, Diverged, RankLost) as error:
+    except BrokenPipeError:
+        raise  # the reader of what is printed has gone: click ends in silence
+    except (ValueError, OSError, Diverged, RankLost) as error:
         click.ClickException(str(error)).show()
         if not isinstance(error, RankLost):
             refuse()  # what was said stays; the agent may end this process at once

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from sdnet import models
+from sdnet import models, parameters
 from sdnet.training.recipes import PRESETS
 
+COUNT = click.IntRange(1, parameters.MANY)
 on_device = click.option("--device", help="cuda, cpu, ...; default the accelerator if there is one.")
 with_data_root = click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 

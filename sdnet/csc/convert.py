@@ -10,7 +10,7 @@ from torch import nn
 from sdnet.csc.dictionary import PADDING_MODES
 from sdnet.csc.layers import CSCConv1d, CSCConv2d
 from sdnet.names import unknown_name
-from sdnet.parameters import SolverOptions
+from sdnet.parameters import SolverOptions, check
 
 Predicate = Callable[[str, nn.Module], bool]
 WHERE = ("first", "all")
@@ -65,6 +65,7 @@ def convert(
         ValueError: for an unknown ``where``, if it selects no convolution, or none that can be converted; for weights
             to keep that are not finite.
     """
+    check("keep_weights", keep_weights, bool)
     convolutions = _convolutions(model)
     chosen = _choose(convolutions, where)
     skipped = {name: reason for name, module in chosen if (reason := _obstacle(module))}
@@ -99,7 +100,7 @@ def _convolutions(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _choose(convolutions: list[tuple[str, nn.Module]], where: str | Predicate) -> list[tuple[str, nn.Module]]:
-    if isinstance(where, str) and where not in WHERE:
+    if where not in WHERE if isinstance(where, str) else not callable(where):
         raise ValueError(f"{unknown_name('where', where, WHERE)} Or give a function of (name, module).")
     if not convolutions:
         raise ValueError("model must hold a convolution (nn.Conv1d or nn.Conv2d) to convert; it holds none.")

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from sdnet.csc.lasso import check_lam
 from sdnet.csc.projection import Projected
+from sdnet.parameters import Amount, check
 
 
 class CodingLayer(Projected):
@@ -121,7 +122,9 @@ def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] 
         ValueError: if a λ is negative, not finite or of another shape, or the network has no CSC layer that ``where``
             accepts.
     """
-    lam = torch.as_tensor(lam, dtype=torch.get_default_dtype() if not isinstance(lam, Tensor) else None)
+    if not isinstance(lam, Tensor):
+        check("lam", lam, Amount)
+        lam = torch.tensor(float(lam))
     check_lam(lam)
     layers = [layer for name, layer in coding_layers(model) if where(name)]
     if not layers:

@@ -4,7 +4,9 @@ A convolution answers "how well does each filter match here?". A CSC layer answe
 laid down where, explain the whole input?": its output is the sparse code of its input (Eq. 4).
 """
 
+import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Annotated, Any
 
 import torch
@@ -16,7 +18,7 @@ from sdnet.csc.gradients import GRADIENTS, checkpointed, implicit
 from sdnet.csc.lam import CodingLayer, is_many
 from sdnet.csc.lasso import Lasso, check_signal, is_finite
 from sdnet.csc.solvers import METHODS, Solution, solve, unroll
-from sdnet.parameters import NETWORK, Range, check
+from sdnet.parameters import NETWORK, Count, Range, check
 from sdnet.runtime import is_jit_traced, is_traced
 
 Size = int | Sequence[int]
@@ -61,6 +63,7 @@ class _CSCConv(Atoms, CodingLayer):
         _one_of("padding_mode", padding_mode, PADDING_MODES)
         _one_of("lipschitz_method", lipschitz_method, (None, "fourier", "power"))
         kernel = _per_dimension("kernel_size", kernel_size, self.dims, 1)
+        _check_size(in_channels, out_channels // groups, kernel)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel
         self.stride = _per_dimension("stride", stride, self.dims, 1)
         self.dilation = _per_dimension("dilation", dilation, self.dims, 1)
@@ -231,13 +234,24 @@ class CSCConv2d(_CSCConv):
 
 MOST = 10_000
 """Of a kernel's side, a stride and the like: beyond it PyTorch overflows, or takes all memory."""
+MOST_NUMBERS = 10**9
+"""Of a layer's weight: 4 GB."""
 
 
 def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
     for name, number in [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]:
-        check(name, number, Annotated[int, Range(1)])
+        check(name, number, Count)
     if in_channels % groups or out_channels % groups:
         raise ValueError(f"groups must divide in_channels={in_channels} and out_channels={out_channels}; got {groups}.")
+
+
+def _check_size(in_channels: int, atoms: int, kernel: tuple[int, ...]) -> None:
+    numbers = in_channels * atoms * math.prod(kernel)
+    if numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"in_channels={in_channels}, out_channels and kernel_size={kernel} ask for {numbers:,} numbers of weight; "
+            f"choose at most {MOST_NUMBERS:,}."
+        )
 
 
 def _check_solver(method: str, gradient: str, tolerance: float | None, **numbers: float) -> None:
@@ -255,8 +269,8 @@ def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:
 
 
 def _per_dimension(name: str, value: Size, dims: int, least: int) -> tuple[int, ...]:
-    values = (value,) * dims if isinstance(value, int) else tuple(value)
-    if len(values) != dims:
+    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * dims
+    if len(values) != dims or not all(isinstance(each, Integral) for each in values):
         raise ValueError(f"{name} must be an integer, or {dims} of them; got {value!r}.")
     for each in values:
         check(name, each, Annotated[int, Range(least, MOST)])

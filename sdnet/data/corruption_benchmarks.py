@@ -47,10 +47,12 @@ def cifar_c(root: Path, corruption: str, severity: int, classes: int = 100) -> S
 def _array(
     path: Path, shape: tuple[int, ...], dtype: type | None
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-    """Map an array without executing anything that a file could hold (``allow_pickle=False``)."""
+    """Map an array without executing anything that a file could hold (no pickles)."""
+    if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
+        raise ValueError(f"{path} is not a readable .npy array (not a file); unpack the benchmark again.")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a header is Python, and its reader raises whatever Python's tokeniser does
         raise ValueError(f"{path} is not a readable .npy array ({error}); unpack the benchmark again.") from error
     if array.shape != shape or (dtype is not None and array.dtype != dtype):
         wanted = f"shape {shape}" + (f" and type {np.dtype(dtype)}" if dtype is not None else "")

@@ -152,14 +152,17 @@ def write(record: Record, folder: Path) -> Path:
 
     Where its name is taken, by a run of the same configuration that began in the same second, the name ends in
     ``-2``, ``-3``, ...: no row is lost, however many processes write at once.
+
+    Raises:
+        OSError: in one sentence, if the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     fields = {**asdict(record), "config_hash": record.config_hash}
     text = json.dumps({**fields, "sha256": _checksum(fields)}, indent=1) + "\n"
     path = folder / record.file_name
     part = folder / f"{path.stem}.{uuid4().hex}.part"
-    part.write_text(text)
     try:
+        part.write_text(text)
         for number in count(2):
             try:
                 os.link(part, path)
@@ -167,8 +170,10 @@ def write(record: Record, folder: Path) -> Path:
                 path = folder / f"{Path(record.file_name).stem}-{number}.json"
             else:
                 break
+    except OSError as error:
+        raise OSError(f"cannot write {path} ({error.strerror}); make room, then start it again to go on.") from error
     finally:
-        part.unlink()
+        part.unlink(missing_ok=True)
     return path
 
 

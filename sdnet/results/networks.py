@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sdnet.models.classifier import Classifier
+from sdnet.parameters import Count, check
 from sdnet.results import cards
 from sdnet.results.cards import Card
 from sdnet.training.checkpoint import read_network
@@ -77,13 +78,15 @@ def load(network: str | os.PathLike[str]) -> Network:
     _check_numbers(path, state)
     try:
         training = declaration(description["training"])
+        check("classes", description["classes"], tuple[str, ...])
         classes = tuple(description["classes"])
+        # Files from before the size was stored hold networks for ImageNet or for 32 × 32 pixels.
+        size = description.get("size", 224 if training.photographs else 32)
+        check("size", size, Count)
         model = _built(training, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not declare a training that sdnet knows ({error!r}); train it anew.") from error
     _fill(model, state, path)
-    # Files from before the size was stored hold networks for ImageNet or for 32 × 32 pixels.
-    size = description.get("size", 224 if training.photographs else 32)
     return Network(model.eval(), training, classes, size, card)
 
 

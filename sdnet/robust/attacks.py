@@ -10,7 +10,6 @@ optional: ``pip install 'sdnet[attacks]'``.
 
 import importlib
 import logging
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from sdnet.models.classifier import Normalize
 from sdnet.names import unknown_name
+from sdnet.parameters import Amount, Count, Positive, check_fields
 from sdnet.robust.smoothed import SmoothThresholds, check_smoothed
 
 NORMS = {"linf": "Linf", "l2": "L2"}
@@ -55,14 +55,15 @@ class Attack:
 
     name: str
     norm: str
-    epsilon: float
-    steps: int = 20
-    step_size: float | None = None
-    restarts: int = 1
+    epsilon: Amount
+    steps: Count = 20
+    step_size: Positive | None = None
+    restarts: Count = 1
     random_start: bool = True
     units: str = "pixels"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for what, given, known in (
             ("attack", self.name, ATTACKS),
             ("norm", self.norm, tuple(NORMS)),
@@ -70,13 +71,6 @@ class Attack:
         ):
             if given not in known:
                 raise ValueError(unknown_name(what, given, known))
-        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise ValueError(f"epsilon must be finite and >= 0; got {self.epsilon}.")
-        if self.step_size is not None and not self.step_size > 0:
-            raise ValueError(f"step_size must be > 0, or None for 2.5 ε / steps; got {self.step_size}.")
-        for what, number in (("steps", self.steps), ("restarts", self.restarts)):
-            if not isinstance(number, int) or number < 1:
-                raise ValueError(f"{what} must be an integer >= 1; got {number!r}.")
         if self.name in PGD and self.restarts > 1 and not self.random_start:
             raise ValueError(f"restarts={self.restarts} without random_start are all the same; choose one of the two.")
         if self.units != "pixels" and self.name not in GRADIENT:

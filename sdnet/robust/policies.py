@@ -6,16 +6,16 @@ Every rule that chooses λ without labels is the same line λ = clip(slope · r 
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass
-from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sdnet.csc.lam import CodingLayer, at_lam, coding_layers
 from sdnet.data.batches import to_pixels
+from sdnet.parameters import Amount, Signed, check_fields
 from sdnet.training.loop import precision_of
 
 POWERS = (1, 2)
@@ -39,31 +39,20 @@ class Policy:
     """
 
     name: str
-    slope: float
-    intercept: float
-    low: float
-    high: float
-    lam0: float = 0.1
+    slope: Signed
+    intercept: Signed
+    low: Amount
+    high: Amount
+    lam0: Amount = 0.1
     power: int = 1
     per_image: bool = False
     network: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("slope", "intercept", "low", "high", "lam0"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise ValueError(f"{name} must be a number; got {value!r}.")
-            if name in ("slope", "intercept", "lam0") and not math.isfinite(value):
-                raise ValueError(f"{name} must be finite; got {value!r}.")
-        if self.lam0 < 0:
-            raise ValueError(f"lam0 must be >= 0; got {self.lam0!r}.")
+        check_fields(self)
         if isinstance(self.power, bool) or self.power not in POWERS:
             raise ValueError(f"power must be 1 or 2; got {self.power!r}.")
-        if not isinstance(self.per_image, bool):
-            raise ValueError(f"per_image must be True or False; got {self.per_image!r}.")
-        if not isinstance(self.name, str) or not isinstance(self.network, str | None):
-            raise ValueError(f"name and network must be text; got {self.name!r} and {self.network!r}.")
-        if not 0 <= self.low <= self.high < float("inf"):
+        if not self.low <= self.high:
             raise ValueError(f"low and high must satisfy 0 <= low <= high; got {self.low} and {self.high}.")
 
     def lam(self, residuals: Tensor) -> Tensor:
@@ -73,8 +62,12 @@ class Policy:
         return (self.slope * values + self.intercept).clamp(self.low, self.high)
 
     def save(self, path: Path) -> None:
-        """Write the policy as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        """Write the policy as JSON, with a checksum of the rest."""
+        path.write_text(json.dumps({**asdict(self), "sha256": _checksum(asdict(self))}, indent=1) + "\n")
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def load_policy(path: str | Path) -> Policy:
@@ -87,8 +80,12 @@ def load_policy(path: str | Path) -> Policy:
     if not file.is_file():
         raise ValueError(f"{path} is not a saved policy (there is no such file); fit one with sdnet.robust.algorithm1.")
     try:
-        return Policy(**json.loads(file.read_text()))
-    except (OSError, TypeError, ValueError, OverflowError) as error:
+        fields = json.loads(file.read_text())
+        said = fields.pop("sha256", None)
+        if said not in (None, _checksum(fields)):
+            raise ValueError("it was edited: its content does not match its checksum")
+        return Policy(**fields)
+    except (AttributeError, OSError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is not a saved policy ({error}); fit one with sdnet.robust.algorithm1.") from error
 
 

@@ -1,8 +1,11 @@
 """Checkpoints that survive being interrupted, and trained networks as plain safetensors files."""
 
 import fcntl
+import hashlib
 import json
 import os
+import textwrap
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,11 +62,19 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` if the writing succeeds and vanishes if it does not."""
+    """A path to write to, which becomes ``path`` if the writing succeeds and vanishes if it does not.
+
+    Raises:
+        OSError: in one sentence, if the disk is full or does not let itself be written.
+    """
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch hides the system's error behind one of its own
+        causes = [cause for cause in (error, error.__context__) if isinstance(cause, OSError)]
+        why = causes[-1].strerror or causes[-1] if causes else textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise OSError(f"cannot write {path} ({why}); make room, then start it again to go on.") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -83,10 +94,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: if the file is not a checkpoint.
     """
     try:
+        _check_archive(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is not a readable checkpoint ({error}); delete it to start over.") from error
+        why = textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".")
+        raise ValueError(f"{path} is not a readable checkpoint ({why}); delete it to start over.") from error
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """Raise ValueError if a file that ``torch.save`` wrote has changed since, which ``torch.load`` does not look at."""
+    if not path.is_file():  # a pipe would keep its reader waiting
+        raise ValueError("not a file")
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("its parts are compressed")  # to unpack them could take all memory
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"its part {damaged} is damaged")
 
 
 def save_network(path: Path, model: nn.Module, description: dict[str, Any]) -> None:
@@ -97,8 +121,18 @@ def save_network(path: Path, model: nn.Module, description: dict[str, Any]) -> N
 def save_state(path: Path, state: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
     """Write what :func:`read_network` reads, at once or not at all."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    said = json.dumps(description)
     with whole(path) as part:
-        save_file(tensors, part, metadata={"sdnet": json.dumps(description)})
+        save_file(tensors, part, metadata={"sdnet": said, "sha256": _checksum(tensors, said)})
+
+
+def _checksum(tensors: dict[str, torch.Tensor], description: str) -> str:
+    """SHA-256 of everything that a network's file holds, in whatever order."""
+    digest = hashlib.sha256(description.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -113,6 +147,8 @@ def read_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         state = load_file(path)
+        if metadata.get("sha256", said := _checksum(state, metadata.get("sdnet", ""))) != said:
+            raise ValueError("its content does not match its checksum")
         description = json.loads(metadata.get("sdnet", "null"))
     except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(

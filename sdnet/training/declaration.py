@@ -50,6 +50,14 @@ class Training:
     precision: str = "auto"
     keep: str = "last"
 
+    def __post_init__(self) -> None:
+        known = {name: kind for name, kind in parameters.kinds(Training).items() if name not in ("recipe", "network")}
+        for name, kind in known.items():
+            parameters.check(name, getattr(self, name), kind)
+        for name, values in (("precision", PRECISIONS), ("keep", KEPT)):
+            if getattr(self, name) not in values:
+                raise ValueError(unknown_name(name, getattr(self, name), values))
+
     @property
     def config(self) -> dict[str, Any]:
         """Everything, as plain values for the ledger."""
@@ -158,9 +166,6 @@ def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: 
         for name, value in changes.items()
         if not parameters.is_nothing(value)
     }
-    for name, known in (("precision", PRECISIONS), ("keep", KEPT)):
-        if given.get(name, known[0]) not in known:
-            raise ValueError(unknown_name(name, given[name], known))
     run = Training(
         arch,
         dataset,

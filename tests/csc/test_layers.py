@@ -151,7 +151,7 @@ def test_set_lam_where_and_errors() -> None:
     lam.fill_(7)
     assert csc_layers(model)[0][1].lam.item() == pytest.approx(0.2)  # a copy
     for bad, word in [(-1.0, "-1.0"), (math.nan, "nan"), (torch.tensor([0.1, math.inf]), "inf")]:
-        with pytest.raises(ValueError, match=rf"lam must be finite and >= 0; got \[{word}\]"):
+        with pytest.raises(ValueError, match=rf"lam must be finite and >= 0.*; got \[?{word}"):
             set_lam(model, bad)
     with pytest.raises(ValueError, match="no CSC layer"):
         set_lam(nn.Conv2d(3, 4, 3), 0.1)
@@ -226,8 +226,8 @@ def make(**options: object) -> CSCConv2d:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"out_channels": 0}, "out_channels must be an integer >= 1; got 0"),
-        ({"in_channels": -2}, "in_channels must be an integer >= 1; got -2"),
+        ({"out_channels": 0}, "out_channels must be an integer >= 1, at most 1,000,000; got 0"),
+        ({"in_channels": -2}, "in_channels must be an integer >= 1, at most 1,000,000; got -2"),
         ({"iterations": 0}, "iterations must be an integer >= 1, at most 10,000; got 0"),
         ({"iterations": 2.5}, "iterations must be an integer >= 1, at most 10,000; got 2.5"),
         ({"lam": -0.1}, "lam must be finite and >= 0, at most 1,000,000; got -0.1"),

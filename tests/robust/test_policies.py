@@ -236,7 +236,11 @@ def test_a_policy_survives_its_file_and_knows_its_network(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"power": 3}, "power must be 1 or 2"), ({"low": 2.0}, "low and high"), ({"high": float("inf")}, "low and high")],
+    [
+        ({"power": 3}, "power must be 1 or 2"),
+        ({"low": 2.0}, "low and high"),
+        ({"high": float("inf")}, "high must be finite"),
+    ],
 )
 def test_bad_policies_are_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sdnet.experiments.attacks.protocols import PROTOCOLS
 from sdnet.names import unknown_name
+from sdnet.parameters import Amount, Count, Seed, check_fields
 from sdnet.robust import attacks
 from sdnet.robust.attacks import ATTACKS, EPSILONS, NORMS, Attack
 
@@ -46,28 +47,27 @@ class Choices:
     """
 
     preset: str = "paper"
-    images: int | None = None
+    images: Count | None = None
     norms: tuple[str, ...] = tuple(NORMS)
     attacks: tuple[str, ...] = ("pgd",)
     protocols: tuple[str, ...] | None = None
     knob: str | None = None
-    crafted: tuple[float, ...] | None = None
-    epsilon: float | None = None
+    crafted: tuple[Amount, ...] | None = None
+    epsilon: Amount | None = None
     units: str = "pixels"
-    steps: int = 20
-    restarts: int = 1
+    steps: Count = 20
+    restarts: Count = 1
     source: str | None = None
     policy: str | None = None
     sanity: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.preset not in IMAGES:
             raise ValueError(unknown_name("preset", self.preset, IMAGES))
         if self.knob is not None and self.knob not in GRIDS:
             raise ValueError(unknown_name("knob that gradients pass through", self.knob, GRIDS))
-        if self.images is not None and self.images < 1:
-            raise ValueError(f"images must be at least 1; got {self.images}.")
         for what, given, known in (
             ("protocol", self.protocols or (), PROTOCOLS),
             ("attack", self.attacks, ATTACKS),
@@ -83,8 +83,6 @@ class Choices:
             raise ValueError(
                 f"one epsilon for {len(self.norms)} norms is ambiguous; got {self.epsilon}: choose one norm."
             )
-        if self.crafted is not None and not all(0 <= strength < float("inf") for strength in self.crafted):
-            raise ValueError(f"strengths must be finite and >= 0; got {self.crafted}.")
         if "transfer" in (self.protocols or ()) and self.source is None:
             raise ValueError("protocol 'transfer' needs a source: the network on which perturbations are crafted.")
         self.all_attacks()

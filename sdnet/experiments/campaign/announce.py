@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from sdnet.data.corruptions import NOISES
+from sdnet.decoding.decode import layer_at
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.attacks.choices import Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
@@ -18,11 +20,14 @@ from sdnet.experiments.campaign.family import pursued
 from sdnet.experiments.campaign.questions import certificates, confident, waves
 from sdnet.experiments.campaign.runs import Run
 from sdnet.experiments.campaign.status import rows_here
-from sdnet.experiments.corruptions.sweep import KNOBS, images_of, usual_knob
+from sdnet.experiments.corruptions.policies import check_policies
+from sdnet.experiments.corruptions.sweep import KNOBS, check_asked, images_of, usual_knob
 from sdnet.experiments.visualisation import reconstruction
 from sdnet.names import unknown_name
+from sdnet.parameters import Count, Positive, check
 from sdnet.results import networks
 from sdnet.results.networks import Network
+from sdnet.robust.policies import load_policy
 from sdnet.runtime import device_of
 from sdnet.training import loop
 from sdnet.training.declaration import Training
@@ -44,9 +49,9 @@ def announce(command: str, network: str | os.PathLike[str], device: str | None, 
         ValueError: for a network, size or device that does not exist.
     """
     place, trained = device_of(device), networks.load(network)
+    runs, parts = RUNS[command](trained, options), []  # which refuses what the command would refuse later
     costs = Costs(rows_here(), place)
-    parts = []
-    for run in RUNS[command](trained, options):
+    for run in runs:
         found = costs.of(run)
         parts.append(found if found.seconds is not None else _timed(trained, run, place))
     bases = ", ".join(dict.fromkeys(part.basis for part in parts))
@@ -84,6 +89,7 @@ def _timed(trained: Network, run: Run, place: torch.device) -> Estimate:
 
 def _sweep(trained: Network, told: dict[str, Any]) -> list[Run]:
     images = images_of(told["preset"], told["images"])
+    check_asked(told["corruptions"], told["strengths"], told.get("official"))
     knob = told["knob"] or usual_knob(trained.model)
     if knob not in KNOBS:
         raise ValueError(unknown_name("knob", knob, KNOBS))
@@ -91,12 +97,17 @@ def _sweep(trained: Network, told: dict[str, Any]) -> list[Run]:
 
 
 def _policies(trained: Network, told: dict[str, Any]) -> list[Run]:
+    check_policies(told["only"], told.get("corruptions", ()), told.get("official"))
     run = adapted(trained.training, images_of(told["preset"], told["images"]), "", told["only"] or ())
     return [replace(run, options={**run.options, "preset": told["preset"]})]
 
 
 def _attack(trained: Network, told: dict[str, Any]) -> list[Run]:
     chosen: Choices = told["chosen"]
+    if chosen.source is not None:
+        networks.load_source(chosen.source, trained)
+    if chosen.policy is not None:
+        load_policy(chosen.policy)
     own: dict[str, Any] = {"knob": chosen.knob} if chosen.knob else {}
     protocols, crafted = chosen.protocols or tuple(PROTOCOLS), chosen.crafted or ()
     return [
@@ -109,6 +120,8 @@ def _attack(trained: Network, told: dict[str, Any]) -> list[Run]:
 
 def _visual(trained: Network, told: dict[str, Any]) -> list[Run]:
     images_of(told["preset"], None)  # refuses a size that does not exist
+    for depth in told.get("depths") or ():
+        layer_at(trained.model, depth)
     images = told["images"] or reconstruction.IMAGES[told["preset"]]
     options = {"inversion_steps": told["steps"] or reconstruction.STEPS[told["preset"]]}
     return [
@@ -124,6 +137,9 @@ def _pursuit(trained: Network, told: dict[str, Any]) -> list[Run]:
 
 
 def _turned(command: str, trained: Network, told: dict[str, Any]) -> list[Run]:
+    check_asked(told.get("corruptions", ()), told["strengths"], None, known=tuple(NOISES))
+    for name, kind in (("sigma", Positive), ("samples", Count | None)):
+        check(name, told.get(name, 1), kind)
     knob = told.pop("knob") or usual_knob(trained.model)
     if command == "confidence":
         told["images"] = images_of(told["preset"], told["images"])

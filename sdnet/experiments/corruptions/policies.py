@@ -20,6 +20,7 @@ from sdnet.experiments.corruptions.calibration import AS_RELEASED, CALIBRATION, 
 from sdnet.experiments.corruptions.sweep import (
     Condition,
     asked_of,
+    check_asked,
     conditions,
     files_of,
     images_of,
@@ -150,6 +151,15 @@ def _clean_at(model: nn.Module, split: Split, precision: str, chosen: list[dict[
     ]
 
 
+def check_policies(only: tuple[str, ...] | None, corruptions: tuple[str, ...], official: Path | None) -> None:
+    """Raise ValueError for a policy that does not exist, or a corruption that cannot be made of training images."""
+    for name in only or ():
+        if name not in (*POLICIES, *DEVIATIONS):
+            raise ValueError(unknown_name("policy", name, (*POLICIES, *DEVIATIONS)))
+    check_asked(corruptions, None, None, known=tuple(NOISES))
+    check_asked(corruptions if official else (), None, official)
+
+
 @stoppable()
 def run(
     network: str | os.PathLike[str],
@@ -179,16 +189,14 @@ def run(
         ValueError: for anything that does not exist, before a network is run.
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
-    count = images_of(preset, images)
-    for name in only or ():
-        if name not in (*POLICIES, *DEVIATIONS):
-            raise ValueError(unknown_name("policy", name, (*POLICIES, *DEVIATIONS)))
+    count, folder = images_of(preset, images), Path(official) if official else None
+    check_policies(only, corruptions, folder)
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     model, place, precision = evaluation.model, evaluation.device, evaluation.precision
     if not coding_layers(model):
         raise ValueError(f"{network} has no CSC layer whose λ a policy could choose; choose an sdnet.")
     _ = own_lam(model)
-    data, folder = evaluation.data, Path(official) if official else None
+    data = evaluation.data
     train, test = subset(data.train, CALIBRATION[preset]).to(place), subset(data.test, count).to(place)
     splits = Splits(train, subset(data.test, len(train)).to(place), subset(test, AS_RELEASED[preset]))
     measurement = evaluation.measurement(

@@ -1,7 +1,7 @@
 """The sweep behind Figure 2 and Tables 2 and 3: accuracy per corruption, severity and strength of a knob."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
 from sdnet.names import unknown_name
+from sdnet.parameters import Amount, Count, check
 from sdnet.results.evaluation import DECODED, prepare
 from sdnet.results.ledger import Record
 from sdnet.results.unfinished import Keep, computed
@@ -62,6 +63,8 @@ BUILDERS: dict[str, Callable[[nn.Module], Knob]] = {
 IMAGES = {"paper": 10_000, "quick": 1000, "smoke": 40}
 """Size of a run → number of test images."""
 SEVERITIES = (1, 2, 3, 4, 5)
+ALL = (*NOISES, *COMMON)
+"""Corruptions that can be made here."""
 RESAMPLES = 1000
 """Bootstrap resamples."""
 
@@ -167,9 +170,24 @@ def images_of(size: str, images: int | None) -> int:
     """
     if size not in IMAGES:
         raise ValueError(unknown_name("preset", size, IMAGES))
-    if images is not None and images < 1:
-        raise ValueError(f"images must be at least 1; got {images}.")
+    check("images", images, Count | None)
     return images or IMAGES[size]
+
+
+def check_asked(
+    corruptions: Sequence[str], strengths: Sequence[float] | None, official: Path | None, known: Sequence[str] = ALL
+) -> None:
+    """Raise ValueError for a strength out of range, or a corruption that can neither be made nor read."""
+    for strength in strengths or ():
+        check("strength", strength, Amount)
+    if official is not None and not official.is_dir():
+        raise ValueError(f"official must be the folder of an unpacked benchmark; there is no folder {official}.")
+    if official is not None:
+        known = sorted(path.stem for path in official.iterdir() if path.suffix == ".npy" or path.is_dir())
+    for corruption in corruptions:
+        if corruption not in known:
+            where = "" if official is None else f" Unpack the benchmark's archive to {official}."
+            raise ValueError(unknown_name("corruption", corruption, known) + where)
 
 
 def mean_interval(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
@@ -260,15 +278,12 @@ def run(
         ValueError: for anything that does not exist, before a network is run.
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
-    count = images_of(preset, images)
-    for corruption in () if official else corruptions:
-        if corruption not in (*NOISES, *COMMON):
-            raise ValueError(unknown_name("corruption", corruption, (*NOISES, *COMMON)))
+    count, folder = images_of(preset, images), Path(official) if official else None
+    check_asked(corruptions, strengths, folder)
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     turned = knob_of(evaluation.model, knob or usual_knob(evaluation.model))
     strengths = strengths or tuple(sorted({*KNOBS[turned.name], turned.start}))
     split = subset(evaluation.data.test, count).to(evaluation.device)
-    folder = Path(official) if official else None
     measurement = evaluation.measurement(
         "sweep",
         files_of(folder),

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from scipy.stats import binomtest, norm
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from sdnet.data.batches import to_pixels
 from sdnet.experiments.what_is_lambda.asked import Asked, ask
+from sdnet.parameters import Count, Positive, Range, check_fields
 from sdnet.results.ledger import Record
 from sdnet.robust.knobs import Knob
 from sdnet.robust.sweep import together
@@ -43,17 +44,12 @@ BLOCK = 10
 class Smoothing:
     """Randomized smoothing: σ of the noise in pixels, N, and the probability α of a wrong certificate."""
 
-    sigma: float = 0.12
-    samples: int = SAMPLES["quick"]
-    alpha: float = ALPHA
+    sigma: Positive = 0.12
+    samples: Count = SAMPLES["quick"]
+    alpha: Annotated[float, Range(0, 1, above=True, below=True)] = ALPHA
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma < float("inf"):
-            raise ValueError(f"sigma must be finite and > 0; got {self.sigma}.")
-        if not isinstance(self.samples, int) or self.samples < 1:
-            raise ValueError(f"samples must be an integer >= 1; got {self.samples!r}.")
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha must lie between 0 and 1; got {self.alpha}.")
+        check_fields(self)
 
     def radius(self, count: int) -> float:
         """The certified radius of a class that was said ``count`` times out of N; :data:`ABSTAINED` without one."""

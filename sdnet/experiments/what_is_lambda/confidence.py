@@ -13,9 +13,8 @@ from tqdm import tqdm
 from sdnet.data.batches import evaluation_batches
 from sdnet.data.corruptions import NOISES
 from sdnet.data.datasets import Split
-from sdnet.experiments.corruptions.sweep import SEVERITIES, asked_of, conditions
+from sdnet.experiments.corruptions.sweep import SEVERITIES, asked_of, check_asked, conditions
 from sdnet.experiments.what_is_lambda.asked import Asked, ask
-from sdnet.names import unknown_name
 from sdnet.results.ledger import Record
 from sdnet.robust.sweep import together
 from sdnet.training.loop import precision_of
@@ -85,9 +84,7 @@ def run(
         ValueError: for anything that does not exist, or if torchmetrics is missing.
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
-    for corruption in corruptions:
-        if corruption not in NOISES:
-            raise ValueError(unknown_name("corruption", corruption, NOISES))
+    check_asked(corruptions, strengths, None, known=tuple(NOISES))
     confidence(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))  # what is missing is said before anything is done
     asked = ask(network, knob, preset=preset, images=images, strengths=strengths, **where)
     measurement = asked.evaluation.measurement(

@@ -105,7 +105,7 @@ def test_the_runner_goes_on_where_it_stopped(
     assert grid.answers(row, plan[0])
     fog = replace(row, results=[{**cell, "corruption": "fog"} for cell in row.results])
     assert not grid.answers(fog, plan[0])
-    with pytest.raises(ValueError, match="images must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="images must be an integer >= 1, at most 1,000,000; got 0"):
         grid.run(plan, images=0)
     asked = to_frame([row])
     assert set(asked.loc[asked["metric"] == "top1", "strength"]) == set(grid.LAMS)

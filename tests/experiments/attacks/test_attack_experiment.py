@@ -109,7 +109,7 @@ def test_a_saved_policy_takes_part(trained: Path, folders: Path) -> None:
     ("given", "message"),
     [
         ({"preset": "large"}, "preset 'large' does not exist"),
-        ({"images": 0}, "images must be at least 1"),
+        ({"images": 0}, "images must be an integer >= 1"),
         ({"norms": ("l1",)}, "norm 'l1' does not exist"),
         ({"attacks": ("cw",)}, "attack 'cw' does not exist"),
         ({"protocols": ("adaptve",)}, "protocol 'adaptve' does not exist. Did you mean 'adaptive'"),
@@ -119,7 +119,7 @@ def test_a_saved_policy_takes_part(trained: Path, folders: Path) -> None:
         ({"knob": "stem threshold"}, "no ReLU whose threshold"),
         ({"epsilon": -1.0, "norms": ("l2",)}, "epsilon must be finite and >= 0"),
         ({"epsilon": 0.5}, "one epsilon for 2 norms is ambiguous"),
-        ({"crafted": (-1.0,)}, "strengths must be finite and >= 0"),
+        ({"crafted": (-1.0,)}, "crafted must be finite and >= 0"),
         ({"units": "normalised", "attacks": ("square",)}, "square works in pixels"),
         ({"protocols": ("transfer",), "source": "sdnet18-w16-cifar10-jpeg-s0"}, "choose a source of the same data set"),
         ({"policy": "nowhere.json", "protocols": ("policy",)}, "is not a saved policy"),

@@ -75,7 +75,7 @@ def test_the_other_knobs_are_swept_too(folders: Path) -> None:
         ({"knob": "lambda"}, "knob 'lambda' does not exist. Did you mean 'lam'"),
         ({"knob": "stem threshold"}, "no ReLU whose threshold"),
         ({"preset": "large"}, "preset 'large' does not exist"),
-        ({"images": 0}, "images must be at least 1"),
+        ({"images": 0}, "images must be an integer >= 1"),
         ({"corruptions": ("fogg",)}, "corruption 'fogg' does not exist. Did you mean 'fog'"),
     ],
 )
