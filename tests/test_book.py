@@ -50,6 +50,34 @@ def test_notebooks_name_no_machine(path: Path) -> None:
     assert "papermill" not in metadata
 
 
+NO_PROSE = re.compile(r"`[^`]*`|\$[^$]*\$|\([^()]*\)|\[[^\]]*\]")
+SENTENCE_ENDS = re.compile(
+    r"(?<!\b[A-Z])(?<!\*\*\d)(?<!e\.g)(?<!i\.e)(?<!Sec)(?<!Eq)(?<!Fig)(?<! al)(?<! vs)(?<! cf)[.!?][)*_\"]* (?=[A-Z])"
+)
+
+
+def crowded(text: str) -> list[str]:
+    """The lines of Markdown, outside code, tables and headings, on which a second sentence begins."""
+    lines = re.sub(r"(?ms)^ *```.*?^ *```", "", text).splitlines()
+    return [
+        line
+        for line in lines
+        if not line.lstrip().startswith(("|", "#", ">", "<")) and SENTENCE_ENDS.search(NO_PROSE.sub("x", line))
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_sentence_has_a_line_of_its_own(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    lines = [line for cell in cells if cell.cell_type == "markdown" for line in crowded(cell.source)]
+    assert not lines, f"one sentence per line, so that a change shows what changed: {lines}"
+
+
+def test_a_second_sentence_on_a_line_is_found() -> None:
+    assert crowded("One, e.g. Two.\nThree (four. Five).") == []
+    assert crowded("# A. Title\n| a. B |\n```\na. B\n```\nOne `x`. Two.") == ["One `x`. Two."]
+
+
 def prose() -> list[str]:
     """What a reader reads: the text of every page, the README and the guide for contributors."""
     cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells]
