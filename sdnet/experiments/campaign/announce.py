@@ -130,6 +130,7 @@ def _visual(trained: Network, told: dict[str, Any]) -> list[Run]:
 
 
 def _pursuit(trained: Network, told: dict[str, Any]) -> list[Run]:
+    images_of(told["preset"], None)  # refuses a size that does not exist
     images = told["images"] or TEST_IMAGES.get(trained.training.dataset, TEST)
     source = None if told["source"] is None else networks.load(told["source"]).training
     run = pursued(trained.training, images, "", source, attacked=told["attacked"])

@@ -9,7 +9,7 @@ from toys import TINY
 from sdnet.cli import main
 from sdnet.experiments.accuracy import train
 from sdnet.results import ledger
-from sdnet.training.declaration import training
+from sdnet.training.declaration import Training, training
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def test_the_ablations_say_how_long_all_of_them_take(folders: Path, monkeypatch:
     from sdnet.experiments.ablations import grid
 
     monkeypatch.setattr(grid, "run", lambda *_, **__: None)
+    monkeypatch.setattr(Training, "load", lambda *_, **__: None)  # the data need not be there
     arguments = [
         "ablate",
         "--group",
@@ -68,6 +69,7 @@ def test_the_ablations_say_how_long_all_of_them_take(folders: Path, monkeypatch:
     ("options", "message"),
     [
         ("sweep --knob nope", "knob 'nope' does not exist"),
+        ("pursuit --preset nope", "preset 'nope' does not exist"),
         ("attack --knob nope", "knob that gradients pass through 'nope' does not exist"),
         ("visual --preset nope", "preset 'nope' does not exist"),
     ],

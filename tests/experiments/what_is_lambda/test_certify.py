@@ -73,7 +73,7 @@ def test_draws_are_the_same_for_every_strength_and_every_time() -> None:
 @pytest.mark.parametrize(
     ("changes", "said_so"),
     [({"sigma": 0.0}, "sigma must be"), ({"sigma": inf}, "sigma must be"), ({"samples": 0}, "samples must be"),
-     ({"alpha": 1.0}, "alpha must lie")],
+     ({"alpha": 1.0}, "alpha must be")],
 )  # fmt: skip
 def test_what_is_out_of_range_is_refused(changes: dict[str, float], said_so: str) -> None:
     with pytest.raises(ValueError, match=said_so):
