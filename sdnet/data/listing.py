@@ -16,7 +16,7 @@ Files = tuple[tuple[str, int], ...]
 
 def has_classes(split: Path) -> bool:
     """Whether a split has any class folder."""
-    return any(not _hidden(path.name) and path.is_dir() for path in split.iterdir())
+    return any(_class_folders(split))
 
 
 def class_names(split: Path) -> tuple[str, ...]:
@@ -25,10 +25,14 @@ def class_names(split: Path) -> tuple[str, ...]:
     Raises:
         ValueError: if there is none.
     """
-    names = tuple(sorted(path.name for path in split.iterdir() if not _hidden(path.name) and path.is_dir()))
+    names = tuple(sorted(_class_folders(split)))
     if not names:
         raise ValueError(f"{split} holds no class folders; it needs one folder of images per class.")
     return names
+
+
+def _class_folders(split: Path) -> Iterator[str]:
+    return (path.name for path in split.iterdir() if not _hidden(path.name) and path.is_dir())
 
 
 def list_images(split: Path, classes: Sequence[str]) -> Files:
