@@ -15,10 +15,10 @@ from sdnet.experiments.ablations import grid
 from sdnet.experiments.attacks.choices import Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
 from sdnet.experiments.campaign.cost import TEST, Costs, Estimate, passes, total
-from sdnet.experiments.campaign.declared import adapted, attacked, swept
+from sdnet.experiments.campaign.declared import adapted, attacked
 from sdnet.experiments.campaign.family import pursued
 from sdnet.experiments.campaign.questions import certificates, confident, waves
-from sdnet.experiments.campaign.runs import Run
+from sdnet.experiments.campaign.runs import Run, swept
 from sdnet.experiments.campaign.status import rows_here
 from sdnet.experiments.corruptions.policies import check_policies
 from sdnet.experiments.corruptions.sweep import KNOBS, check_asked, images_of, usual_knob
@@ -49,6 +49,8 @@ def announce(command: str, network: str | os.PathLike[str], device: str | None, 
         ValueError: for a network, size or device that does not exist.
     """
     place, trained = device_of(device), networks.load(network)
+    if "preset" in options:
+        images_of(options["preset"], options.get("images"))  # refuses what does not exist
     runs, parts = RUNS[command](trained, options), []  # which refuses what the command would refuse later
     costs = Costs(rows_here(), place)
     for run in runs:
@@ -119,7 +121,6 @@ def _attack(trained: Network, told: dict[str, Any]) -> list[Run]:
 
 
 def _visual(trained: Network, told: dict[str, Any]) -> list[Run]:
-    images_of(told["preset"], None)  # refuses a size that does not exist
     for depth in told.get("depths") or ():
         layer_at(trained.model, depth)
     images = told["images"] or reconstruction.IMAGES[told["preset"]]
@@ -130,7 +131,6 @@ def _visual(trained: Network, told: dict[str, Any]) -> list[Run]:
 
 
 def _pursuit(trained: Network, told: dict[str, Any]) -> list[Run]:
-    images_of(told["preset"], None)  # refuses a size that does not exist
     images = told["images"] or TEST_IMAGES.get(trained.training.dataset, TEST)
     source = None if told["source"] is None else networks.load(told["source"]).training
     run = pursued(trained.training, images, "", source, attacked=told["attacked"])
@@ -145,7 +145,6 @@ def _turned(command: str, trained: Network, told: dict[str, Any]) -> list[Run]:
     if command == "confidence":
         told["images"] = images_of(told["preset"], told["images"])
         return [confident(trained.training, claim="", knob=knob, **told)]
-    images_of(told["preset"], told["images"])  # refuses a size that does not exist
     make = waves if command == "fourier" else certificates
     return [make(trained.training, "", knob, **told)]
 

@@ -11,7 +11,7 @@ from sdnet.experiments.ablations import grid
 from sdnet.experiments.attacks.choices import GRIDS
 from sdnet.experiments.campaign.family import family
 from sdnet.experiments.campaign.questions import questions
-from sdnet.experiments.campaign.runs import Run, Scale, merged, trained, training_of
+from sdnet.experiments.campaign.runs import Run, Scale, merged, swept, trained, training_of
 from sdnet.experiments.corruptions.sweep import CONTROLS, KNOBS, SEVERITIES
 from sdnet.names import unknown_name
 from sdnet.robust.attacks import NORMS
@@ -49,18 +49,6 @@ def campaign(scale: str = "quick") -> list[Run]:
     return merged(
         replace(run, step=number) for number, step in enumerate(steps, start=1) for run in step(SCALES[scale])
     )
-
-
-def swept(
-    of: Training, images: int, serves: str, knob: str, strengths: Sequence[float] = (), noises: Sequence[str] = ()
-) -> Run:
-    """A sweep of a knob, over all its strengths and the four noises unless told."""
-    corruptions = tuple(noises or NOISES)
-    cells = {"corruption": corruptions, "severity": SEVERITIES, "strength": tuple(strengths or KNOBS[knob])}
-    options: dict[str, Any] = {"preset": of.preset.removesuffix("_imagenet"), "images": images, "knob": knob}
-    options |= {"corruption": corruptions} if noises else {}
-    options |= {"strength": tuple(strengths)} if strengths else {}
-    return Run("sweep", of, options, {"metric": ("top1",), **cells}, images, {"knob": knob}, frozenset(serves.split()))
 
 
 def adapted(of: Training, images: int, serves: str, policies: Sequence[str] = ()) -> Run:

@@ -1,12 +1,13 @@
 """The runs behind page 13, on networks of CIFAR-10 with three seeds: what is cheap and decides most comes first."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
-from sdnet.experiments.campaign.runs import Run, Scale, trained, training_of
-from sdnet.experiments.corruptions.sweep import KNOBS, SEVERITIES
+from sdnet.experiments.campaign.runs import Run, Scale, swept, trained, training_of
+from sdnet.experiments.corruptions.sweep import SEVERITIES
 from sdnet.experiments.what_is_lambda import certify, fourier
 from sdnet.experiments.what_is_lambda.asked import strengths_of
 from sdnet.training.declaration import Training
@@ -41,29 +42,24 @@ def questions(size: Scale) -> Iterator[Run]:
     yield from (certificates(of, "L6", "gaussian filter") for of in resnets)
     for run in trained(size, "sdnet18", SEEDS, "L3 13", **MINIMISER):
         yield run
-        yield swept(training_of(run), size.noisy, "L3", "lam", LAMS, grid.NOISES)
+        yield alike(training_of(run), size.noisy, "L3", "lam", LAMS, grid.NOISES)
 
 
 def _equal_cost(
     images: int, sdnets: Sequence[Training], resnets: Sequence[Training], one_step: Sequence[Training]
 ) -> Iterator[Run]:
     for of in sdnets:
-        yield from (swept(of, images, "L1a", knob) for knob in ("lam", *FILTERS))
-    yield from (swept(of, images, "L1a", "lam") for of in one_step)
-    yield from (swept(of, images, "L1a", knob) for of in resnets for knob in ("stem threshold", "gaussian filter"))
+        yield from (alike(of, images, "L1a", knob) for knob in ("lam", *FILTERS))
+    yield from (alike(of, images, "L1a", "lam") for of in one_step)
+    yield from (alike(of, images, "L1a", knob) for of in resnets for knob in ("stem threshold", "gaussian filter"))
 
 
-def swept(
+def alike(
     of: Training, images: int, claim: str, knob: str, strengths: Sequence[float] = (), noises: Sequence[str] = ()
 ) -> Run:
     """A sweep about exactly so many images: what is compared must be about the same."""
-    asked, strengths = tuple(noises or NOISES), tuple(strengths)
-    cells = {"corruption": asked, "severity": SEVERITIES, "strength": strengths or KNOBS[knob]}
-    options: dict[str, Any] = {"preset": of.preset, "images": images, "knob": knob}
-    options |= {"corruption": asked} if noises else {}
-    options |= {"strength": strengths} if strengths else {}
-    settings = {"knob": knob, "images": images}
-    return Run("sweep", of, options, {"metric": ("top1",), **cells}, images, settings, _serving(claim))
+    run = swept(of, images, f"{claim} 13", knob, strengths, noises)
+    return replace(run, settings={**run.settings, "images": images})
 
 
 def waves(of: Training, claim: str, knob: str, **told: Any) -> Run:

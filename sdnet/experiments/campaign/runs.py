@@ -1,13 +1,15 @@
 """A declared run: exactly one command line, the cells it has to leave in the ledger, and the rows that have them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from sdnet.data.corruptions import NOISES
 from sdnet.experiments.accuracy.scorecard import STAND_INS
+from sdnet.experiments.corruptions.sweep import KNOBS, SEVERITIES
 from sdnet.names import config_hash
 from sdnet.results import cards
 from sdnet.results.cells import identity, name_of
@@ -190,6 +192,18 @@ def network_file(training: Training) -> Path | None:
     wanted = identity(training.config)
     stored = [name for name, card in cards.read().items() if identity(card.training) == wanted]
     return cards.folder() / f"{stored[0]}.safetensors" if stored else None
+
+
+def swept(
+    of: Training, images: int, serves: str, knob: str, strengths: Sequence[float] = (), noises: Sequence[str] = ()
+) -> Run:
+    """A sweep of a knob, over all its strengths and the four noises unless told."""
+    corruptions = tuple(noises or NOISES)
+    cells = {"corruption": corruptions, "severity": SEVERITIES, "strength": tuple(strengths or KNOBS[knob])}
+    options: dict[str, Any] = {"preset": of.preset.removesuffix("_imagenet"), "images": images, "knob": knob}
+    options |= {"corruption": corruptions} if noises else {}
+    options |= {"strength": tuple(strengths)} if strengths else {}
+    return Run("sweep", of, options, {"metric": ("top1",), **cells}, images, {"knob": knob}, frozenset(serves.split()))
 
 
 def merged(runs: Iterable[Run]) -> list[Run]:

@@ -20,9 +20,9 @@ from toys import TINY
 from sdnet.cli import main
 from sdnet.cli.campaign import seconds_of
 from sdnet.experiments.campaign import execute
-from sdnet.experiments.campaign.declared import SCALES, swept, trained
+from sdnet.experiments.campaign.declared import SCALES, trained
 from sdnet.experiments.campaign.execute import Campaign
-from sdnet.experiments.campaign.runs import Run
+from sdnet.experiments.campaign.runs import Run, swept
 from sdnet.experiments.campaign.status import rows_here, standings
 from sdnet.experiments.corruptions.sweep import SEVERITIES
 from sdnet.results import ledger
