@@ -1,4 +1,7 @@
-"""The runs behind pages 11 and 12: members of the family on CIFAR-10, with three seeds, the cheapest verdicts first."""
+"""The runs behind pages 11 and 12: members of the family on CIFAR-10, with three seeds, the cheapest verdicts first.
+
+At the scale ``quick`` all have a width of 8 and few epochs: eight iterations of a pursuit cost as much as ten networks.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +15,10 @@ from sdnet.experiments.deep_pursuit.measure import EPSILONS
 from sdnet.training.declaration import Training
 
 SEEDS = range(3)
+WIDTH = 8
+EPOCHS = 6
 SHORT = 3
-"""Epochs at the scale ``quick`` where the iterations of a mixed-scale network are compared, which cost hours each."""
+"""Epochs where the iterations of a mixed-scale network are compared, which cost most."""
 SOURCE = pursuit("ltp")
 """On it perturbations are crafted that are transferred."""
 Served = tuple[tuple[str, Variant], ...]
@@ -44,30 +49,35 @@ CURVES = (SOURCE, pursuit("lbp", 8), pursuit("dp", 8))
 
 def family(size: Scale) -> Iterator[Run]:
     """Step 8: every network is trained and measured, all seeds of one before the next."""
-    short = SHORT if size.preset == "quick" else None
     for served in (RESIDUAL, FEED_FORWARD):
         yield from _measured(size, served)
-    yield from _measured(size, UNFOLDED, short)
+    yield from _measured(size, UNFOLDED, SHORT)
     for served in (ITERATED, FIGURES, PLAIN):
         yield from _measured(size, served)
-    yield from _measured(size, UNFOLDED_FIGURES, short)
+    yield from _measured(size, UNFOLDED_FIGURES, SHORT)
     cells: dict[str, tuple[Any, ...]] = {"metric": ("pursuit_step_ratio",), "arch": cost.ARCHS, "case": cost.CASES}
     yield Run("bench pursuits", None, {}, cells, settings={"what": "pursuits"}, serves=frozenset(("11",)))
     for who in CURVES:
-        (run,) = trained(size, who.arch, (0,), "11", **who.network)
+        run = _small(size, who, 0, "11")
         cells = {"metric": ("curve_top1",), "attack": ("", "fgsm")}
         yield Run("follow", run.training, {}, cells, IMAGES[size.preset], serves=frozenset(("11",)))
 
 
-def _measured(size: Scale, served: Served, epochs: int | None = None) -> Iterator[Run]:
+def _measured(size: Scale, served: Served, epochs: int = EPOCHS) -> Iterator[Run]:
     for claims, who in served:
         for seed in SEEDS:
-            (run,) = trained(size, who.arch, (seed,), claims, epochs=epochs, **who.network)
+            run = _small(size, who, seed, claims, epochs)
             yield run
             source = None
             if claims.endswith("11") and who != SOURCE:
-                source = training_of(trained(size, SOURCE.arch, (seed,), claims, **SOURCE.network)[0])
+                source = training_of(_small(size, SOURCE, seed, claims))
             yield pursued(training_of(run), size.noisy, claims, source, attacked=claims.endswith("11"))
+
+
+def _small(size: Scale, who: Variant, seed: int, serves: str, epochs: int = EPOCHS) -> Run:
+    """Its training; at the scale ``paper`` with the paper's recipe and full width."""
+    small: dict[str, Any] = {"width": WIDTH, "epochs": epochs} if size.preset == "quick" else {}
+    return trained(size, who.arch, (seed,), serves, **small, **who.network)[0]
 
 
 def pursued(of: Training, images: int, serves: str, source: Training | None = None, *, attacked: bool = True) -> Run:
