@@ -15,6 +15,10 @@ from sdnet.training.declaration import Training
 SEEDS = range(3)
 FEW = 1000
 """Test images on which confidence is measured."""
+CHECKED = 200
+"""Test images on which the reviewer's page checks attacks."""
+RADII = {"linf": (4 / 255, 16 / 255), "l2": (0.25, 1.0)}
+"""Norm → radii beside Table 4's, half of it and twice."""
 MINIMISER: dict[str, Any] = {"iterations": 64, "gradient": "implicit"}
 LAMS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
 """Of the minimiser: seven, as C10 has them."""
@@ -38,6 +42,7 @@ def questions(size: Scale) -> Iterator[Run]:
     yield from (confident(of, FEW, "L2", knob) for of in one_step for knob in knobs)
     for of, crafted in ((sdnets, (0.1, 0.5)), (resnets, (0.0, 0.1))):
         yield from (smoothed(one, size.attacked, crafted) for one in of)
+    yield from (run for of, resnet in zip(sdnets, resnets, strict=True) for run in demanded(of, resnet))
     yield from (certificates(of, "L6", "lam") for of in sdnets)
     yield from (certificates(of, "L6", "gaussian filter") for of in resnets)
     for run in trained(size, "sdnet18", SEEDS, "L3 13", **MINIMISER):
@@ -103,12 +108,39 @@ def _turned(
 
 def smoothed(of: Training, images: int, crafted: tuple[float, ...]) -> Run:
     """PGD through smoothed thresholds, crafted at the strengths that are deployed."""
+    return attacked(of, images, "L5a L5b", "pgd_smoothed", crafted)
+
+
+def attacked(
+    of: Training,
+    images: int,
+    claim: str,
+    attack: str = "pgd",
+    crafted: tuple[float, ...] = (0.1, 0.5),
+    *,
+    sanity: bool = False,
+    **more: Any,
+) -> Run:
+    """An attack that knows the strength, crafted where it is deployed; ``more`` options go to the command."""
     knob = "stem threshold" if of.arch.startswith("resnet") else "lam"
-    options = {"preset": of.preset, "images": images, "attack": "pgd_smoothed", "protocol": "adaptive"}
+    options = {"preset": of.preset, "images": images, "attack": attack, "protocol": "adaptive"}
     cells: dict[str, tuple[Any, ...]] = {"metric": ("robust_top1",), "protocol": ("adaptive",)}
-    cells |= {"attack": ("pgd_smoothed",), "norm": ("linf", "l2"), "strength": crafted}
-    options |= {"crafted": crafted, "sanity": False}
-    return Run("attack", of, options, cells, images, {"knob": knob}, _serving("L5a L5b"))
+    cells |= {"attack": (attack,), "norm": tuple(more.get("norm", ("linf", "l2"))), "strength": crafted}
+    cells |= {name: (more[name],) for name in ("steps", "restarts", "epsilon") if name in more}
+    options |= {"crafted": crafted, "sanity": sanity, **more}
+    return Run("attack", of, options, cells, images, {"knob": knob}, _serving(claim))
+
+
+def demanded(of: Training, resnet: Training) -> Iterator[Run]:
+    """What the reviewer's page asks of a network beside Table 4's attacks: checks, effort, radii, a black box."""
+    yield attacked(of, CHECKED, "", "fgsm", sanity=True)
+    yield attacked(of, CHECKED, "", steps=20, restarts=1)
+    yield attacked(of, CHECKED, "", steps=100, restarts=5)
+    for norm, radii in RADII.items():
+        yield from (attacked(of, CHECKED, "", norm=(norm,), epsilon=radius) for radius in radii)
+    options = {"preset": of.preset, "images": CHECKED, "attack": "pgd", "protocol": ("transfer",), "sanity": False}
+    cells = {"metric": ("robust_top1",), "protocol": ("transfer",), "norm": ("linf", "l2"), "strength": (0.1,)}
+    yield Run("attack", of, options, cells, CHECKED, {"knob": "lam"}, _serving(""), resnet)
 
 
 def _serving(claims: str) -> frozenset[str]:
