@@ -12,4 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"The command line needs {error.name}; install it with pip install 'sdnet[book]'.") from error
 
+from sdnet.training.stopping import follow_parent
+
+follow_parent()
 main(prog_name="python -m sdnet")

@@ -18,6 +18,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sdnet.parameters import Count, Natural, check
 from sdnet.training.distributed import PREEMPTED, Preempted
+from sdnet.training.stopping import PARENT
 
 ANY_PORT = "127.0.0.1:0"
 """Where the ranks of a single node meet: on a port that is free."""
@@ -40,7 +41,8 @@ def start_ranks(
     """Run ``python -m sdnet ARGUMENTS`` as ``ranks_per_node`` ranks on this node, and wait for its end.
 
     If a rank dies, all are started again and go on from the last checkpoint, up to ``max_restarts`` times; not if one
-    refuses to run (:func:`refuse`), which it would do again. SIGTERM and Ctrl-C to this process reach every rank.
+    refuses to run (:func:`refuse`), which it would do again. SIGTERM and Ctrl-C to this process reach every rank, and
+    ranks whose agent was killed save and end too (:func:`sdnet.training.stopping.follow_parent`).
 
     Args:
         nodes, node: how many nodes take part, each with a call of this function, and which one this is, from 0.
@@ -71,7 +73,7 @@ def start_ranks(
     )
     with tempfile.TemporaryDirectory() as folder:
         refused = Path(folder) / "refused"
-        os.environ[AGENT] = f"{os.getpid()}:{refused}"
+        os.environ[AGENT], os.environ[PARENT] = f"{os.getpid()}:{refused}", str(os.getpid())
         try:
             _launch(config, arguments, endpoint, nodes, node, wait)
         except (SignalException, ChildFailedError) as error:

@@ -1,15 +1,49 @@
-"""SIGTERM and Ctrl-C: saved work, and an exit code that says so, instead of a dead process."""
+"""SIGTERM, Ctrl-C and a parent that is gone: saved work, and an exit code that says so, instead of a dead process."""
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from sdnet.training.distributed import Preempted, launched
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PARENT = "SDNET_PARENT"
+"""Variable by which a process is told the number of the one that waits for it, and without which it shall not go on."""
+
+
+def follow_parent(every: float = 0.5) -> None:
+    """Send this process SIGTERM when nobody waits for it any longer: when the process that :data:`PARENT` names is
+    gone, or, for a rank that an elastic agent started (``torchrun`` too), that agent. Others are left alone.
+
+    Args:
+        every: seconds between two looks.
+    """
+    named = os.environ.get(PARENT, "")
+    if not named.isdecimal() and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    own = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == own and (not named.isdecimal() or _exists(int(named))):
+            time.sleep(every)
+        with suppress(OSError):  # what the parent would have read
+            print("The process that started this one is gone.", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="follow_parent", daemon=True).start()
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 @contextmanager

@@ -242,3 +242,36 @@ def test_a_run_that_is_under_way_is_not_started_again(tmp_path: Path) -> None:
     assert "a rank refused to run" in said
     finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN))
     assert one_row(tmp_path).config["ranks"] == 2
+
+
+def test_ranks_of_a_killed_agent_save_and_the_run_goes_on(tmp_path: Path, undisturbed: dict[str, torch.Tensor]) -> None:
+    process = started(tmp_path, "--ranks-per-node", "2", *TRAIN)
+    wait_for_checkpoint(tmp_path)
+    process.kill()
+    said, _ = process.communicate(timeout=60)  # ends when all who hold the pipe have
+    assert "Stopped: told to stop; saved after step" in said
+    assert not list(tmp_path.glob("ledger/*.json"))
+    assert "Going on after epoch" in finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN))
+    assert_equal(weights(tmp_path), undisturbed)
+
+
+def test_a_launch_whose_notebook_is_killed_saves(tmp_path: Path) -> None:
+    cell = (
+        "from sdnet.experiments.distributed import launch, plan\n"
+        "import sys, shlex\n"
+        "planned = plan.plan('sdnet18', 'digits', 'smoke', epochs=2, ranks_per_node=2, execution={'save_every': 4})\n"
+        "launch.start(planned, python=shlex.quote(sys.executable))"
+    )
+    notebook = subprocess.Popen([sys.executable, "-c", cell], env=environment(tmp_path), stdout=subprocess.DEVNULL)
+    wait_for_checkpoint(tmp_path)
+    (started_by_it,) = Path(f"/proc/{notebook.pid}/task/{notebook.pid}/children").read_text().split()
+    notebook.kill()
+    notebook.wait()
+    end = time.monotonic() + 60
+    while Path(f"/proc/{started_by_it}").exists():
+        assert time.monotonic() < end, "launch goes on"
+        time.sleep(0.1)
+    (log,) = tmp_path.glob("outputs/*/log.txt")
+    assert "Stopped: told to stop; saved after step" in log.read_text()
+    assert "Stopped: got SIGTERM and passed it on" in log.read_text()
+    assert not list(tmp_path.glob("ledger/*.json"))

@@ -1,9 +1,12 @@
 """Carry out a plan: start its ranks on this machine, or hand it to Slurm; follow the log; return the ledger's row."""
 
+import os
 import shlex
 import subprocess
 import sys
 import time
+from codecs import getincrementaldecoder
+from collections.abc import Callable
 from pathlib import Path
 
 from sdnet.experiments.distributed.plan import Plan
@@ -11,6 +14,7 @@ from sdnet.names import unknown_name
 from sdnet.results import ledger
 from sdnet.results.ledger import Record
 from sdnet.training.distributed import PREEMPTED, Preempted
+from sdnet.training.stopping import PARENT
 
 LAUNCHERS = ("local", "slurm")
 GRACE = 120
@@ -137,7 +141,8 @@ def check_launcher(launcher: str, plan: Plan) -> None:
 def start(plan: Plan, *, python: str = "python", max_restarts: int = 3) -> Record:
     """Run the plan on this machine, print what the ranks say while they say it, and return the ledger's row.
 
-    Interrupted, it tells the ranks to save before it ends; started again, they go on.
+    Interrupted, it tells the ranks to save before it ends, and if this process is killed they do so by themselves;
+    started again, they go on. What they say goes to the log, which is followed: it has no reader to lose.
 
     Raises:
         Preempted: if the ranks were told to stop.
@@ -146,16 +151,15 @@ def start(plan: Plan, *, python: str = "python", max_restarts: int = 3) -> Recor
     check_launcher("local", plan)
     line = command(plan, python=python, max_restarts=max_restarts)
     plan.log.parent.mkdir(parents=True, exist_ok=True)
-    said = ""
+    before = _length(plan.log)
     with (
         open(plan.log, "a") as log,
-        subprocess.Popen(shlex.split(line), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+        subprocess.Popen(
+            shlex.split(line), stdout=log, stderr=subprocess.STDOUT, env={**os.environ, PARENT: str(os.getpid())}
+        ) as process,
     ):
         try:
-            for text in process.stdout or ():
-                print(text, end="", flush=True)
-                print(text, end="", flush=True, file=log)
-                said += text
+            said = _followed(plan.log, before, lambda: process.poll() is None, pause=0.2)
         except BaseException:
             process.terminate()
             raise
@@ -179,7 +183,7 @@ def submit(plan: Plan, script: str, *, pause: float = 10.0) -> Record:
     path = plan.log.with_name("job.sh")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(script)
-    before = len(plan.log.read_text()) if plan.log.exists() else 0
+    before = _length(plan.log)
     try:
         done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
@@ -190,14 +194,36 @@ def submit(plan: Plan, script: str, *, pause: float = 10.0) -> Record:
         raise ValueError(f"sbatch refused {path}: {error.stderr.strip()}") from error
     job = done.stdout.strip().split(";")[0]
     print(f"Slurm job {job}; its log is {plan.log}", flush=True)
-    said = ""
+
+    def alive() -> bool:
+        return bool(subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True).stdout.strip())
+
+    return record_of(plan, _followed(plan.log, before, alive, pause))
+
+
+def _length(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _followed(log: Path, start: int, alive: Callable[[], bool], pause: float) -> str:
+    """What a log says from the byte ``start`` on, printed while it grows, until nobody is alive to write it.
+
+    Args:
+        pause: seconds between two looks.
+    """
+    said, decoder = "", getincrementaldecoder("utf-8")("replace")
     while True:
-        alive = subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True).stdout.strip()
-        text = plan.log.read_text()[before + len(said) :] if plan.log.exists() else ""
-        print(text, end="", flush=True)
-        said += text
-        if not alive:
-            return record_of(plan, said)
+        going_on = alive()  # asked first: what was written before the end is read after it
+        if log.exists():
+            with open(log, "rb") as file:
+                file.seek(start)
+                new = file.read()
+            start += len(new)
+            text = decoder.decode(new)
+            print(text, end="", flush=True)
+            said += text
+        if not going_on:
+            return said
         time.sleep(pause)
 
 

@@ -138,6 +138,31 @@ def test_how_a_run_ended_is_said(folders: Path, code: int, error: type[Exception
     assert small().log.read_text() == "out of memory\n"
 
 
+def test_a_log_is_printed_while_it_grows_whole_characters_at_a_time(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, pieces = folders / "log.txt", ["earlier █".encode(), "epoch █".encode()[:-1], "█".encode()[-1:] + b" 1\n"]
+    log.write_bytes(pieces.pop(0))
+    seen: list[str] = []
+
+    def alive() -> bool:
+        seen.append(capsys.readouterr().out)
+        with open(log, "ab") as file:
+            file.write(pieces.pop(0))
+        return bool(pieces)
+
+    assert launch._followed(log, log.stat().st_size, alive, pause=0) == "epoch █ 1\n"
+    assert seen == ["", "epoch "]
+
+
+def test_what_a_run_says_has_no_reader_to_lose(folders: Path) -> None:
+    """A notebook that is killed takes its end of a pipe along, and whoever prints to it next would die unsaved."""
+    fake(folders / "bin", "python", "readlink /proc/$$/fd/1; echo of $SDNET_PARENT")
+    with pytest.raises(ValueError, match="left no row"):
+        launch.start(small(), python=str(folders / "bin" / "python"))
+    assert small().log.read_text() == f"{small().log.resolve()}\nof {os.getpid()}\n"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
