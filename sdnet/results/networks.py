@@ -14,7 +14,7 @@ from sdnet.models.classifier import Classifier
 from sdnet.parameters import Count, check
 from sdnet.results import cards
 from sdnet.results.cards import Card
-from sdnet.training.checkpoint import read_network
+from sdnet.training.checkpoint import check_numbers, read_network
 from sdnet.training.declaration import Training
 from sdnet.training.recipes import Recipe
 
@@ -75,7 +75,7 @@ def load(network: str | os.PathLike[str]) -> Network:
     if path.suffix != ".safetensors":
         path, card = _in_repository(str(network))
     state, description = read_network(path)
-    _check_numbers(path, state)
+    check_numbers(path, state, "copy the file again or train anew")
     try:
         training = declaration(description["training"])
         check("classes", description["classes"], tuple[str, ...])
@@ -116,28 +116,6 @@ def _in_repository(name: str) -> tuple[Path, Card]:
     path = cards.folder() / f"{name}.safetensors"
     known[name].check(path)
     return path, known[name]
-
-
-LEAST = {"lam": 0.0, "running_var": 0.0, "lipschitz": torch.finfo(torch.float32).tiny}
-"""What the numbers of a tensor with this name must at least be for a network to compute."""
-
-
-def _check_numbers(path: Path, state: dict[str, Tensor]) -> None:
-    """Refuse what would make every score NaN, of which the prediction is class 0 and the accuracy looks like one.
-
-    Raises:
-        ValueError: naming file and tensor, if a number is not finite, a λ or a variance negative, or a Lipschitz
-            constant not positive.
-    """
-    for name, tensor in state.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{path}: '{name}' holds numbers that are not finite; copy the file again or train anew.")
-        least = LEAST.get(name.rpartition(".")[2])
-        if least is not None and (tensor < least).any():
-            bound = ">= 0" if least == 0 else "> 0"
-            raise ValueError(
-                f"{path}: '{name}' must be {bound}; got {tensor.min().item():g}; copy the file again or train anew."
-            )
 
 
 def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:

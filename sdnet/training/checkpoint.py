@@ -113,6 +113,37 @@ def _check_archive(path: Path) -> None:
             raise ValueError(f"its part {damaged} is damaged")
 
 
+LEAST = {"lam": 0.0, "running_var": 0.0, "lipschitz": torch.finfo(torch.float32).tiny}
+"""What the numbers of a tensor with this name must at least be for a network to compute."""
+
+
+def check_numbers(path: Path, state: Any, remedy: str, name: str = "") -> None:
+    """Refuse what would make every score NaN, of which the prediction is class 0 and the accuracy looks like one.
+
+    Args:
+        state: tensors and numbers, in dictionaries and lists of any depth; what is neither is not looked at.
+        remedy: what to do, for the message.
+        name: of the state, dotted.
+
+    Raises:
+        ValueError: naming file and tensor, if a number is not finite, a λ or a variance negative, or a Lipschitz
+            constant not positive.
+    """
+    if isinstance(state, dict | list | tuple):
+        for part, values in state.items() if isinstance(state, dict) else enumerate(state):
+            check_numbers(path, values, remedy, f"{name}.{part}".lstrip("."))
+    if isinstance(state, float):
+        state = torch.tensor(state)
+    if not isinstance(state, torch.Tensor):
+        return
+    if not state.isfinite().all():
+        raise ValueError(f"{path}: '{name}' holds numbers that are not finite; {remedy}.")
+    least = LEAST.get(name.rpartition(".")[2])
+    if least is not None and (state < least).any():
+        bound = ">= 0" if least == 0 else "> 0"
+        raise ValueError(f"{path}: '{name}' must be {bound}; got {state.min().item():g}; {remedy}.")
+
+
 def save_network(path: Path, model: nn.Module, description: dict[str, Any]) -> None:
     """Write weights and buffers (λ and the Lipschitz constants included) with a description that rebuilds it."""
     save_state(path, {name: tensor.detach() for name, tensor in model.state_dict().items()}, description)

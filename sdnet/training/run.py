@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdnet.training.checkpoint import load_checkpoint, save_checkpoint
+from sdnet.training.checkpoint import check_numbers, load_checkpoint, save_checkpoint
 from sdnet.training.distributed import Ranks, fingerprint
 from sdnet.training.recipes import Recipe
 
@@ -176,13 +176,15 @@ def saved(path: Path) -> dict[str, Any] | None:
     seconds that its processes took until they saved.
 
     Raises:
-        ValueError: if the file is no checkpoint, or one of an older version.
+        ValueError: if the file is no checkpoint, one of an older version, or one with numbers to go on from that no
+            training computes with (:func:`sdnet.training.checkpoint.check_numbers`).
     """
     if not path.exists():
         return None
     state = load_checkpoint(path)
     if not isinstance(state, dict) or "wall" not in state:
         raise ValueError(f"{path} was written by an older version; delete it to start over.")
+    check_numbers(path, state, "delete it to start over")
     return state
 
 

@@ -1,5 +1,6 @@
 """A training that is stopped, taken up again, started twice, or taken up with other data."""
 
+import math
 import os
 import signal
 import subprocess
@@ -112,6 +113,37 @@ def test_a_checkpoint_of_another_configuration_is_refused_naming_both(stopped: C
     checkpoint.parent.rename(place)
     with pytest.raises(ValueError, match="its seed is 0, this run's is 5; delete it to start over"):
         train.run(other, device="cpu")
+
+
+def test_a_checkpoint_whose_numbers_no_training_computes_with_is_refused(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A λ of −1 or NaN, weights NaN, L = 0, the momentum: as a copy that was edited, or saved by another program."""
+    monkeypatch.setattr(loop, "estimated_seconds", lambda *_, **__: 1.0)
+    run = training("sdnet18", "digits", "smoke", **{**TINY, "epochs": 2})
+    with monkeypatch.context() as patch:
+        send(patch, "training_step", signal.SIGTERM)
+        with pytest.raises(Preempted):
+            train.run(run, device="cpu")
+    (checkpoint,) = folders.glob("outputs/*/checkpoint.pt")
+    whole = checkpoint.read_bytes()
+    for part, end, number, said in (
+        ("model", ".lam", -1.0, "must be >= 0; got -1"),
+        ("model", ".lam", math.nan, "holds numbers that are not finite"),
+        ("model", ".weight", math.nan, "holds numbers that are not finite"),
+        ("model", ".lipschitz", 0.0, "must be > 0; got 0"),
+        ("optimizer", "0", math.inf, "holds numbers that are not finite"),
+    ):
+        state = load_checkpoint(checkpoint)
+        tensors = state[part] if part == "model" else state["optimizer"]["state"][0]
+        name = next(name for name in tensors if name.endswith(end) or part == "optimizer")
+        tensors[name] = torch.full_like(tensors[name], number)
+        torch.save(state, checkpoint)
+        with pytest.raises(
+            ValueError, match=rf"checkpoint\.pt: '{part}\.[\w.]*{name}' {said}; delete it to start over"
+        ):
+            train.run(run, device="cpu")
+        checkpoint.write_bytes(whole)
 
 
 def test_a_checkpoint_of_before_the_key_was_a_dictionary_is_refused(folders: Path) -> None:
