@@ -95,13 +95,14 @@ def at_lams(model: nn.Module, lams: Tensor, images: Tensor, *, shift: bool = Fal
     (:meth:`CodingLayer.many_codes`).
 
     Args:
-        lams: (K,), each >= 0.
+        lams: (K,), each >= 0; looked at on the CPU only, since to look at numbers on another device waits for it.
         shift: whether they are added to every layer's own λ instead of replacing it.
 
     Raises:
-        ValueError: for a λ that is negative or not finite.
+        ValueError: for a λ that is negative or not finite, on the CPU.
     """
-    check_lam(lams)
+    if lams.device.type == "cpu":
+        check_lam(lams)
     chosen: dict[str, Tensor] = {}
     for name, layer in coding_layers(model):
         values = lams.to(layer.weight) + layer.lam if shift else lams.to(layer.weight)

@@ -5,7 +5,7 @@ does not depend on the strength only once. Networks stay in ``eval`` mode and ar
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sdnet.csc.lam import at_lams, coding_layers, own_lam
+from sdnet.csc.lasso import check_lam
 from sdnet.csc.layers import csc_layers
 from sdnet.models.resnet import ResNet
 
@@ -26,16 +27,26 @@ class Knob(ABC):
         name: what is turned, as the ledger says it.
         model: the network, in eval mode.
         batch: number of images that are classified together, where the result depends on that; else None.
+        read: whether strengths are read as numbers, one after the other, or computed with.
     """
 
     name: str
     model: nn.Module
     batch: int | None = None
+    read = True
 
     @property
     def start(self) -> float:
         """The strength at which the network is as it was trained."""
         return 0.0
+
+    def ready(self, strengths: Sequence[float] | Tensor) -> Tensor:
+        """Strengths (K,) where :meth:`scores` wants them, for many batches: so that none of these waits for a device.
+
+        On the CPU if they are ``read`` as numbers, else on the network's device.
+        """
+        turned = torch.as_tensor(strengths)
+        return turned.cpu() if self.read else turned.to(next(self.model.parameters()).device)
 
     @abstractmethod
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
@@ -45,7 +56,7 @@ class Knob(ABC):
 class Lam(Knob):
     """λ of every layer of a network that has one: the paper's knob. See :func:`sdnet.csc.lam.at_lams`."""
 
-    name = "lam"
+    name, read = "lam", False
 
     def __init__(self, model: nn.Module) -> None:
         if not coding_layers(model):
@@ -55,6 +66,11 @@ class Lam(Knob):
     @property
     def start(self) -> float:
         return own_lam(self.model)
+
+    def ready(self, strengths: Sequence[float] | Tensor) -> Tensor:
+        turned = torch.as_tensor(strengths)
+        check_lam(turned)  # before it goes to a device, where at_lams does not look
+        return super().ready(turned)
 
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
         return at_lams(self.model, strengths, images)
@@ -112,7 +128,7 @@ class StemThreshold(Knob):
     t = 0 is the network as it was trained. For a residual network of :mod:`sdnet.models` with a ReLU in its stem.
     """
 
-    name = "stem threshold"
+    name, read = "stem threshold", False
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, ResNet) or not isinstance(model.stem[2], nn.ReLU):

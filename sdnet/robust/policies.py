@@ -157,7 +157,7 @@ def residuals(model: nn.Module, images: Tensor, lam: float) -> Tensor:
 
     hooks = [layer.register_forward_hook(keep) for layer in layers]
     try:
-        at_lam(model, torch.tensor(lam), images)
+        at_lam(model, torch.full((), lam, device=images.device), images)
     except _LastLayerPassedError:
         pass
     finally:

@@ -44,11 +44,11 @@ def sweep(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") 
     """
     if len(split) == 0 or strengths.numel() == 0:
         raise ValueError(f"a sweep needs images and strengths; got {len(split)} images, {strengths.numel()} strengths.")
-    device = split.images.device
+    device, turned = split.images.device, knob.ready(strengths)
     correct = []
     for images, labels in evaluation_batches(split, together(knob, len(strengths), device, split.images.shape[2])):
         with precision_of(device, precision):
-            correct.append(knob.scores(images, strengths).argmax(2) == labels)
+            correct.append(knob.scores(images, turned).argmax(2) == labels)
     return torch.cat(correct, 1)
 
 

@@ -16,7 +16,7 @@ class NormThreshold(Knob):
     step it differs from λ in that alone: λ is one number before the normalisation has scaled every channel.
     """
 
-    name = "norm threshold"
+    name, read = "norm threshold", False
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, ResNet) or not isinstance(model.stem[0], CodingLayer):

@@ -78,8 +78,10 @@ class Target(nn.Module):
 def at(knob: Knob, strength: float, precision: str = "fp32") -> Target:
     """The network with its knob at one strength."""
 
+    turned = knob.ready([strength])
+
     def scores(images: Tensor) -> Tensor:
-        return knob.scores(images, torch.tensor([strength], device=images.device))[0]
+        return knob.scores(images, turned)[0]
 
     return Target(knob.model, scores, precision)
 
@@ -87,8 +89,10 @@ def at(knob: Knob, strength: float, precision: str = "fp32") -> Target:
 def at_all(knob: Knob, strengths: Sequence[float], precision: str = "fp32") -> Target:
     """The mixture over strengths: its loss is large only where the true class is unlikely at every one of them."""
 
+    turned = knob.ready(strengths)
+
     def scores(images: Tensor) -> Tensor:
-        every = knob.scores(images, torch.tensor(strengths, device=images.device)).float()
+        every = knob.scores(images, turned).float()
         return every.log_softmax(2).logsumexp(0) - math.log(len(strengths))
 
     return Target(knob.model, scores, precision)
@@ -115,7 +119,7 @@ def correct_at(
     knob: Knob, pixels: Tensor, labels: Tensor, strengths: Sequence[float], precision: str = "fp32"
 ) -> Tensor:
     """Which images are classified correctly at which strength: bool, (K, N), on the CPU."""
-    turned = torch.tensor(strengths, device=pixels.device)
+    turned = knob.ready(strengths)
     size = together(knob, len(strengths), pixels.device, pixels.shape[2])
     rows = []
     for some, truth in zip(pixels.split(size), labels.split(size), strict=True):

@@ -82,7 +82,7 @@ def said(
 
 def certified(asked: Asked, smoothing: Smoothing, first: int) -> list[list[tuple[int, float]]]:
     """Class and certified radius of each image of a block, at every strength."""
-    turned = torch.tensor(asked.strengths, device=asked.split.images.device)
+    turned = asked.knob.ready(asked.strengths)
     vote = partial(said, asked.knob, strengths=turned, sigma=smoothing.sigma, precision=asked.evaluation.precision)
     found = []
     for index, pixels in enumerate(to_pixels(asked.split.images[first : first + BLOCK]), start=first):

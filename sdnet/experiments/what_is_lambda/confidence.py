@@ -52,7 +52,7 @@ def confidence(scores: Tensor, labels: Tensor) -> dict[str, float]:
 def at_every_strength(asked: Asked, split: Split) -> list[dict[str, float]]:
     """:func:`confidence` on some images at every strength."""
     device, side = split.images.device, split.images.shape[2]
-    turned = torch.tensor(asked.strengths, device=device)
+    turned = asked.knob.ready(asked.strengths)
     rows = []
     for pixels, _ in evaluation_batches(split, together(asked.knob, len(turned), device, side)):
         with precision_of(device, asked.evaluation.precision):

@@ -69,7 +69,7 @@ def disturbed(pixels: Tensor, down: int, across: int, first: int = 0) -> Tensor:
 def right_at(asked: Asked, frequency: tuple[int, int] | None) -> Tensor:
     """Which images are classified correctly at which strength, with a wave added or without: bool, (K, N)."""
     device, side = asked.split.images.device, asked.split.images.shape[2]
-    turned = torch.tensor(asked.strengths, device=device)
+    turned = asked.knob.ready(asked.strengths)
     rows, first = [], 0
     for pixels, labels in evaluation_batches(asked.split, together(asked.knob, len(turned), device, side)):
         shown = pixels if frequency is None else disturbed(pixels, *frequency, first=first)
