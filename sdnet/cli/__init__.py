@@ -20,9 +20,9 @@ from sdnet.experiments.accuracy import cards
 from sdnet.experiments.accuracy import train as experiment
 from sdnet.experiments.accuracy.precision import record_precision
 from sdnet.experiments.architectures.sizes import record_sizes
-from sdnet.experiments.attacks.choices import GRIDS, Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
 from sdnet.experiments.attacks.robust_accuracy import run as run_attack
+from sdnet.experiments.attacks.settings import GRIDS, AttackSettings
 from sdnet.experiments.campaign.announce import announce, announce_ablations
 from sdnet.experiments.corruptions.policies import POLICIES
 from sdnet.experiments.corruptions.policies import run as run_policies
@@ -191,7 +191,7 @@ def attack(
     """
 
     def job() -> None:
-        chosen = Choices(protocols=protocols or None, crafted=crafted or None, **budget)
+        chosen = AttackSettings(protocols=protocols or None, crafted=crafted or None, **budget)
         announce("attack", network, device, chosen=chosen)
         _, path = run_attack(network, chosen, data_root=data_root, device=device, precision=precision)
         click.echo(f"Ledger row: {path}")

@@ -54,12 +54,12 @@ def csc(stem: tuple[str, ...], compiled: str | None, repeats: int, device: str |
     """The CSC layer against nn.Conv2d, per number of FISTA iterations."""
 
     def job() -> None:
-        place = device_of(device)
+        torch_device = device_of(device)
         for name in stem:
             kernel, stride, batch, size = STEMS[name]
             how = f"compiled ({compiled})" if compiled else "eager"
             what = f"{name} stem, 3 → 64, {kernel}×{kernel}, stride {stride}, {batch} images of {size}×{size}, {how}"
-            for mode, timings in benchmark_layer(name, place, compiled=compiled, repeats=repeats).items():
+            for mode, timings in benchmark_layer(name, torch_device, compiled=compiled, repeats=repeats).items():
                 click.echo(f"{what}, {mode}\n{format_ratios(timings)}")
 
     in_one_sentence(job)
@@ -77,7 +77,7 @@ def csc(stem: tuple[str, ...], compiled: str | None, repeats: int, device: str |
 @on_device
 def networks(device: str | None, **settings: Any) -> None:
     """Training, inference and data pipeline of whole networks against ResNet-18; writes a ledger row."""
-    _run(lambda place: speed.record(place, **settings), device, ["arch"])
+    _run(lambda torch_device: speed.record(torch_device, **settings), device, ["arch"])
 
 
 @bench.command("scaling")
@@ -86,7 +86,7 @@ def networks(device: str | None, **settings: Any) -> None:
 @on_device
 def bench_scaling(device: str | None, **settings: Any) -> None:
     """Cost as batch, image, iterations and atoms grow, and memory per gradient; writes a ledger row."""
-    _run(lambda place: scaling.record(device=place, **settings), device, ["case", "axis", "at"])
+    _run(lambda torch_device: scaling.record(device=torch_device, **settings), device, ["case", "axis", "at"])
 
 
 @bench.command("sweep")
@@ -96,8 +96,8 @@ def bench_scaling(device: str | None, **settings: Any) -> None:
 @with_data_root
 @on_device
 def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
-    """The sweep engine and the race against a plain loop over λ; writes a ledger row."""
-    _run(lambda place: sweep_speed.record(network, device=place, **settings), device, ["case"])
+    """The sweep engine and successive halving against a plain loop over λ; writes a ledger row."""
+    _run(lambda torch_device: sweep_speed.record(network, device=torch_device, **settings), device, ["case"])
 
 
 @bench.command("attacks")
@@ -108,7 +108,7 @@ def bench_sweep(network: str, device: str | None, **settings: Any) -> None:
 @on_device
 def bench_attacks(device: str | None, **settings: Any) -> None:
     """Steps of PGD per second against ResNet-18, in float32; writes a ledger row."""
-    _run(lambda place: speed.record_attacks(place, **settings), device, ["arch"])
+    _run(lambda torch_device: speed.record_attacks(torch_device, **settings), device, ["arch"])
 
 
 @bench.command("ablations")
@@ -118,7 +118,7 @@ def bench_attacks(device: str | None, **settings: Any) -> None:
 @on_device
 def bench_ablations(device: str | None, **settings: Any) -> None:
     """A training step of every variant of the ablation grid against ResNet-18; writes a ledger row."""
-    _run(lambda place: grid.record_costs(place, **settings), device, ["arch", "variant"])
+    _run(lambda torch_device: grid.record_costs(torch_device, **settings), device, ["arch", "variant"])
 
 
 @bench.command("pursuits")
@@ -128,7 +128,7 @@ def bench_ablations(device: str | None, **settings: Any) -> None:
 @on_device
 def bench_pursuits(device: str | None, **settings: Any) -> None:
     """A step of every pursuit against its two convolutions per layer; writes a ledger row."""
-    _run(lambda place: cost.record(place, **settings), device, ["case", "arch"])
+    _run(lambda torch_device: cost.record(torch_device, **settings), device, ["case", "arch"])
 
 
 @bench.command("choices")
@@ -139,7 +139,7 @@ def bench_pursuits(device: str | None, **settings: Any) -> None:
 @on_device
 def bench_choices(device: str | None, **settings: Any) -> None:
     """What makes SDNet-18's training step fast, taken back one at a time; writes a ledger row."""
-    _run(lambda place: choices.record(place, **settings), device, ["case"])
+    _run(lambda torch_device: choices.record(torch_device, **settings), device, ["case"])
 
 
 @bench.command("ranks")
@@ -151,4 +151,4 @@ def bench_choices(device: str | None, **settings: Any) -> None:
 @on_device
 def bench_ranks(device: str | None, **settings: Any) -> None:
     """Several ranks against one; start it with torchrun. Writes a ledger row."""
-    _run(lambda place: rank_speed.record(place, **settings), device, ["case"])
+    _run(lambda torch_device: rank_speed.record(torch_device, **settings), device, ["case"])

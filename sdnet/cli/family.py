@@ -6,7 +6,7 @@ import click
 
 from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.options import declares_training, on_device, with_data_root, with_others
-from sdnet.experiments.attacks.choices import IMAGES
+from sdnet.experiments.attacks.settings import IMAGES
 from sdnet.experiments.campaign.announce import announce
 from sdnet.experiments.deep_pursuit import measure, study
 from sdnet.training.declaration import training

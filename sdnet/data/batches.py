@@ -10,12 +10,12 @@ from sdnet.data.datasets import Split
 from sdnet.data.photographs import Photographs
 
 Windows = tuple[Tensor, Tensor]
-Share = Callable[[int], slice]
-"""Which of so many consecutive items are mine: :meth:`sdnet.training.distributed.Ranks.share`."""
+Shard = Callable[[int], slice]
+"""Which of so many consecutive items are mine: :meth:`sdnet.training.distributed.Ranks.shard`."""
 
 
 def everything(count: int) -> slice:
-    """The share of one who is alone."""
+    """All of them: one process has no other to share with."""
     return slice(0, count)
 
 
@@ -71,7 +71,7 @@ def training_batches(
     noise: float = 0.0,
     start: int = 0,
     least: int = 2,
-    share: Share = everything,
+    shard: Shard = everything,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of shuffled, augmented batches: pixels (n, 3, H, W) in [0, 1] and labels (n,).
 
@@ -84,14 +84,14 @@ def training_batches(
         start: batches at the beginning of the epoch to leave out.
         least: a last batch of fewer images is dropped. Batch normalisation is undefined on one image, so this is two
             for every piece into which a batch will be cut.
-        share: the part of every batch that is wanted.
+        shard: the part of every batch that is wanted.
     """
     number = seed * 100_003 + epoch
     generator = torch.Generator().manual_seed(number)
     order = torch.randperm(len(split), generator=generator)
     batches = [index for index in order.split(batch_size) if len(index) >= least]
     if isinstance(split, Photographs):
-        yield from split.training_batches([index[share(len(index))] for index in batches[start:]], number)
+        yield from split.training_batches([index[shard(len(index))] for index in batches[start:]], number)
         return
     device, size = split.images.device, (split.images.shape[1], split.images.shape[2])
     on_device = torch.Generator(device).manual_seed(number)
@@ -101,21 +101,21 @@ def training_batches(
         grain = draw_noise((len(index), 3, *size), noise, on_device) if noise else None
         if step < start:
             continue
-        mine = share(len(index))
+        mine = shard(len(index))
         chosen = sent(index[mine], device)
         pixels = to_pixels(cut(split.images[chosen], padding, (rows[mine], columns[mine])))
         yield pixels if grain is None else (pixels + grain[mine]).clamp_(0, 1), split.labels[chosen]
 
 
 def evaluation_batches(
-    split: Split | Photographs, batch_size: int = 500, share: Share = everything
+    split: Split | Photographs, batch_size: int = 500, shard: Shard = everything
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The split in order: pixels (n, 3, H, W) in [0, 1] and labels (n,).
 
-    ``share`` says which of the batches are wanted. Photographs that cannot be read are left out.
+    ``shard`` says which of the batches are wanted. Photographs that cannot be read are left out.
     """
     starts = range(0, len(split), batch_size)
-    parts = [slice(first, first + batch_size) for first in starts[share(len(starts))]]
+    parts = [slice(first, first + batch_size) for first in starts[shard(len(starts))]]
     if isinstance(split, Photographs):
         yield from split.evaluation_batches([torch.arange(len(split))[part] for part in parts])
         return

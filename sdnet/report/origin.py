@@ -58,7 +58,7 @@ def of_cells(cells: pd.DataFrame, counts: "pd.Series[float] | None" = None) -> O
     return Origin("; ".join(part for part in said if part) + ".", tuple(lines))
 
 
-def together(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def concat(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Cells of several tables in one; those without any are passed over."""
     found = [part for part in parts if not part.empty]
     return pd.concat(found) if found else pd.DataFrame(columns=["run"])

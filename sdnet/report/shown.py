@@ -33,7 +33,7 @@ class Page:
         found = re.match(r"\d+", self.notebook)
         return int(found[0]) if found else 0
 
-    def place(self, kind: str, identity: str, content: int) -> tuple[int, str]:
+    def numbered(self, kind: str, identity: str, content: int) -> tuple[int, str]:
         """Number among its kind, and an identity that nothing else on the page has."""
         same = [key for key in self.numbers if key[:2] == (kind, identity)]
         key = (kind, identity, content)
@@ -77,7 +77,7 @@ class Shown(HTML):
     ) -> None:
         page = _page
         csv = None if values is None else values.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        number, identity = page.place(kind, identity, hash((content, caption, csv)))
+        number, identity = page.numbered(kind, identity, hash((content, caption, csv)))
         if isinstance(made_from, str):
             made_from = computed(made_from, page.notebook)
         self.origin = made_from if isinstance(made_from, Origin) else of_cells(made_from)

@@ -139,6 +139,8 @@ def prepare(
     keep_freed_memory()
     ledger.check_writable(ledger.ledger_folder())
     trained = networks.load(network)
-    place = device_of(device)
-    trained.model.to(place).to(memory_format=torch.channels_last)
-    return Evaluation(networks.label(network), trained, place, precision or loop.best_precision(place), data_root)
+    torch_device = device_of(device)
+    trained.model.to(torch_device).to(memory_format=torch.channels_last)
+    return Evaluation(
+        networks.label(network), trained, torch_device, precision or loop.best_precision(torch_device), data_root
+    )

@@ -18,7 +18,7 @@ from sdnet.data.datasets import Split
 from sdnet.names import unknown_name
 from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import Policy, all_residuals, fingerprint
-from sdnet.robust.sweep import race, sweep
+from sdnet.robust.sweep import successive_halving, sweep
 
 LEVELS = {
     "gaussian_noise": (0.02, 0.04, 0.06, 0.08, 0.10, 0.12),
@@ -81,8 +81,8 @@ def calibrate(
 ) -> list[Point]:
     """Lines 3–11 of Algorithm 1: per noise level the averaged residual at λ₀, and the λ of highest accuracy.
 
-    The best λ is found by a :func:`sdnet.robust.sweep.race`. ``residual``, ``exhaustive`` and ``fresh_noise`` make the
-    function do what the authors' ``robust_inference.py`` does instead.
+    The best λ is found by :func:`sdnet.robust.sweep.successive_halving`. ``residual``, ``exhaustive`` and
+    ``fresh_noise`` make the function do what the authors' ``robust_inference.py`` does instead.
 
     Args:
         train: training images, in random order, and their labels.
@@ -92,7 +92,7 @@ def calibrate(
         residual: which one is averaged: ``"lam0"``, that at λ₀; ``"best"``, that at the level's best λ; ``"running"``,
             everything the network has seen up to the level's best λ, at every λ and level before, because the script
             never empties the list that it averages.
-        exhaustive: ask every λ about every image, instead of a race.
+        exhaustive: ask every λ about every image, instead of halving.
         fresh_noise: ask every λ about noise of its own (exhaustively), instead of all about the same.
 
     Raises:
@@ -112,7 +112,7 @@ def calibrate(
         if fresh_noise or exhaustive:
             best = int(_correct(model, noisy, values, precision).argmax())
         else:
-            best = race(Lam(model), noisy[0], values, precision).index
+            best = successive_halving(Lam(model), noisy[0], values, precision).index
         if residual == "running":
             means, sums = _running(model, noisy, lams, best, sums, precision)
         else:

@@ -1,4 +1,4 @@
-"""Sweeps over a knob: every strength (Figure 2 of the paper needs them all), or the best one by a race.
+"""Sweeps over a knob: every strength (Figure 2 of the paper needs them all), or the best one by successive halving.
 
 Both work on the same images at every strength, so that differences between strengths are not differences
 between images.
@@ -16,12 +16,12 @@ from sdnet.training.loop import precision_of
 
 AT_ONCE = {"cpu": 256}
 """Images times strengths that are in flight at a time; on an accelerator 8192 of 32 × 32 pixels."""
-HEATS = ((8, 2), (4, 1), (1, 0))
-"""A race's heats: which part of all images they run on (an eighth, ...), and how many steps to either side of their
-winner stay in the race."""
+ROUNDS = ((8, 2), (4, 1), (1, 0))
+"""Of successive halving: which part of all images a round runs on (an eighth, ...), and how many steps to either side
+of its best strength go on to the next."""
 
 
-def together(knob: Knob, strengths: int, device: torch.device, side: int = 32) -> int:
+def batch_size_for(knob: Knob, strengths: int, device: torch.device, side: int = 32) -> int:
     """How many images of that side to classify at a time."""
     return knob.batch or max(1, AT_ONCE.get(device.type, fitting(8192, side)) // strengths)
 
@@ -46,15 +46,17 @@ def sweep(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") 
         raise ValueError(f"a sweep needs images and strengths; got {len(split)} images, {strengths.numel()} strengths.")
     device, turned = split.images.device, knob.ready(strengths)
     correct = []
-    for images, labels in evaluation_batches(split, together(knob, len(strengths), device, split.images.shape[2])):
+    for images, labels in evaluation_batches(
+        split, batch_size_for(knob, len(strengths), device, split.images.shape[2])
+    ):
         with precision_of(device, precision):
             correct.append(knob.scores(images, turned).argmax(2) == labels)
     return torch.cat(correct, 1)
 
 
 @dataclass(frozen=True)
-class Winner:
-    """The result of a race.
+class Best:
+    """The result of successive halving.
 
     Attributes:
         index: of the best strength.
@@ -67,28 +69,28 @@ class Winner:
     classified: int
 
 
-def race(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") -> Winner:
+def successive_halving(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") -> Best:
     """The strength of highest accuracy, for a third of an exhaustive sweep's cost or less.
 
     Accuracy has one maximum in the strength, so neighbours of a good one are worth looking at and others are not. A
-    first heat runs every second strength on an eighth of the images, a second heat the winner's surroundings on a
-    quarter, the final the winner and both neighbours on all. What an image said in one heat is kept for the next.
+    first round runs every second strength on an eighth of the images, a second round the best one's surroundings on a
+    quarter, the last one the best and both neighbours on all. No image is classified twice at one strength.
 
     Args:
-        split: images in random order: heats use its first part.
+        split: images in random order: the first rounds use its first part.
         strengths: (K,), ascending, evenly spaced.
     """
     if not bool((strengths.diff() > 0).all()):
-        raise ValueError(f"strengths must be ascending for a race; got {strengths.tolist()}.")
+        raise ValueError(f"strengths must be ascending; got {strengths.tolist()}.")
     counts: dict[int, tuple[int, int]] = {}
     candidates = list(range(0, len(strengths), 2))
-    for part, reach in HEATS:
+    for part, reach in ROUNDS:
         seen = max(1, len(split) // part)
         _run(knob, split, strengths, precision, candidates, seen, counts)
-        winner = max(candidates, key=lambda index: (counts[index][0] / counts[index][1], -index))
-        candidates = [index for index in range(winner - reach, winner + reach + 1) if 0 <= index < len(strengths)]
-    correct, seen = counts[winner]
-    return Winner(winner, correct / seen, sum(seen for _, seen in counts.values()))
+        best = max(candidates, key=lambda index: (counts[index][0] / counts[index][1], -index))
+        candidates = [index for index in range(best - reach, best + reach + 1) if 0 <= index < len(strengths)]
+    correct, seen = counts[best]
+    return Best(best, correct / seen, sum(seen for _, seen in counts.values()))
 
 
 def _run(

@@ -101,50 +101,50 @@ class Ranks:
     local: int = 0
 
     @property
-    def leader(self) -> bool:
-        """Whether this rank speaks and writes for all."""
+    def is_main(self) -> bool:
+        """Whether this is the main process, rank 0: it prints and writes for all."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
+    def shard(self, count: int) -> slice:
         """This rank's part of ``count`` items: consecutive, and equal among ranks up to one item."""
         base, extra = divmod(count, self.size)
         first = self.rank * base + min(self.rank, extra)
         return slice(first, first + base + (self.rank < extra))
 
-    def total(self, numbers: Tensor) -> Tensor:
+    def all_reduce(self, numbers: Tensor) -> Tensor:
         """The sum over ranks, the same on each of them."""
         if self.size > 1:
             numbers = numbers.clone()
             dist.all_reduce(numbers)
         return numbers
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Every rank's value, in the order of ranks."""
         values: list[Any] = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value)
         return values
 
-    def from_leader(self, make: Callable[[], Any]) -> Any:
-        """What ``make()`` gives on the leader, on every rank; the others do not call it."""
+    def from_main(self, make: Callable[[], Any]) -> Any:
+        """What ``make()`` gives in the main process, on every rank; the others do not call it."""
         if self.size == 1:
             return make()
-        values = [make() if self.leader else None]
+        values = [make() if self.is_main else None]
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give every rank the leader's buffers: running statistics of batch normalisation, λ, Lipschitz constants."""
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Give every rank the buffers of the main process: batch statistics, λ, Lipschitz constants."""
         for buffer in model.buffers() if self.size > 1 else ():
             dist.broadcast(buffer, src=0)
 
-    def agree(self, what: str, value: Any) -> None:
+    def assert_same(self, what: str, value: Any) -> None:
         """Check that all ranks hold the same value.
 
         Raises:
             ValueError: on every rank, naming the first that differs from rank 0.
         """
-        values = self.gather(value)
+        values = self.all_gather(value)
         for rank, other in enumerate(values):
             if other != values[0]:
                 raise ValueError(
@@ -155,7 +155,7 @@ class Ranks:
     def wrap(self, model: nn.Module, execution: Execution) -> nn.Module:
         """The network as it is trained: its backward pass averages gradients over ranks. It shares the given weights.
 
-        Before each forward pass the leader's buffers go to the other ranks: the running statistics of batch
+        Before each forward pass the buffers of the main process go to the other ranks: running statistics of batch
         normalisation, and λ and the Lipschitz constants of CSC layers.
 
         Raises:
@@ -287,7 +287,7 @@ def _meeting_point(ranks: Ranks, wait: timedelta) -> Store:
     """Where ranks leave their addresses: at rank 0, or at torchrun's agent if that says so."""
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store: Store = TCPStore(address, port, ranks.size, ranks.leader and not agent, wait)
+    store: Store = TCPStore(address, port, ranks.size, ranks.is_main and not agent, wait)
     if agent and os.environ.get("GROUP_WORLD_SIZE") == "1":
         # The agent keeps the addresses of ranks that died; ranks started again would wait for those. (Agents of several
         # nodes count attempts differently: there `sdnet launch` has each attempt meet at a new place.)

@@ -110,23 +110,23 @@ def train(
     """
     execution.check_batch(min(recipe.batch_size, len(split)), ranks.size)
     split = split.to(next(model.parameters()).device)
-    together = ranks.wrap(model, execution)
+    parallel = ranks.wrap(model, execution)
     optimizer = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
-    settle(together, split)
+    rebuild_buckets(parallel, split)
     run = Run(model, optimizer, ranks, checkpoint, key, clock, best)
     run.resume()
     steps = math.ceil(len(split) / recipe.batch_size)
-    progress = Progress(recipe.epochs, steps, len(run.history), run.step, quiet=not ranks.leader)
+    progress = Progress(recipe.epochs, steps, len(run.history), run.step, quiet=not ranks.is_main)
     model.train()
     with preemption() as told_to_stop:
         for epoch in range(len(run.history), recipe.epochs):
             batches = training_batches(
                 split, recipe.batch_size, seed=seed, epoch=epoch, padding=recipe.padding, flip=flip, noise=recipe.noise,
-                start=run.step, least=2 * ranks.size * execution.accumulate, share=ranks.share,
+                start=run.step, least=2 * ranks.size * execution.accumulate, shard=ranks.shard,
             )  # fmt: skip
-            _train_epoch(together, run, batches, split, recipe, precision, execution, progress, told_to_stop)
+            _train_epoch(parallel, run, batches, split, recipe, precision, execution, progress, told_to_stop)
             if watch is not None:
                 watch(run.history[-1])
     progress.close()
@@ -158,7 +158,7 @@ def _train_epoch(
         run.advance(time.monotonic() - before)
         progress.step()
         stop = _look_around(told_to_stop(), split, ranks, execution.max_corrupt)
-        _mind(run, recipe, execution.save_every, stop)
+        _check_and_save(run, recipe, execution.save_every, stop)
     run.check_finite(recipe)
     row = run.finish_epoch(recipe.lr * recipe.lr_factor((epoch + (run.step - 1) / steps) / recipe.epochs))
     run.save()
@@ -200,7 +200,7 @@ def training_step(
     return totals
 
 
-def settle(model: nn.Module, split: Split | Photographs) -> None:
+def rebuild_buckets(model: nn.Module, split: Split | Photographs) -> None:
     """Let ranks find out in which order gradients come, by one backward pass whose gradients are thrown away.
 
     PyTorch arranges the gradients that travel together anew after the first step, and with them the order in which
@@ -213,7 +213,7 @@ def settle(model: nn.Module, split: Split | Photographs) -> None:
         model.train()
 
 
-def _mind(run: Run, recipe: Recipe, save_every: int | None, stop: bool) -> None:
+def _check_and_save(run: Run, recipe: Recipe, save_every: int | None, stop: bool) -> None:
     """After a step: look at the loss now and then, save when it is time, and stop if told to."""
     save = stop or (save_every and run.step % save_every == 0)
     if save or run.step % CHECK_EVERY == 0:
@@ -229,7 +229,7 @@ def _look_around(stop: bool, split: Split | Photographs, ranks: Ranks, max_corru
     """Whether any rank was told to stop. All ranks learn of unreadable images at the same step."""
     corrupt = len(split.corrupt) if isinstance(split, Photographs) else 0
     # On the CPU, over Gloo: to look does not wait for a GPU.
-    told, unreadable = ranks.total(torch.tensor([int(stop), corrupt])).tolist()
+    told, unreadable = ranks.all_reduce(torch.tensor([int(stop), corrupt])).tolist()
     if unreadable > max_corrupt:
         check_corrupt(split, ranks, max_corrupt)
     return bool(told)
@@ -242,7 +242,7 @@ def check_corrupt(split: Split | Photographs, ranks: Ranks, max_corrupt: int) ->
         ValueError: on all ranks, if they are more than ``max_corrupt``.
     """
     corrupt = split.corrupt if isinstance(split, Photographs) else set()
-    found = sorted(set().union(*ranks.gather(corrupt)))
+    found = sorted(set().union(*ranks.all_gather(corrupt)))
     if len(found) > max_corrupt:
         raise ValueError(
             f"{len(found)} images cannot be read, the first is {found[0]}, and max_corrupt allows {max_corrupt}; "
@@ -262,11 +262,11 @@ def accuracy(model: nn.Module, split: Split | Photographs, batch_size: int = 500
     was_training = model.training
     model.eval()
     counts = torch.zeros(2, dtype=torch.long, device=device)
-    for images, labels in evaluation_batches(split.to(device), batch_size, ranks.share):
+    for images, labels in evaluation_batches(split.to(device), batch_size, ranks.shard):
         counts[0] += (model(images).argmax(1) == labels).sum()
         counts[1] += len(labels)
     model.train(was_training)
-    correct, count = ranks.total(counts).tolist()
+    correct, count = ranks.all_reduce(counts).tolist()
     return correct / count
 
 

@@ -96,7 +96,7 @@ class Run:
         Raises:
             Diverged: on all ranks, if it is not finite.
         """
-        if not math.isfinite(self.ranks.total(self.totals)[0].item()):
+        if not math.isfinite(self.ranks.all_reduce(self.totals)[0].item()):
             raise Diverged(
                 f"the loss is no longer finite in epoch {len(self.history) + 1}; lr={recipe.lr} is too large for this "
                 "network and batch size. Lower it (the paper's is 0.1 at batch size 128)."
@@ -104,7 +104,7 @@ class Run:
 
     def finish_epoch(self, lr: float) -> Epoch:
         """Close the epoch: its row, from all ranks' images."""
-        loss, correct, count = self.ranks.total(self.totals).tolist()
+        loss, correct, count = self.ranks.all_reduce(self.totals).tolist()
         row = Epoch(len(self.history) + 1, loss / count, correct / count, lr, self.seconds)
         self.history.append(row)
         self.step, self.seconds = 0, 0.0
@@ -122,12 +122,12 @@ class Run:
         if self.path is None:
             return
         if self.ranks.size > 1:
-            self.ranks.agree("the weights", fingerprint(self.model))
-        random = self.ranks.gather(_random_state(self.device))
-        totals = self.ranks.total(self.totals)
-        # From here on the leader carries the sums for all, as a run resumed from this checkpoint does.
-        self.totals = totals if self.ranks.leader else torch.zeros_like(totals)
-        if self.ranks.leader:
+            self.ranks.assert_same("the weights", fingerprint(self.model))
+        random = self.ranks.all_gather(_random_state(self.device))
+        totals = self.ranks.all_reduce(self.totals)
+        # From here on the main process carries the sums for all, as a run resumed from this checkpoint does.
+        self.totals = totals if self.ranks.is_main else torch.zeros_like(totals)
+        if self.ranks.is_main:
             position = {"step": self.step, "seconds": self.seconds, "totals": totals.cpu(), "random": random}
             history = [asdict(row) for row in self.history]
             state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "history": history}
@@ -135,15 +135,15 @@ class Run:
                 state["best"] = {"accuracies": self.best.accuracies, "weights": self.best.weights}
             wall = time.monotonic() - self.clock
             save_checkpoint(self.path, {"key": self.key, "wall": wall, **state, **position})
-        self.ranks.gather(None)  # no rank goes on, or ends, before the file is there
+        self.ranks.all_gather(None)  # no rank goes on, or ends, before the file is there
 
     def resume(self) -> None:
-        """Go on from the checkpoint if there is one: the leader reads it for all ranks.
+        """Resume from the checkpoint if there is one: the main process reads it for all ranks.
 
         Raises:
             ValueError: if it belongs to another run, or cannot be read.
         """
-        state: dict[str, Any] | None = self.ranks.from_leader(self._read)
+        state: dict[str, Any] | None = self.ranks.from_main(self._read)
         if state is None:
             return
         self.model.load_state_dict(state["model"])
@@ -152,7 +152,7 @@ class Run:
         self.step, self.seconds = state["step"], state["seconds"]
         if self.best is not None:
             self.best.accuracies, self.best.weights = state["best"]["accuracies"], state["best"]["weights"]
-        if self.ranks.leader:
+        if self.ranks.is_main:
             self.totals = state["totals"].to(self.device)
         if self.ranks.rank < len(state["random"]):
             _set_random_state(state["random"][self.ranks.rank], self.device)

@@ -87,7 +87,7 @@ def test_crops_depend_on_seed_epoch_and_place_but_not_on_ranks_or_workers(tmp_pa
     whole = batches()
     assert [len(x) for x in whole] == [5, 5, 2]
     assert all(torch.equal(a, b) for a, b in zip(whole, batches(workers=1), strict=True))
-    first, second = (batches(start=1, share=Ranks(rank, 2).share) for rank in range(2))
+    first, second = (batches(start=1, shard=Ranks(rank, 2).shard) for rank in range(2))
     assert all(torch.equal(torch.cat(parts), x) for x, *parts in zip(whole[1:], first, second, strict=True))
     assert not torch.equal(whole[0], batches(epoch=1)[0])
     state = torch.get_rng_state()

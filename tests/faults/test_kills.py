@@ -21,7 +21,7 @@ from sdnet.cli import main
 from sdnet.data import datasets
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.attacks import robust_accuracy
-from sdnet.experiments.attacks.choices import Choices
+from sdnet.experiments.attacks.settings import AttackSettings
 from sdnet.experiments.corruptions import policies, sweep
 from sdnet.results import ledger
 from sdnet.training.checkpoint import read_network
@@ -51,7 +51,7 @@ def adapted(network: Path) -> None:
 
 def attacked(network: Path) -> None:
     budget: dict[str, Any] = {"images": 4, "steps": 1, "norms": ("linf",), "crafted": (0.1, 0.6), "attacks": ("fgsm",)}
-    robust_accuracy.run(network, Choices("smoke", sanity=False, **budget), device="cpu")
+    robust_accuracy.run(network, AttackSettings("smoke", sanity=False, **budget), device="cpu")
 
 
 def wrote(network: Path) -> None:

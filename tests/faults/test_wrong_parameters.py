@@ -23,7 +23,7 @@ from toys import TINY, untrained
 import sdnet
 from sdnet import models, notebook, parameters
 from sdnet.cli import main
-from sdnet.experiments.attacks.choices import Choices
+from sdnet.experiments.attacks.settings import AttackSettings
 from sdnet.parameters import Annotated, Range
 from sdnet.robust.attacks import Attack
 from sdnet.robust.policies import Policy
@@ -130,7 +130,7 @@ CHEAP: list[Door] = [
     ("convert", converted, {**parameters.kinds(parameters.SolverOptions), "keep_weights": bool, "where": str}),
     ("set_lam", set_lam, {"lam": parameters.Amount}),
     ("Attack", attack, ATTACK),
-    ("Choices", partial(Choices, norms=("linf",)), CHOICES),
+    ("Choices", partial(AttackSettings, norms=("linf",)), CHOICES),
     ("Policy", policy, POLICY),
     ("Execution", Execution, parameters.kinds(Execution)),
     ("Recipe", partial(Recipe, epochs=1), parameters.kinds(Recipe)),

@@ -135,7 +135,7 @@ def steps(ranks: Ranks, mode: str | None) -> dict[str, Tensor]:
     optimizer = torch.optim.SGD(model.parameters(), 0.05, 0.9)
     pixels, labels = loop.example(split(), 24)
     for count in (24, 24, 16):  # an epoch's last batch is smaller
-        part = ranks.share(count)
+        part = ranks.shard(count)
         loop.training_step(together, optimizer, pixels[part].double(), labels[part], 0.05, "fp32")
     return model.state_dict()
 
@@ -165,7 +165,7 @@ def dictionaries(ranks: Ranks) -> list[Tensor]:
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
     seen = []
     for step in range(5):
-        part = ranks.share(12)
+        part = ranks.shard(12)
         images, labels = loop.example(data, 12)
         loop.training_step(together, optimizer, images[part] + 0.01 * step, labels[part], 0.1, "fp32")
         seen += [layer.weight.detach().clone() for _, layer in csc_layers(model)]
@@ -174,7 +174,7 @@ def dictionaries(ranks: Ranks) -> list[Tensor]:
 
 def own_value(ranks: Ranks) -> None:
     """Ranks whose data differ."""
-    ranks.agree("the data", {"images": 10 + ranks.rank})
+    ranks.assert_same("the data", {"images": 10 + ranks.rank})
 
 
 def own_weights(ranks: Ranks, checkpoint: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sdnet.cli import main, train
 from sdnet.cli.options import with_others
-from sdnet.experiments.attacks.robust_accuracy import Choices
+from sdnet.experiments.attacks.robust_accuracy import AttackSettings
 from sdnet.experiments.corruptions.policies import CALIBRATION
 from sdnet.results import ledger, networks
 from sdnet.results.commands import CALIBRATED, WRITTEN, commands
@@ -64,7 +64,7 @@ def test_an_attack_command_asks_for_the_choices_of_its_row(row: ledger.Record) -
     said = {name: value for name, value in row.config["choices"].items() if name in asked and name != "crafted"}
     assert {name: asked[name] for name in said} == said
     assert asked["crafted"] == (row.config["choices"]["crafted"] or [])
-    assert {*said, "crafted", "seed"} == set(Choices.__dataclass_fields__)
+    assert {*said, "crafted", "seed"} == set(AttackSettings.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.experiment == "sweep"], ids=lambda row: row.file_name)

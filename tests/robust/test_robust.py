@@ -18,7 +18,7 @@ from sdnet.experiments.corruptions import sweep as experiment
 from sdnet.robust import denoisers
 from sdnet.robust import sweep as sweeps
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold
-from sdnet.robust.sweep import race, sweep, together
+from sdnet.robust.sweep import batch_size_for, successive_halving, sweep
 
 STRENGTHS = torch.tensor([0.1, 0.5, 1.0, 0.3])
 
@@ -30,13 +30,13 @@ def test_many_lams_at_once_are_the_plain_loop(arch: str, options: dict[str, obje
     before = copy.deepcopy(model.state_dict())
     pixels = torch.rand(5, 3, 16, 16)
     with torch.no_grad():
-        together = Lam(model).scores(pixels, STRENGTHS)
-        for lam, scores in zip(STRENGTHS.tolist(), together, strict=True):
+        batch_size_for = Lam(model).scores(pixels, STRENGTHS)
+        for lam, scores in zip(STRENGTHS.tolist(), batch_size_for, strict=True):
             one = copy.deepcopy(model)
             sdnet.set_lam(one, lam)
             torch.testing.assert_close(scores, one(pixels), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert (together[0] - together[2]).abs().max() > 1e-3
+    assert (batch_size_for[0] - batch_size_for[2]).abs().max() > 1e-3
 
 
 def test_many_codes_of_a_layer_with_bias_stride_and_padding() -> None:
@@ -153,7 +153,7 @@ def test_a_race_finds_the_best_strength_for_a_third_of_the_price(best: float) ->
     split = Split(pixels, torch.ones(800, dtype=torch.long))
     strengths = torch.linspace(0.1, 1.5, 15)
     knob = Peaked(best, split.labels)
-    winner = race(knob, split, strengths)
+    winner = successive_halving(knob, split, strengths)
     assert abs(strengths[winner.index].item() - best) < 0.11
     assert winner.classified == knob.classified <= 800 * 15 / 3
     assert winner.accuracy == pytest.approx(sweep(knob, split, strengths)[winner.index].double().mean().item())
@@ -173,7 +173,7 @@ def test_what_cannot_be_turned_is_refused() -> None:
     with pytest.raises(ValueError, match="needs images and strengths; got 0 images"):
         sweep(Lam(network()), images(0), STRENGTHS)
     with pytest.raises(ValueError, match="ascending"):
-        race(Lam(network()), images(), STRENGTHS)
+        successive_halving(Lam(network()), images(), STRENGTHS)
 
 
 def test_published_images_go_where_the_clean_ones_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -200,14 +200,14 @@ def test_fewer_large_images_go_together_on_an_accelerator(
     place: str, side: int, strengths: int, swept: int, perturbed: int
 ) -> None:
     knob = Lam(network("sdnet18"))
-    assert together(knob, strengths, torch.device(place), side) == swept
+    assert batch_size_for(knob, strengths, torch.device(place), side) == swept
     split = Split(torch.empty(1, side, side, 3, dtype=torch.uint8, device=place), torch.empty(1, device=place))
     assert at_a_time(split) == perturbed
 
 
 def test_a_sweep_asks_for_the_size_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     sides: list[int] = []
-    monkeypatch.setattr(sweeps, "together", lambda knob, count, device, side: sides.append(side) or 2)
+    monkeypatch.setattr(sweeps, "batch_size_for", lambda knob, count, device, side: sides.append(side) or 2)
     split = Split(torch.zeros(3, 8, 9, 3, dtype=torch.uint8), torch.zeros(3).long())
     assert sweep(Lam(network("sdnet18")), split, torch.tensor([0.1])).shape == (1, 3)
     assert sides == [9]

@@ -106,7 +106,7 @@ def test_accuracy_is_that_of_one_process() -> None:
 def test_shares_are_a_partition() -> None:
     for size in (1, 2, 3, 5):
         for count in (0, 1, 7, 10):
-            parts = [list(range(count))[Ranks(rank, size).share(count)] for rank in range(size)]
+            parts = [list(range(count))[Ranks(rank, size).shard(count)] for rank in range(size)]
             assert [item for part in parts for item in part] == list(range(count))
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -115,7 +115,7 @@ def test_parts_of_batches_are_parts_of_the_batches_of_one_process() -> None:
     split = Split(torch.randint(256, (23, 4, 4, 3), dtype=torch.uint8), torch.arange(23))
     options = {"seed": 1, "epoch": 2, "padding": 1, "noise": 0.1}
     whole = list(training_batches(split, 8, **options))
-    parts = [list(training_batches(split, 8, **options, start=1, share=Ranks(rank, 3).share)) for rank in range(3)]
+    parts = [list(training_batches(split, 8, **options, start=1, shard=Ranks(rank, 3).shard)) for rank in range(3)]
     for (pixels, labels), *pieces in zip(whole[1:], *parts, strict=True):
         assert torch.equal(torch.cat([x for x, _ in pieces]), pixels)
         assert torch.equal(torch.cat([y for _, y in pieces]), labels)
@@ -259,5 +259,5 @@ def test_alone_nothing_is_sent() -> None:
     assert "WORLD_SIZE" not in os.environ
     with joined(CPU, 1) as ranks:
         assert ranks == ALONE
-        assert ranks.gather("a") == ["a"]
-        assert ranks.from_leader(lambda: 3) == 3
+        assert ranks.all_gather("a") == ["a"]
+        assert ranks.from_main(lambda: 3) == 3

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from sdnet.experiments.ablations.grid import GRID, LAMS, NOISES, Variant, trained_at
-from sdnet.report.origin import together
+from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
@@ -99,7 +99,7 @@ def _columns(
         tuned = best[best["corruption"] == condition]
         if condition != NATURAL and not tuned.empty and not variant.arch.startswith("resnet"):
             text += " " + note(f"{100 * tuned['value'].mean():.1f}")
-            found = together([found, tuned.assign(at="the best λ by test labels")])
+            found = concat([found, tuned.assign(at="the best λ by test labels")])
         columns[heading] = Number(text, found)
     for metric, heading in (("ablation_speed_ratio", "speed"), ("ablation_memory", "memory")):
         columns[heading] = _cost(cells, variant, metric)
@@ -184,4 +184,4 @@ def against_lam(cells: pd.DataFrame) -> Shown:
         ax.set_ylabel("accuracy (%)")
     panels[-1].legend(labelcolor=INK)
     caption = "Accuracy against the λ of training, clean and under noise; a dot per seed, the line is their mean."
-    return finished(fig, caption, "lam-of-training", made_from=cells[cells["run"].isin(together(behind)["run"])])
+    return finished(fig, caption, "lam-of-training", made_from=cells[cells["run"].isin(concat(behind)["run"])])

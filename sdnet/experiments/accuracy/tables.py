@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from sdnet.experiments import costs
 from sdnet.experiments.accuracy.scorecard import DATASETS, STATUSES, comparison, trained_alike
-from sdnet.report.origin import together
+from sdnet.report.origin import concat
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.cells import name_of, to_frame
@@ -39,7 +39,7 @@ def show_scorecard(table: pd.DataFrame) -> Shown:
     wide = wide[order].reset_index().rename(columns={"dataset": "", "row": "network"})
     wide[""] = wide[""].where(wide[""] != wide[""].shift(), "")
     caption = f"Every cell of the paper's Table 1: its number, and below it ours with a status. {legend}"
-    return page(wide, caption, "scorecard", wrap=True, made_from=together(table["cells"]))
+    return page(wide, caption, "scorecard", wrap=True, made_from=concat(table["cells"]))
 
 
 def _cell(
@@ -100,7 +100,7 @@ def show_comparison(cells: pd.DataFrame, arch: str, baseline: str) -> HTML:
     caption = f"Test accuracy of {arch} and {baseline} wherever they were trained alike, with the 95 % interval."
     table = table.drop(columns="preset").rename(columns={"dataset": "data"})
     behind = [part for _, *parts in trained_alike(cells, arch, baseline) for part in parts]
-    return page(table, caption, "comparison", made_from=together(behind))
+    return page(table, caption, "comparison", made_from=concat(behind))
 
 
 def show_precision(cells: pd.DataFrame) -> HTML:

@@ -62,45 +62,45 @@ def run(
     """
     execution.check_batch(training.recipe.batch_size, distributed.world_size())
     keep_freed_memory()
-    place = device_of(device)
+    torch_device = device_of(device)
     start, output = ledger.start(), Path(output or ledger.output_folder())
-    with stoppable(STOPPED), distributed.joined(place, execution.timeout) as ranks:
-        place = distributed.own_device(place, ranks)
-        for path in (output, ledger.ledger_folder()) if ranks.leader else ():
+    with stoppable(STOPPED), distributed.joined(torch_device, execution.timeout) as ranks:
+        torch_device = distributed.own_device(torch_device, ranks)
+        for path in (output, ledger.ledger_folder()) if ranks.is_main else ():
             ledger.check_writable(path)
         data = training.load(data_root, execution.workers)
         execution.check_batch(min(training.recipe.batch_size, len(data.train)), ranks.size)
         training = replace(training, dataset=data.name)  # a folder of CIFAR-10 is cifar10
         folder = output / training.name
-        if ranks.leader:
+        if ranks.is_main:
             ledger.check_writable(folder)
-        with locked(folder) if ranks.leader else nullcontext():
-            return _run(training, data, folder, place, ranks, execution, start)
+        with locked(folder) if ranks.is_main else nullcontext():
+            return _run(training, data, folder, torch_device, ranks, execution, start)
 
 
 def _run(
     training: Training,
     data: Dataset | PhotographSet,
     folder: Path,
-    place: torch.device,
+    torch_device: torch.device,
     ranks: Ranks,
     execution: Execution,
     start: ledger.Start,
 ) -> Trained:
-    ranks.agree("the data", {"images": len(data.train), "hash": data.data_hash[:16]})
-    ranks.agree("the run", training.name)
-    ranks.agree("how to train", {**execution.shared, "device": place.type})
+    ranks.assert_same("the data", {"images": len(data.train), "hash": data.data_hash[:16]})
+    ranks.assert_same("the run", training.name)
+    ranks.assert_same("how to train", {**execution.shared, "device": torch_device.type})
     model = training.build(len(data.classes))
     model.normalize.set(*data.channel_statistics())
-    model = model.to(place).to(memory_format=torch.channels_last)
+    model = model.to(torch_device).to(memory_format=torch.channels_last)
     checkpoint = folder / "checkpoint.pt"
-    key, wall, left = ranks.from_leader(lambda: _begun(checkpoint, training, data, place, model))
+    key, wall, left = ranks.from_main(lambda: _begun(checkpoint, training, data, torch_device, model))
     precision, start = key["precision"], replace(start, clock=start.clock - wall)
     best = BestEpoch(partial(_test_accuracy, data, ranks)) if training.keep == "best_on_test" else None
     with loop.safe_kernels(model):
-        if ranks.leader:
+        if ranks.is_main:
             how = (precision, ranks.size, execution.accumulate, left)
-            print(announcement(training, data, model, place, *how), flush=True)
+            print(announcement(training, data, model, torch_device, *how), flush=True)
         history = loop.train(
             model, data.train, training.recipe, seed=training.seed, flip=data.flip, precision=precision,
             checkpoint=checkpoint, key=key, clock=start.clock, ranks=ranks, execution=execution, best=best,
@@ -111,12 +111,12 @@ def _run(
         experiment="train",
         config={**training.config, "precision": precision, **_ranks_config(ranks, execution)},
         data_hash=data.data_hash,
-        device=ledger.describe_device(place),
+        device=ledger.describe_device(torch_device),
         results=results,
         history=[asdict(row) for row in history],
     )
     network_file, rows = folder / "network.safetensors", ledger.ledger_folder()
-    if not ranks.leader:
+    if not ranks.is_main:
         return Trained(model, record, network_file, rows / record.file_name)
     size = loop.example(data.train, 1)[0].shape[-1]
     with preemption():  # done in a moment, and not to be done by halves
@@ -130,14 +130,14 @@ def _run(
 
 
 def _begun(
-    checkpoint: Path, training: Training, data: Dataset | PhotographSet, place: torch.device, model: nn.Module
+    checkpoint: Path, training: Training, data: Dataset | PhotographSet, torch_device: torch.device, model: nn.Module
 ) -> tuple[dict[str, Any], float, float]:
     """The run's key; the seconds that earlier processes of it took, and the fraction of its epochs that is left."""
     state, precision = saved(checkpoint), training.precision
     if precision == "auto":
         earlier = state["key"] if state else None
         before = earlier.get("precision") if isinstance(earlier, dict) else None
-        precision = before or loop.best_precision(place, model)
+        precision = before or loop.best_precision(torch_device, model)
     key = {"data": data.data_hash[:16], **training.config, "precision": precision}
     if state is None:
         return key, 0.0, 1.0
@@ -183,7 +183,7 @@ def _results(
     """Un-averaged cells: accuracy of the last epoch, model size, and training speed (median over epochs)."""
     seconds = sorted(row.seconds for row in history)[len(history) // 2]
     cells: list[dict[str, Any]] = []
-    ranks.share_buffers(model)
+    ranks.broadcast_buffers(model)
     for name, split in (("test", data.test), ("validation", data.validation)):
         if len(split):
             value = loop.accuracy(model, split, ranks=ranks)
@@ -195,7 +195,7 @@ def _results(
 
 
 def _test_accuracy(data: Dataset | PhotographSet, ranks: Ranks, model: nn.Module) -> float:
-    ranks.share_buffers(model)
+    ranks.broadcast_buffers(model)
     return loop.accuracy(model, data.test, ranks=ranks)
 
 

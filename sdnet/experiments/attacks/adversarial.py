@@ -9,7 +9,7 @@ from IPython.display import HTML
 from scipy.stats import binomtest
 
 from sdnet.experiments.corruptions.robustness import ONE_STEP, same_scale
-from sdnet.report.origin import together
+from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
@@ -189,7 +189,7 @@ def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Sh
     panels[0].set_ylabel("accuracy (%)")
     fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, labelcolor=INK)
     caption = f"{row.label} under attack: accuracy against {axis}, mean over seeds."
-    used = cells[cells["run"].isin(together(part[["run"]] for part in behind)["run"])]
+    used = cells[cells["run"].isin(concat(part[["run"]] for part in behind)["run"])]
     identity = f"attacked-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-")
     return finished(fig, caption, identity, made_from=used)
 

@@ -19,7 +19,7 @@ from sdnet.results.unfinished import Keep, computed
 from sdnet.robust.attacks import Attack, autoattack_flags, perturb
 from sdnet.robust.knobs import Knob
 from sdnet.robust.policies import RobustClassifier
-from sdnet.robust.sweep import fitting, together
+from sdnet.robust.sweep import batch_size_for, fitting
 from sdnet.training.loop import exact_float32, precision_of
 
 BATCH = {"cpu": 250}
@@ -120,7 +120,7 @@ def correct_at(
 ) -> Tensor:
     """Which images are classified correctly at which strength: bool, (K, N), on the CPU."""
     turned = knob.ready(strengths)
-    size = together(knob, len(strengths), pixels.device, pixels.shape[2])
+    size = batch_size_for(knob, len(strengths), pixels.device, pixels.shape[2])
     rows = []
     for some, truth in zip(pixels.split(size), labels.split(size), strict=True):
         with precision_of(pixels.device, precision):
@@ -136,15 +136,15 @@ def correct_by(target: nn.Module, pixels: Tensor, labels: Tensor, batch: int = 2
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What one attack of a run is measured at.
+class Grid:
+    """The strengths and images on which the attacks of a run are crafted and scored.
 
     Attributes:
         knob: the network and what is turned; gradients pass through it.
         split: test images.
         start: strength of training, λ₀.
-        grid: strengths at which perturbations are crafted.
-        strengths: strengths at which they are scored; they hold ``start`` and the grid.
+        crafted: strengths at which perturbations are crafted.
+        strengths: strengths at which they are scored; they hold ``start`` and ``crafted``.
         keep: keeps what was scored, crafting by crafting.
         flags: what AutoAttack has warned of so far.
     """
@@ -152,7 +152,7 @@ class Plan:
     knob: Knob
     split: Split
     start: float
-    grid: tuple[float, ...]
+    crafted: tuple[float, ...]
     strengths: tuple[float, ...]
     precision: str = "fp32"
     seed: int = 0
@@ -211,74 +211,74 @@ def attack_cells(
     ]
 
 
-def on_grid(plan: Plan, attack: Attack, clean: Tensor, protocols: Sequence[str]) -> list[Cell]:
+def on_grid(grid: Grid, attack: Attack, clean: Tensor, protocols: Sequence[str]) -> list[Cell]:
     """Cells of the protocols ``oblivious``, ``adaptive`` and ``worst_case``, which share what is crafted."""
-    deployed = plan.grid if {"adaptive", "worst_case"} & set(protocols) else ()
+    deployed = grid.crafted if {"adaptive", "worst_case"} & set(protocols) else ()
     scored: dict[float, dict[float, Tensor]] = {}
-    for strength in dict.fromkeys([*([plan.start] if "oblivious" in protocols else []), *deployed]):
-        asked = plan.grid if "worst_case" in protocols else (strength,)
-        if strength == plan.start and "oblivious" in protocols:
-            asked = plan.strengths
-        target = at(plan.knob, strength, plan.precision)
-        right = plan.attempt(f"crafted at {strength}", attack, target, partial(plan.score, strengths=asked))
+    for strength in dict.fromkeys([*([grid.start] if "oblivious" in protocols else []), *deployed]):
+        asked = grid.crafted if "worst_case" in protocols else (strength,)
+        if strength == grid.start and "oblivious" in protocols:
+            asked = grid.strengths
+        target = at(grid.knob, strength, grid.precision)
+        right = grid.attempt(f"crafted at {strength}", attack, target, partial(grid.score, strengths=asked))
         scored[strength] = dict(zip(asked, right, strict=True))
-    usual = dict(zip(plan.strengths, clean, strict=True))
+    usual = dict(zip(grid.strengths, clean, strict=True))
     cells: list[Cell] = []
-    for strength, right in scored[plan.start].items() if "oblivious" in protocols else ():
-        cells += attack_cells(attack, "oblivious", right, usual[strength], crafted_at=plan.start, strength=strength)
+    for strength, right in scored[grid.start].items() if "oblivious" in protocols else ():
+        cells += attack_cells(attack, "oblivious", right, usual[strength], crafted_at=grid.start, strength=strength)
     for strength in deployed:
         if "adaptive" in protocols:
             right = scored[strength][strength]
             cells += attack_cells(attack, "adaptive", right, usual[strength], crafted_at=strength, strength=strength)
         if "worst_case" in protocols:
-            right = torch.stack([scored[other][strength] for other in plan.grid]).all(0)
+            right = torch.stack([scored[other][strength] for other in grid.crafted]).all(0)
             cells += attack_cells(attack, "worst_case", right, usual[strength], crafted_at=None, strength=strength)
     return cells
 
 
-def simultaneous(plan: Plan, attack: Attack, clean: Tensor) -> list[Cell]:
-    """Cells of one perturbation crafted against all strengths of the grid, scored at every strength."""
-    target = at_all(plan.knob, plan.grid, plan.precision)
-    size = max(1, at_a_time(plan.split) // len(plan.grid))
-    right = plan.attempt("simultaneous", attack, target, plan.score, size)
+def simultaneous(grid: Grid, attack: Attack, clean: Tensor) -> list[Cell]:
+    """Cells of one perturbation crafted against all strengths at which is crafted, scored at every strength."""
+    target = at_all(grid.knob, grid.crafted, grid.precision)
+    size = max(1, at_a_time(grid.split) // len(grid.crafted))
+    right = grid.attempt("simultaneous", attack, target, grid.score, size)
     cells: list[Cell] = []
-    for strength, row, usual in zip(plan.strengths, right, clean, strict=True):
+    for strength, row, usual in zip(grid.strengths, right, clean, strict=True):
         cells += attack_cells(attack, "simultaneous", row, usual, crafted_at=None, strength=strength)
     return cells
 
 
-def transfer(plan: Plan, attack: Attack, clean: Tensor, source: Target, name: str) -> list[Cell]:
+def transfer(grid: Grid, attack: Attack, clean: Tensor, source: Target, name: str) -> list[Cell]:
     """Cells of perturbations crafted on another network."""
-    right = plan.attempt("transfer", attack, source, plan.score)
+    right = grid.attempt("transfer", attack, source, grid.score)
     cells: list[Cell] = []
-    for strength, row, usual in zip(plan.strengths, right, clean, strict=True):
+    for strength, row, usual in zip(grid.strengths, right, clean, strict=True):
         cells += attack_cells(attack, "transfer", row, usual, crafted_at=None, strength=strength, source=name)
     return cells
 
 
-def guarded(plan: Plan, classifier: RobustClassifier) -> tuple[Tensor, Cell]:
+def policy_on_clean(grid: Grid, classifier: RobustClassifier) -> tuple[Tensor, Cell]:
     """What a policy makes of the images as they are: which are classified correctly (N,), and the ledger cell."""
-    scored = partial(_behind, plan, classifier)
-    clean, lam = plan.keep(f"policy, clean, {len(plan.split)} images", lambda: scored(plan.pixels()))
+    scored = partial(_behind, grid, classifier)
+    clean, lam = grid.keep(f"policy, clean, {len(grid.split)} images", lambda: scored(grid.pixels()))
     found = {"lam": lam, "value": clean.double().mean().item(), "n": len(clean)}
     return clean, {"metric": "policy_top1", **_who(classifier), **found}
 
 
-def in_the_loop(plan: Plan, attack: Attack, classifier: RobustClassifier, clean: Tensor) -> list[Cell]:
+def in_the_loop(grid: Grid, attack: Attack, classifier: RobustClassifier, clean: Tensor) -> list[Cell]:
     """Cells of a policy that chooses λ: against an attacker who knows it, and against one who attacks at λ₀."""
-    target = Target(classifier, classifier, plan.precision)
+    target = Target(classifier, classifier, grid.precision)
     cells: list[Cell] = []
-    for crafted_at, attacked in ((None, target), (plan.start, at(plan.knob, plan.start, plan.precision))):
+    for crafted_at, attacked in ((None, target), (grid.start, at(grid.knob, grid.start, grid.precision))):
         name = f"policy, crafted at {'its own λ' if crafted_at is None else crafted_at}"
-        right, lam = plan.attempt(name, attack, attacked, partial(_behind, plan, classifier))
+        right, lam = grid.attempt(name, attack, attacked, partial(_behind, grid, classifier))
         who = {**_who(classifier), "lam": lam}
         cells += attack_cells(attack, "policy", right, clean, crafted_at=crafted_at, strength=None, **who)
     return cells
 
 
-def _behind(plan: Plan, classifier: RobustClassifier, pixels: Tensor) -> tuple[Tensor, float]:
+def _behind(grid: Grid, classifier: RobustClassifier, pixels: Tensor) -> tuple[Tensor, float]:
     """Which images are classified correctly behind a policy (N,), and the mean λ that it chose."""
-    right = correct_by(Target(classifier, classifier, plan.precision), pixels, plan.split.labels)
+    right = correct_by(Target(classifier, classifier, grid.precision), pixels, grid.split.labels)
     return right, _mean_lam(classifier, pixels)
 
 

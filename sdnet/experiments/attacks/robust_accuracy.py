@@ -12,23 +12,23 @@ from torch import Tensor, nn
 
 from sdnet.csc.lam import coding_layers, own_lam
 from sdnet.data.datasets import Dataset
-from sdnet.experiments.attacks.choices import FEWER, GRIDS, QUERIES, Choices
 from sdnet.experiments.attacks.protocols import (
     ON_GRID,
     PROTOCOLS,
     Cell,
-    Plan,
+    Grid,
     Target,
     at,
-    guarded,
     in_the_loop,
     on_grid,
+    policy_on_clean,
     simultaneous,
     transfer,
 )
 from sdnet.experiments.attacks.sanity import sanity
+from sdnet.experiments.attacks.settings import FEWER, GRIDS, QUERIES, AttackSettings
 from sdnet.experiments.corruptions.calibration import CALIBRATION
-from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, knob_of, subset, usual_knob
+from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, default_knob, knob_of, subset
 from sdnet.results import networks
 from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
@@ -46,7 +46,7 @@ FITTED_ON = "gaussian_noise"
 @stoppable()
 def run(
     network: str | os.PathLike[str],
-    chosen: Choices,
+    chosen: AttackSettings,
     *,
     data_root: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
@@ -66,13 +66,13 @@ def run(
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
-    model, place, data = evaluation.model, evaluation.device, evaluation.data
+    model, torch_device, data = evaluation.model, evaluation.device, evaluation.data
     wanted = chosen.protocols or default_protocols(model, chosen)
-    knob = knob_of(model, chosen.knob or usual_knob(model))
-    grid, strengths = grids(knob.name, knob.start, chosen.crafted)
+    knob = knob_of(model, chosen.knob or default_knob(model))
+    crafted, strengths = grids(knob.name, knob.start, chosen.crafted)
     libraries = {name: version(attacks.library(name).__name__) for name in ("torchattack", "pyautoattack")}
     transferred = chosen.source is not None and "transfer" in wanted
-    source = _source(str(chosen.source), evaluation.trained, place, precision) if transferred else None
+    source = _source(str(chosen.source), evaluation.trained, torch_device, precision) if transferred else None
     saved = load_policy(chosen.policy) if chosen.policy is not None and "policy" in wanted else None
     if "policy" in wanted and saved is None:
         _check_policy(model)
@@ -82,27 +82,27 @@ def run(
     }
     asked = {**asdict(chosen), "protocols": wanted}
     measurement = evaluation.measurement(
-        "attack", inputs, knob=knob.name, choices=asked, crafted=grid, strengths=strengths, libraries=libraries
+        "attack", inputs, knob=knob.name, choices=asked, crafted=crafted, strengths=strengths, libraries=libraries
     )
     with measurement.keep as keep:
         guard = classifier(model, chosen, saved, data, precision, keep) if "policy" in wanted else None
 
-        def plan(count: int) -> Plan:
-            split = subset(data.test, count).to(place)
-            return Plan(knob, split, knob.start, grid, strengths, precision, chosen.seed, keep)
+        def grid_of(count: int) -> Grid:
+            split = subset(data.test, count).to(torch_device)
+            return Grid(knob, split, knob.start, crafted, strengths, precision, chosen.seed, keep)
 
-        results = _measure(chosen, plan, Others(wanted, source, chosen.source, guard))
+        results = _measure(chosen, grid_of, Participants(wanted, source, chosen.source, guard))
         if chosen.sanity:
-            few = plan(chosen.images or FEWER[chosen.preset])
+            few = grid_of(chosen.images or FEWER[chosen.preset])
             # The largest ball must hold every image, and Square knows no other.
             pixels = replace(chosen, units="pixels")
             results += sanity(few, [pixels.attack("pgd", norm) for norm in chosen.norms], QUERIES[chosen.preset])
         return measurement.finish(results)
 
 
-def default_protocols(model: nn.Module, chosen: Choices) -> tuple[str, ...]:
-    """Every protocol that the network and the choices allow."""
-    allowed = {"policy": usual_knob(model) == "lam", "transfer": chosen.source is not None}
+def default_protocols(model: nn.Module, chosen: AttackSettings) -> tuple[str, ...]:
+    """Every protocol that the network and the settings allow."""
+    allowed = {"policy": default_knob(model) == "lam", "transfer": chosen.source is not None}
     return tuple(name for name in PROTOCOLS if allowed.get(name, True))
 
 
@@ -110,8 +110,8 @@ def grids(
     knob: str, start: float, crafted: tuple[float, ...] | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Strengths to craft at, and strengths to score at: the knob's of :data:`GRIDS` and of the sweeps, or as told."""
-    grid = crafted or (*GRIDS[knob], start)
-    return tuple(sorted(set(grid))), tuple(sorted({*KNOBS[knob], *grid, start}))
+    crafted = crafted or (*GRIDS[knob], start)
+    return tuple(sorted(set(crafted))), tuple(sorted({*KNOBS[knob], *crafted, start}))
 
 
 def _check_policy(model: nn.Module) -> None:
@@ -122,7 +122,7 @@ def _check_policy(model: nn.Module) -> None:
 
 
 def classifier(
-    model: nn.Module, chosen: Choices, saved: Policy | None, data: Dataset, precision: str, keep: Keep
+    model: nn.Module, chosen: AttackSettings, saved: Policy | None, data: Dataset, precision: str, keep: Keep
 ) -> RobustClassifier:
     """The network behind a policy: the saved one, or one λ per image, fitted to its residual by Algorithm 1.
 
@@ -139,17 +139,17 @@ def classifier(
     return RobustClassifier(model, saved or Policy(**keep("policy", fitted)))
 
 
-def clean_cells(plan: Plan, clean: Tensor) -> list[Cell]:
+def clean_cells(grid: Grid, clean: Tensor) -> list[Cell]:
     """Accuracy on the images as they are, at every strength that is scored."""
     values = clean.double().mean(1).tolist()
     return [
-        {"metric": "top1", "split": "test", "strength": strength, "value": value, "n": len(plan.split)}
-        for strength, value in zip(plan.strengths, values, strict=True)
+        {"metric": "top1", "split": "test", "strength": strength, "value": value, "n": len(grid.split)}
+        for strength, value in zip(grid.strengths, values, strict=True)
     ]
 
 
 @dataclass(frozen=True, eq=False)
-class Others:
+class Participants:
     """The protocols of a run, and who takes part in them beside the network."""
 
     protocols: tuple[str, ...]
@@ -158,40 +158,42 @@ class Others:
     guard: RobustClassifier | None
 
 
-def _measure(chosen: Choices, plan_of: Callable[[int], Plan], others: Others) -> list[Cell]:
+def _measure(chosen: AttackSettings, grid_of: Callable[[int], Grid], participants: Participants) -> list[Cell]:
     cells: list[Cell] = []
     for count in sorted({chosen.count(name) for name in chosen.attacks}, reverse=True):
-        plan = plan_of(count)
-        clean = plan.clean()
-        cells += clean_cells(plan, clean)
+        grid = grid_of(count)
+        clean = grid.clean()
+        cells += clean_cells(grid, clean)
         usual = None
-        if others.guard is not None:
-            usual, cell = guarded(plan, others.guard)
+        if participants.guard is not None:
+            usual, cell = policy_on_clean(grid, participants.guard)
             cells.append(cell)
         for attack in chosen.all_attacks(count):
-            cells += _by_protocol(plan, attack, clean, usual, others)
+            cells += _by_protocol(grid, attack, clean, usual, participants)
     return cells
 
 
-def _by_protocol(plan: Plan, attack: Attack, clean: Tensor, usual: Tensor | None, others: Others) -> list[Cell]:
+def _by_protocol(
+    grid: Grid, attack: Attack, clean: Tensor, usual: Tensor | None, participants: Participants
+) -> list[Cell]:
     """Cells of one attack under every protocol, with AutoAttack's own flags."""
-    before = len(plan.flags)
-    cells = on_grid(plan, attack, clean, [name for name in others.protocols if name in ON_GRID])
-    if "simultaneous" in others.protocols:
-        cells += simultaneous(plan, attack, clean)
-    if others.guard is not None and usual is not None:
-        cells += in_the_loop(plan, attack, others.guard, usual)
-    if others.source is not None and others.source_name is not None:
-        cells += transfer(plan, attack, clean, others.source, others.source_name)
-    flags = plan.flags[before:]
+    before = len(grid.flags)
+    cells = on_grid(grid, attack, clean, [name for name in participants.protocols if name in ON_GRID])
+    if "simultaneous" in participants.protocols:
+        cells += simultaneous(grid, attack, clean)
+    if participants.guard is not None and usual is not None:
+        cells += in_the_loop(grid, attack, participants.guard, usual)
+    if participants.source is not None and participants.source_name is not None:
+        cells += transfer(grid, attack, clean, participants.source, participants.source_name)
+    flags = grid.flags[before:]
     if attack.name.startswith("autoattack"):
-        said = "; ".join(sorted(set(flags)))
-        where = {"attack": attack.name, "norm": attack.norm, "epsilon": attack.epsilon, "flags": said}
-        cells.append({"metric": "autoattack_flags", **where, "value": len(flags), "n": len(plan.split)})
+        text = "; ".join(sorted(set(flags)))
+        where = {"attack": attack.name, "norm": attack.norm, "epsilon": attack.epsilon, "flags": text}
+        cells.append({"metric": "autoattack_flags", **where, "value": len(flags), "n": len(grid.split)})
     return cells
 
 
-def _source(name: str, trained: Network, place: torch.device, precision: str) -> Target:
-    model = networks.load_source(name, trained).model.to(place).to(memory_format=torch.channels_last)
-    knob = knob_of(model, usual_knob(model))
+def _source(name: str, trained: Network, device: torch.device, precision: str) -> Target:
+    model = networks.load_source(name, trained).model.to(device).to(memory_format=torch.channels_last)
+    knob = knob_of(model, default_knob(model))
     return at(knob, knob.start, precision)

@@ -12,8 +12,8 @@ import torch
 from sdnet.data.corruptions import NOISES
 from sdnet.decoding.decode import layer_at
 from sdnet.experiments.ablations import grid
-from sdnet.experiments.attacks.choices import Choices
 from sdnet.experiments.attacks.protocols import PROTOCOLS
+from sdnet.experiments.attacks.settings import AttackSettings
 from sdnet.experiments.campaign.cost import TEST, Costs, Estimate, passes, total
 from sdnet.experiments.campaign.declared import adapted, attacked
 from sdnet.experiments.campaign.family import pursued
@@ -21,7 +21,7 @@ from sdnet.experiments.campaign.questions import certificates, confident, waves
 from sdnet.experiments.campaign.runs import Run, swept
 from sdnet.experiments.campaign.status import rows_here
 from sdnet.experiments.corruptions.policies import check_policies
-from sdnet.experiments.corruptions.sweep import KNOBS, check_asked, images_of, usual_knob
+from sdnet.experiments.corruptions.sweep import KNOBS, check_asked, default_knob, images_of
 from sdnet.experiments.visualisation import reconstruction
 from sdnet.names import unknown_name
 from sdnet.parameters import Count, Positive, check
@@ -48,23 +48,24 @@ def announce(command: str, network: str | os.PathLike[str], device: str | None, 
     Raises:
         ValueError: for a network, size or device that does not exist.
     """
-    place, trained = device_of(device), networks.load(network)
+    torch_device, trained = device_of(device), networks.load(network)
     if "preset" in options:
         images_of(options["preset"], options.get("images"))  # refuses what does not exist
     runs, parts = RUNS[command](trained, options), []  # which refuses what the command would refuse later
-    costs = Costs(rows_here(), place)
+    costs = Costs(rows_here(), torch_device)
     for run in runs:
         found = costs.of(run)
-        parts.append(found if found.seconds is not None else _timed(trained, run, place))
+        parts.append(found if found.seconds is not None else _timed(trained, run, torch_device))
     bases = ", ".join(dict.fromkeys(part.basis for part in parts))
-    print(f"{command} of {networks.label(network)}: about {total(parts)} on {place.type} (by {bases})", flush=True)
+    where = f"on {torch_device.type} (by {bases})"
+    print(f"{command} of {networks.label(network)}: about {total(parts)} {where}", flush=True)
 
 
 def announce_ablations(plan: Sequence[Training], device: str | None, images: int | None) -> None:
     """Print about how long the trainings of a grid, and their sweeps, take that the ledger does not have yet."""
-    place = device_of(device)
+    torch_device = device_of(device)
     rows = rows_here()
-    costs = Costs(rows, place)
+    costs = Costs(rows, torch_device)
     parts = []
     for training in plan:
         if not any(grid.answers(row, training) for row in rows):
@@ -73,15 +74,16 @@ def announce_ablations(plan: Sequence[Training], device: str | None, images: int
             runs = Run("train", training), swept(training, count, "", knob, strengths, grid.NOISES)
             parts += [costs.of(run) for run in runs]
     known = "" if None not in [part.seconds for part in parts] else "; each says so once it starts"
-    print(f"{len(parts) // 2} networks to train and sweep: about {total(parts)} on {place.type}{known}", flush=True)
+    what = f"{len(parts) // 2} networks to train and sweep"
+    print(f"{what}: about {total(parts)} on {torch_device.type}{known}", flush=True)
 
 
-def _timed(trained: Network, run: Run, place: torch.device) -> Estimate:
+def _timed(trained: Network, run: Run, torch_device: torch.device) -> Estimate:
     """From how long the network takes to classify one batch here."""
-    model = trained.model.to(place)
-    images = torch.rand(BATCH, 3, trained.size, trained.size, device=place)
+    model = trained.model.to(torch_device)
+    images = torch.rand(BATCH, 3, trained.size, trained.size, device=torch_device)
     seconds = 0.0
-    with torch.no_grad(), loop.precision_of(place, loop.best_precision(place, model)):
+    with torch.no_grad(), loop.precision_of(torch_device, loop.best_precision(torch_device, model)):
         for _ in range(2):  # the first one warms up
             start = time.monotonic()
             model(images).sum().item()
@@ -92,7 +94,7 @@ def _timed(trained: Network, run: Run, place: torch.device) -> Estimate:
 def _sweep(trained: Network, told: dict[str, Any]) -> list[Run]:
     images = images_of(told["preset"], told["images"])
     check_asked(told["corruptions"], told["strengths"], told.get("official"))
-    knob = told["knob"] or usual_knob(trained.model)
+    knob = told["knob"] or default_knob(trained.model)
     if knob not in KNOBS:
         raise ValueError(unknown_name("knob", knob, KNOBS))
     return [swept(trained.training, images, "", knob, told["strengths"] or (), told["corruptions"])]
@@ -105,7 +107,7 @@ def _policies(trained: Network, told: dict[str, Any]) -> list[Run]:
 
 
 def _attack(trained: Network, told: dict[str, Any]) -> list[Run]:
-    chosen: Choices = told["chosen"]
+    chosen: AttackSettings = told["chosen"]
     if chosen.source is not None:
         networks.load_source(chosen.source, trained)
     if chosen.policy is not None:
@@ -141,7 +143,7 @@ def _turned(command: str, trained: Network, told: dict[str, Any]) -> list[Run]:
     check_asked(told.get("corruptions", ()), told["strengths"], None, known=tuple(NOISES))
     for name, kind in (("sigma", Positive), ("samples", Count | None)):
         check(name, told.get(name, 1), kind)
-    knob = told.pop("knob") or usual_knob(trained.model)
+    knob = told.pop("knob") or default_knob(trained.model)
     if command == "confidence":
         told["images"] = images_of(told["preset"], told["images"])
         return [confident(trained.training, claim="", knob=knob, **told)]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from sdnet import models
-from sdnet.experiments.attacks.choices import GRIDS
-from sdnet.experiments.attacks.choices import IMAGES as ATTACKED
+from sdnet.experiments.attacks.settings import GRIDS
+from sdnet.experiments.attacks.settings import IMAGES as ATTACKED
 from sdnet.experiments.campaign.runs import Run
 from sdnet.experiments.corruptions.calibration import CALIBRATION
 from sdnet.experiments.corruptions.policies import POLICIES
@@ -216,7 +216,7 @@ def _sweep(sample: Sample) -> float:
 
 
 def _policies(sample: Sample) -> float:
-    """Algorithm 1 sweeps its calibration images, half of them saved by its race; then each policy classifies."""
+    """Algorithm 1 sweeps its calibration images, half of them saved by halving; then each policy classifies."""
     noises = len(sample.values["corruption"] - {"clean"})
     asked = len(sample.values["policy"] & set(POLICIES))
     calibration = sample.config.get("calibration_images", CALIBRATION.get(sample.config["preset"], 1000))

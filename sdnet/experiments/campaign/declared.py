@@ -8,7 +8,7 @@ from typing import Any
 from sdnet.data.common_corruptions import COMMON
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
-from sdnet.experiments.attacks.choices import GRIDS
+from sdnet.experiments.attacks.settings import GRIDS
 from sdnet.experiments.campaign.family import family
 from sdnet.experiments.campaign.questions import questions
 from sdnet.experiments.campaign.runs import Run, Scale, merged, swept, trained, training_of

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sdnet.experiments.ablations.grid import Variant
-from sdnet.experiments.attacks.choices import IMAGES
+from sdnet.experiments.attacks.settings import IMAGES
 from sdnet.experiments.campaign.runs import Run, Scale, trained, training_of
 from sdnet.experiments.claims.pursuits import MSDNET, layered, mixed_scale, pursuit
 from sdnet.experiments.deep_pursuit import cost

@@ -192,13 +192,13 @@ def run(
     count, folder = images_of(preset, images), Path(official) if official else None
     check_policies(only, corruptions, folder)
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
-    model, place, precision = evaluation.model, evaluation.device, evaluation.precision
+    model, torch_device, precision = evaluation.model, evaluation.device, evaluation.precision
     if not coding_layers(model):
         raise ValueError(f"{network} has no CSC layer whose λ a policy could choose; choose an sdnet.")
     _ = own_lam(model)
     data = evaluation.data
-    train, test = subset(data.train, CALIBRATION[preset]).to(place), subset(data.test, count).to(place)
-    splits = Splits(train, subset(data.test, len(train)).to(place), subset(test, AS_RELEASED[preset]))
+    train, test = subset(data.train, CALIBRATION[preset]).to(torch_device), subset(data.test, count).to(torch_device)
+    splits = Splits(train, subset(data.test, len(train)).to(torch_device), subset(test, AS_RELEASED[preset]))
     measurement = evaluation.measurement(
         "policies",
         files_of(folder),

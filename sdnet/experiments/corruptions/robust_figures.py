@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sdnet.experiments.corruptions.robust_tables import LABELS
 from sdnet.experiments.corruptions.robustness import NOISES, Row, latest, policy_cells, top1
-from sdnet.report.origin import together
+from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
 
@@ -78,7 +78,7 @@ def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -
     caption = (
         f"Best λ against the mean {'norm' if power == 1 else 'square'} of the residual, and the line fitted to it."
     )
-    return finished(fig, caption, f"best-lam-{policy}", made_from=together([points, lines]))
+    return finished(fig, caption, f"best-lam-{policy}", made_from=concat([points, lines]))
 
 
 def optimal_strength(cells: pd.DataFrame, rows: Mapping[str, Row]) -> Shown:
@@ -100,7 +100,7 @@ def optimal_strength(cells: pd.DataFrame, rows: Mapping[str, Row]) -> Shown:
     _labels(panels, "best strength")
     _legend(fig, panels[0], 1)
     caption = "Best strength by test labels against the severity of a noise: mean over seeds, bars from least to most."
-    behind = cells[cells["run"].isin(together(top1(cells, row) for row in rows.values())["run"])]
+    behind = cells[cells["run"].isin(concat(top1(cells, row) for row in rows.values())["run"])]
     return finished(fig, caption, "best-strength", made_from=behind)
 
 

@@ -16,7 +16,7 @@ from sdnet.experiments.corruptions.robustness import (
     policy_cells,
     top1,
 )
-from sdnet.report.origin import together
+from sdnet.report.origin import concat
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
@@ -177,7 +177,7 @@ def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> Shown:
             line[LABELS[corruption]] = ", ".join(f"{v:.2f}" for v in rho) or chip("not run")
         lines.append(line)
     caption = "Spearman's ρ between the severity of a noise and the best strength of a knob, one value per seed."
-    behind = cells[cells["run"].isin(together(top1(cells, row) for row in rows.values())["run"])]
+    behind = cells[cells["run"].isin(concat(top1(cells, row) for row in rows.values())["run"])]
     return page(pd.DataFrame(lines), caption, "optimal", made_from=behind)
 
 
@@ -203,7 +203,7 @@ def show_fits(cells: pd.DataFrame) -> HTML:
     if not lines:
         return HTML(f"<p>Algorithm 1: {chip('not run')}</p>")
     caption = "How well a line describes the best λ: R² against the residual's norm and its square, one value per seed."
-    return page(pd.DataFrame(lines), caption, "fits", made_from=together(behind))
+    return page(pd.DataFrame(lines), caption, "fits", made_from=concat(behind))
 
 
 def show_cross_type(cells: pd.DataFrame) -> Shown:

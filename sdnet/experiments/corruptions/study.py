@@ -14,7 +14,7 @@ def knobs_of(network: str | os.PathLike[str]) -> list[str]:
     """The knobs that the study turns on a network: its λ if it has any; else its usual one and, if it was trained
     without noise, whatever else a network without λ could be helped by."""
     trained = networks.load(network)
-    usual = sweep.usual_knob(trained.model)
+    usual = sweep.default_knob(trained.model)
     if usual.startswith("lam") or trained.training.recipe.noise:
         return [usual]
     return [name for name in sweep.CONTROLS if name in (usual, *sweep.ANYWHERE)]

@@ -150,7 +150,7 @@ def knob_of(model: nn.Module, name: str) -> Knob:
     return BUILDERS[name](model)
 
 
-def usual_knob(model: nn.Module) -> str:
+def default_knob(model: nn.Module) -> str:
     """The knob that is turned on a network unless told: the first that it has of λ, what is added to the λ of every
     layer where each has learned its own, the threshold of its stem, and a filter in front of it."""
     for name in ("lam", "lam shift", "stem threshold"):
@@ -267,7 +267,7 @@ def run(
 
     Args:
         network: a name of :func:`sdnet.results.networks.names`, or a path.
-        knob: a name of :data:`KNOBS`; None for that of :func:`usual_knob`.
+        knob: a name of :data:`KNOBS`; None for that of :func:`default_knob`.
         preset: ``"paper"`` (10,000 images), ``"quick"`` (1,000) or ``"smoke"`` (40).
         images: another number of test images, drawn at random.
         corruptions: names of :data:`sdnet.data.corruptions.NOISES` or :data:`sdnet.data.common_corruptions.COMMON`.
@@ -281,7 +281,7 @@ def run(
     count, folder = images_of(preset, images), Path(official) if official else None
     check_asked(corruptions, strengths, folder)
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
-    turned = knob_of(evaluation.model, knob or usual_knob(evaluation.model))
+    turned = knob_of(evaluation.model, knob or default_knob(evaluation.model))
     strengths = strengths or tuple(sorted({*KNOBS[turned.name], turned.start}))
     split = subset(evaluation.data.test, count).to(evaluation.device)
     measurement = evaluation.measurement(

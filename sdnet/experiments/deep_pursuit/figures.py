@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from sdnet.experiments.deep_pursuit.study import FEED_FORWARD, ITERATED
-from sdnet.report.origin import together
+from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, page
@@ -52,7 +52,7 @@ def attacked(cells: pd.DataFrame, attack: str, protocol: str = "white_box") -> p
     found = measured(cells)
     clean = found[found["metric"] == "top1"].assign(epsilon=0.0)
     bent = found[(found["metric"] == "robust_top1") & (found["attack"] == attack) & (found["protocol"] == protocol)]
-    return together([clean, bent]) if len(found) else found
+    return concat([clean, bent]) if len(found) else found
 
 
 def figure5(cells: pd.DataFrame, attack: str = "fgsm") -> Shown | HTML:
@@ -89,7 +89,7 @@ def figure6(cells: pd.DataFrame, epsilon: float = 2 / 255) -> Shown | HTML:
         f"Accuracy against the iterations T under perturbations of {255 * epsilon:g}/255: by FGSM and PGD through all "
         "iterations, and by FGSM made on L-TP. Mean over seeds."
     )
-    return _against_iterations(together(parts), "accuracy (%)", 100, caption, "iterations-attacked", "heading")
+    return _against_iterations(concat(parts), "accuracy (%)", 100, caption, "iterations-attacked", "heading")
 
 
 def by_iterations(found: pd.DataFrame) -> pd.DataFrame:

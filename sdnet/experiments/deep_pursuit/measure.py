@@ -14,8 +14,8 @@ from sdnet.csc.network import Network
 from sdnet.csc.theory import local_sparsity, mutual_coherence, sparsity_limit
 from sdnet.data.batches import evaluation_batches, to_pixels
 from sdnet.data.datasets import Split
-from sdnet.experiments.attacks.choices import IMAGES
 from sdnet.experiments.attacks.protocols import correct_by, craft
+from sdnet.experiments.attacks.settings import IMAGES
 from sdnet.experiments.corruptions.sweep import subset
 from sdnet.models.classifier import Classifier
 from sdnet.models.mixed_scale import MSDCSC, MixedScaleLayer

@@ -11,7 +11,7 @@ import torch
 from sdnet.data import datasets
 from sdnet.experiments.ablations.grid import Variant
 from sdnet.experiments.accuracy import train
-from sdnet.experiments.attacks.choices import IMAGES
+from sdnet.experiments.attacks.settings import IMAGES
 from sdnet.experiments.corruptions.sweep import subset
 from sdnet.experiments.deep_pursuit import measure
 from sdnet.results import ledger
@@ -103,17 +103,17 @@ def follow(
     Raises:
         ValueError: for a preset of photographs.
     """
-    start, place = ledger.start(), device_of(device)
+    start, torch_device = ledger.start(), device_of(device)
     data = declared.load(data_root)
     if not isinstance(data, datasets.Dataset):
         raise ValueError(
             f"the preset {declared.preset} reads photographs, which are not followed; choose quick or smoke."
         )
-    few = subset(data.test, images or IMAGES[declared.preset]).to(place)
+    few = subset(data.test, images or IMAGES[declared.preset]).to(torch_device)
     model = declared.build(len(data.classes))
     model.normalize.set(*data.channel_statistics())
-    model.to(place).to(memory_format=torch.channels_last)
-    precision = loop.best_precision(place, model) if declared.precision == "auto" else declared.precision
+    model.to(torch_device).to(memory_format=torch.channels_last)
+    precision = loop.best_precision(torch_device, model) if declared.precision == "auto" else declared.precision
     cells: list[dict[str, Any]] = []
 
     def watch(epoch: Epoch) -> None:
@@ -134,7 +134,7 @@ def follow(
         experiment="pursuit_curve",
         config={**declared.config, "precision": precision, "images": len(few)},
         data_hash=data.data_hash,
-        device=ledger.describe_device(place),
+        device=ledger.describe_device(torch_device),
         results=cells,
         history=[asdict(row) for row in history],
     )

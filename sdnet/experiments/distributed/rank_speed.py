@@ -22,40 +22,40 @@ CASES = ("one rank alone", "all ranks, each for itself", "all ranks together")
 
 
 def cases(
-    ranks: Ranks, arch: str, width: int, batch: int, stem: str, precision: str, place: torch.device
+    ranks: Ranks, arch: str, width: int, batch: int, stem: str, precision: str, torch_device: torch.device
 ) -> dict[str, Case]:
-    """Name → a training step on ``batch`` images: by the leader, while the others wait; or shared among ranks, without
-    and with what they say to each other. All ranks begin and end a step at the same time.
+    """Name → a training step on ``batch`` images: by the main process, while the others wait; or sharded among ranks,
+    without and with communication. All ranks begin and end a step at the same time.
     """
     size = 32 if stem == "cifar" else 224
-    images = torch.rand(batch, 3, size, size, device=place).to(memory_format=torch.channels_last)
-    labels = torch.randint(10, (batch,), device=place)
+    images = torch.rand(batch, 3, size, size, device=torch_device).to(memory_format=torch.channels_last)
+    labels = torch.randint(10, (batch,), device=torch_device)
 
     def step(together: bool, part: slice) -> Case:
         torch.manual_seed(0)
-        model = models.build(arch, 10, width=width, stem=stem).to(place).to(memory_format=torch.channels_last)
+        model = models.build(arch, 10, width=width, stem=stem).to(torch_device).to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
         network = ranks.wrap(model, Execution()) if together else model
         x, y = images[part], labels[part]
 
         def run() -> None:
-            ranks.total(torch.zeros(1))
+            ranks.all_reduce(torch.zeros(1))
             if len(y):
                 loop.training_step(network, optimizer, x, y, 1e-3, precision)
-            if place.type != "cpu":
-                torch.accelerator.synchronize(place)
-            ranks.total(torch.zeros(1))
+            if torch_device.type != "cpu":
+                torch.accelerator.synchronize(torch_device)
+            ranks.all_reduce(torch.zeros(1))
 
         return run
 
-    alone = slice(0, batch if ranks.leader else 0)
-    parts = (alone, ranks.share(batch), ranks.share(batch))
+    alone = slice(0, batch if ranks.is_main else 0)
+    parts = (alone, ranks.shard(batch), ranks.shard(batch))
     return {name: step(name == CASES[2], part) for name, part in zip(CASES, parts, strict=True)}
 
 
 def measure(
     ranks: Ranks,
-    place: torch.device,
+    torch_device: torch.device,
     *,
     arch: str = "sdnet18",
     width: int = 64,
@@ -70,8 +70,8 @@ def measure(
     """
     if ranks.size < 2:
         raise ValueError("there is one rank only; start several: torchrun --nproc-per-node 2 -m sdnet bench ranks.")
-    precision = loop.best_precision(place)
-    timings = interleaved(cases(ranks, arch, width, batch, stem, precision, place), place, repeats)
+    precision = loop.best_precision(torch_device)
+    timings = interleaved(cases(ranks, arch, width, batch, stem, precision, torch_device), torch_device, repeats)
     alone, cells = timings[0].median, []
     for timing in timings:
         about = {"case": timing.name, "width": width, "batch": batch, "n": batch}
@@ -82,7 +82,7 @@ def measure(
 
 
 def record(device: torch.device, **settings: Any) -> tuple[Path | None, list[dict[str, Any]]]:
-    """Run :func:`measure` on every rank; the leader writes the cells to the ledger, the others return no path.
+    """Run :func:`measure` on every rank; the main process writes the cells to the ledger, the others return no path.
 
     A further cell is the machine's load per core before: where it is not near 0, a second rank also takes its part of
     what others would have had, and the efficiency is too high.
@@ -91,15 +91,15 @@ def record(device: torch.device, **settings: Any) -> tuple[Path | None, list[dic
     keep_freed_memory()
     start = ledger.start()
     with distributed.joined(device, 300) as ranks:
-        place = distributed.own_device(device, ranks)
-        results = measure(ranks, place, **settings)
-        if not ranks.leader:
+        torch_device = distributed.own_device(device, ranks)
+        results = measure(ranks, torch_device, **settings)
+        if not ranks.is_main:
             return None, []
         row = start.record(
             experiment="ranks",
             config={"seed": 0, **settings, "ranks": ranks.size},
             data_hash=None,
-            device=ledger.describe_device(place),
+            device=ledger.describe_device(torch_device),
             results=[*results, {"metric": "load_before", "value": round(load, 2), "n": 1}],
         )
         return ledger.write(row, ledger.ledger_folder()), results

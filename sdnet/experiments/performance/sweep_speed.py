@@ -1,4 +1,4 @@
-"""What the sweep engine and the race save, against a plain loop over λ; measured side by side in one process."""
+"""What sweep engine and successive halving save, against a plain loop over λ; side by side in one process."""
 
 import os
 from functools import partial
@@ -15,7 +15,7 @@ from sdnet.experiments.benchmark import interleaved
 from sdnet.experiments.corruptions.sweep import LAMS, SEVERITIES, subset
 from sdnet.results.evaluation import prepare
 from sdnet.robust.knobs import Lam
-from sdnet.robust.sweep import race, sweep, together
+from sdnet.robust.sweep import batch_size_for, successive_halving, sweep
 from sdnet.training import loop
 
 NOISE, SEVERITY = "gaussian_noise", 3
@@ -27,7 +27,7 @@ def plain_loop(model: nn.Module, clean: Split, precision: str) -> list[float]:
     for lam in LAMS:
         noisy = Split(add_noise(clean.images, NOISE, level_of(NOISE, SEVERITY)), clean.labels)
         set_lam(model, lam)
-        size = together(Lam(model), 1, clean.images.device, clean.images.shape[2])
+        size = batch_size_for(Lam(model), 1, clean.images.device, clean.images.shape[2])
         with loop.precision_of(clean.images.device, precision):
             accuracies.append(loop.accuracy(model, noisy, batch_size=size))
     return accuracies
@@ -41,21 +41,21 @@ def exhaustive(model: nn.Module, clean: Split, precision: str) -> list[float]:
     return accuracies
 
 
-def raced(model: nn.Module, clean: Split, precision: str) -> int:
-    """Index of the best λ by the race."""
+def halved(model: nn.Module, clean: Split, precision: str) -> int:
+    """Index of the best λ by successive halving."""
     noisy = Split(add_noise(clean.images, NOISE, level_of(NOISE, SEVERITY)), clean.labels)
-    return race(Lam(model), noisy, torch.tensor(LAMS, device=clean.images.device), precision).index
+    return successive_halving(Lam(model), noisy, torch.tensor(LAMS, device=clean.images.device), precision).index
 
 
 def steps_off(model: nn.Module, clean: Split, precision: str) -> list[int]:
-    """How many λ steps the race's winner lies from the exhaustive sweep's best, for every noise and severity."""
+    """How many λ steps the best of successive halving lies from an exhaustive sweep's, by noise and severity."""
     lams = torch.tensor(LAMS, device=clean.images.device)
     found = []
     for noise in NOISES:
         for severity in SEVERITIES:
             noisy = Split(add_noise(clean.images, noise, level_of(noise, severity)), clean.labels)
             best = int(sweep(Lam(model), noisy, lams, precision).sum(1).argmax())
-            found.append(abs(race(Lam(model), noisy, lams, precision).index - best))
+            found.append(abs(successive_halving(Lam(model), noisy, lams, precision).index - best))
     return found
 
 
@@ -73,7 +73,7 @@ def record(
     clean = subset(evaluation.data.train, images).to(device)
     cases = {
         name: partial(case, model, clean, precision)
-        for name, case in (("plain loop", plain_loop), ("sweep engine", exhaustive), ("race", raced))
+        for name, case in (("plain loop", plain_loop), ("sweep engine", exhaustive), ("race", halved))
     }
     timings = interleaved(cases, device, repeats)
     base = timings[0]

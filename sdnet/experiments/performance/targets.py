@@ -45,7 +45,7 @@ TARGETS = (
     Target("the same in float32 for both", "over authors", "sdnet18_fp32", "cpu", 1.5),
     Target("the data pipeline over the training", SPEED, "data pipeline", "cpu", 3.0),
     Target("memory of the implicit gradient, 128 steps over 2", "gradient_memory", "implicit", "cpu", 1.1, False),
-    Target("calibration by a race over the plain loop, in time", "time_ratio", "race", "cpu", 1 / 3, False),
+    Target("calibration by successive halving over the plain loop, in time", "time_ratio", "race", "cpu", 1 / 3, False),
     Target("SDNet-18 over ResNet-18, training", SPEED, "sdnet18", "cuda", 0.97),
     Target("the same, peak memory", "train_memory", "sdnet18", "cuda", 1.05, False),
     Target("over the authors' code", "over authors", "sdnet18", "cuda", 4.0),

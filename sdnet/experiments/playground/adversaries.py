@@ -13,9 +13,9 @@ from torch import Tensor
 from sdnet.data.batches import to_pixels
 from sdnet.data.datasets import Split
 from sdnet.experiments.attacks.adversarial import RESNET, SDNET, at_start, clean, one_scale, robust
-from sdnet.experiments.attacks.choices import GRIDS
 from sdnet.experiments.attacks.protocols import at, correct_at, craft
-from sdnet.experiments.corruptions.sweep import knob_of, usual_knob
+from sdnet.experiments.attacks.settings import GRIDS
+from sdnet.experiments.corruptions.sweep import default_knob, knob_of
 from sdnet.experiments.playground.drawings import pictures
 from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
@@ -109,7 +109,7 @@ def data(sdnet: str, resnet: str) -> dict[str, Any]:
 
 def _knob(network: str) -> Knob:
     model = networks.load(network).model
-    return knob_of(model, usual_knob(model))
+    return knob_of(model, default_knob(model))
 
 
 def _split(network: str) -> Split:

@@ -53,7 +53,7 @@ def random_twin(model: ResNet, pixels: Tensor, seed: int = 0) -> ResNet:
     Its batch normalisations take their statistics from ``pixels`` (N, 3, H, W). Without that, hardly any signal would
     pass the thresholds of random CSC layers, and the control would be too easy to beat.
     """
-    place = next(model.parameters()).device
+    torch_device = next(model.parameters()).device
     twin = deepcopy(model).cpu()  # the same numbers wherever it runs
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -64,7 +64,7 @@ def random_twin(model: ResNet, pixels: Tensor, seed: int = 0) -> ResNet:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = None  # an average over all batches
-    twin.to(place).train()
+    twin.to(torch_device).train()
     with torch.no_grad():
         for batch in pixels.split(BATCH):
             twin(batch)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sdnet.data.datasets import Split
-from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, check_asked, images_of, knob_of, subset, usual_knob
+from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, check_asked, default_knob, images_of, knob_of, subset
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import Evaluation, prepare
 from sdnet.robust.knobs import Knob
@@ -76,7 +76,7 @@ def ask(
     count = images_of(preset, images)
     check_asked((), strengths, None)
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
-    name = knob or usual_knob(evaluation.model)
+    name = knob or default_knob(evaluation.model)
     chosen = tuple(sorted(set(strengths_of(name, strengths, few))))
     turned = NEIGHBOURS[name][0](evaluation.model) if name in NEIGHBOURS else knob_of(evaluation.model, name)
     return Asked(evaluation, turned, chosen, subset(evaluation.data.test, count).to(evaluation.device))

@@ -22,7 +22,7 @@ from sdnet.experiments.what_is_lambda.asked import Asked, ask
 from sdnet.parameters import Count, Positive, Range, check_fields
 from sdnet.results.ledger import Record
 from sdnet.robust.knobs import Knob
-from sdnet.robust.sweep import together
+from sdnet.robust.sweep import batch_size_for
 from sdnet.training.loop import precision_of
 from sdnet.training.stopping import stoppable
 
@@ -68,7 +68,7 @@ def said(
     """
     generator = torch.Generator(pixels.device).manual_seed(seed)
     total: Tensor | None = None
-    left, most = count, together(knob, len(strengths), pixels.device, pixels.shape[-1])
+    left, most = count, batch_size_for(knob, len(strengths), pixels.device, pixels.shape[-1])
     while left:
         some = min(left, most)
         noise = torch.randn(some, *pixels.shape, generator=generator, device=pixels.device)

@@ -16,7 +16,7 @@ from sdnet.data.datasets import Split
 from sdnet.experiments.corruptions.sweep import SEVERITIES, asked_of, check_asked, conditions
 from sdnet.experiments.what_is_lambda.asked import Asked, ask
 from sdnet.results.ledger import Record
-from sdnet.robust.sweep import together
+from sdnet.robust.sweep import batch_size_for
 from sdnet.training.loop import precision_of
 from sdnet.training.stopping import stoppable
 
@@ -54,7 +54,7 @@ def at_every_strength(asked: Asked, split: Split) -> list[dict[str, float]]:
     device, side = split.images.device, split.images.shape[2]
     turned = asked.knob.ready(asked.strengths)
     rows = []
-    for pixels, _ in evaluation_batches(split, together(asked.knob, len(turned), device, side)):
+    for pixels, _ in evaluation_batches(split, batch_size_for(asked.knob, len(turned), device, side)):
         with precision_of(device, asked.evaluation.precision):
             rows.append(asked.knob.scores(pixels, turned).float())
     return [confidence(scores, split.labels) for scores in torch.cat(rows, 1)]

@@ -11,7 +11,7 @@ from sdnet.experiments.claims.estimates import SEEDS, paired
 from sdnet.experiments.claims.rule import scales
 from sdnet.experiments.corruptions.robustness import Row
 from sdnet.experiments.what_is_lambda.trade_off import BUDGET, LAM, REMEDIES, areas, envelope, trade_offs
-from sdnet.report.origin import together
+from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, page
@@ -38,7 +38,7 @@ def at_one_scale(cells: pd.DataFrame, experiment: str, rows: Sequence[Row] = REM
         if there:
             size = (scale["width"], scale["epochs"], scale["images"])
             rank = (len(there), min(part["seed"].nunique() for part in there) >= SEEDS, *size)
-            found.append((rank, together(there)))
+            found.append((rank, concat(there)))
     return max(found, key=lambda pair: pair[0])[1] if found else pd.DataFrame(columns=cells.columns)
 
 

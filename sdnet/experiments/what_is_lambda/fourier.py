@@ -18,7 +18,7 @@ from tqdm import tqdm
 from sdnet.data.batches import evaluation_batches
 from sdnet.experiments.what_is_lambda.asked import Asked, ask
 from sdnet.results.ledger import Record
-from sdnet.robust.sweep import together
+from sdnet.robust.sweep import batch_size_for
 from sdnet.training.loop import precision_of
 from sdnet.training.stopping import stoppable
 
@@ -71,7 +71,7 @@ def right_at(asked: Asked, frequency: tuple[int, int] | None) -> Tensor:
     device, side = asked.split.images.device, asked.split.images.shape[2]
     turned = asked.knob.ready(asked.strengths)
     rows, first = [], 0
-    for pixels, labels in evaluation_batches(asked.split, together(asked.knob, len(turned), device, side)):
+    for pixels, labels in evaluation_batches(asked.split, batch_size_for(asked.knob, len(turned), device, side)):
         shown = pixels if frequency is None else disturbed(pixels, *frequency, first=first)
         with precision_of(device, asked.evaluation.precision):
             rows.append(asked.knob.scores(shown, turned).argmax(2) == labels)

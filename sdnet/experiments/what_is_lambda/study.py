@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sdnet.experiments.corruptions.sweep import images_of, usual_knob
+from sdnet.experiments.corruptions.sweep import default_knob, images_of
 from sdnet.experiments.what_is_lambda import certify, confidence, fourier
 from sdnet.experiments.what_is_lambda.asked import FEW
 from sdnet.results import networks
@@ -45,4 +45,4 @@ def run(
 
 
 def _knob(name: str | os.PathLike[str]) -> str:
-    return "lam" if usual_knob(networks.load(name).model) == "lam" else "gaussian filter"
+    return "lam" if default_knob(networks.load(name).model) == "lam" else "gaussian filter"

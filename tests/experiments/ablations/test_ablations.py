@@ -116,8 +116,8 @@ def test_the_runner_goes_on_where_it_stopped(
 
 def test_costs_are_ratios_to_the_first() -> None:
     some = (Variant("ResNet", "resnet18"), Variant("4", network={"iterations": 4}))
-    place = torch.device("cpu")
-    cells = grid.measure_costs(some, width=2, batch=2, precision="fp32", device=place, repeats=2)
+    torch_device = torch.device("cpu")
+    cells = grid.measure_costs(some, width=2, batch=2, precision="fp32", device=torch_device, repeats=2)
     ratios = [cell["value"] for cell in cells if cell["metric"] == "ablation_speed_ratio"]
     memory = [cell["value"] for cell in cells if cell["metric"] == "ablation_memory"]
     assert ratios[0] == pytest.approx(1)

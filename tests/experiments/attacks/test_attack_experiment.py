@@ -11,8 +11,8 @@ from sdnet.cli import main
 from sdnet.data.datasets import load
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.attacks import robust_accuracy
-from sdnet.experiments.attacks.choices import Choices
 from sdnet.experiments.attacks.sanity import STEPS
+from sdnet.experiments.attacks.settings import AttackSettings
 from sdnet.experiments.corruptions import sweep
 from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
@@ -41,7 +41,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cells_of(path: Path, **choices: object) -> pd.DataFrame:
-    record, written = robust_accuracy.run(path, Choices(**{**QUICK, **choices}), device="cpu")
+    record, written = robust_accuracy.run(path, AttackSettings(**{**QUICK, **choices}), device="cpu")
     assert record in ledger.read(written.parent)
     assert record.experiment == "attack"
     assert set(record.config["libraries"]) == {"torchattack", "pyautoattack"}
@@ -127,12 +127,12 @@ def test_a_saved_policy_takes_part(trained: Path, folders: Path) -> None:
 )
 def test_what_cannot_be_attacked_is_refused(trained: Path, given: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        robust_accuracy.run(trained, Choices(**{**QUICK, **given}), device="cpu")
+        robust_accuracy.run(trained, AttackSettings(**{**QUICK, **given}), device="cpu")
 
 
 def test_a_policy_needs_a_csc_layer(resnet: Path) -> None:
     with pytest.raises(ValueError, match="protocol 'policy' needs a CSC layer"):
-        robust_accuracy.run(resnet, Choices(protocols=("policy",), **QUICK), device="cpu")
+        robust_accuracy.run(resnet, AttackSettings(protocols=("policy",), **QUICK), device="cpu")
 
 
 def test_the_command_line_attacks(trained: Path, folders: Path) -> None:

@@ -14,14 +14,14 @@ from sdnet.data.batches import to_pixels
 from sdnet.data.datasets import Split
 from sdnet.experiments.attacks import protocols
 from sdnet.experiments.attacks.protocols import (
-    Plan,
+    Grid,
     at,
     at_all,
     correct_at,
     craft,
-    guarded,
     in_the_loop,
     on_grid,
+    policy_on_clean,
     simultaneous,
 )
 from sdnet.experiments.attacks.sanity import STEPS, Watched, large_epsilon, over_steps, sanity
@@ -31,12 +31,12 @@ from sdnet.robust.knobs import Denoiser, Knob, Lam, StemThreshold
 from sdnet.robust.policies import Policy, RobustClassifier
 
 
-def plan_of(model: nn.Module, count: int = 24, **changes: object) -> Plan:
+def grid_of(model: nn.Module, count: int = 24, **changes: object) -> Grid:
     """A plan whose labels are what the network says at λ₀, so that there is something to lose."""
     split = images(count)
     with torch.no_grad():
         labels = model(to_pixels(split.images)).argmax(1)
-    return replace(Plan(Lam(model), Split(split.images, labels), 0.1, (0.1, 0.5), (0.1, 0.3, 0.5)), **changes)
+    return replace(Grid(Lam(model), Split(split.images, labels), 0.1, (0.1, 0.5), (0.1, 0.3, 0.5)), **changes)
 
 
 def values(cells: list[dict[str, object]], metric: str = "robust_top1") -> dict[tuple[object, object], float]:
@@ -45,29 +45,29 @@ def values(cells: list[dict[str, object]], metric: str = "robust_top1") -> dict[
 
 def test_with_epsilon_zero_every_protocol_gives_the_clean_accuracy() -> None:
     model = network()
-    plan, nothing = plan_of(model), replace(LINF, epsilon=0.0)
-    clean = plan.clean()
-    found = values([*on_grid(plan, nothing, clean, protocols.ON_GRID), *simultaneous(plan, nothing, clean)])
-    usual = dict(zip(plan.strengths, clean.double().mean(1).tolist(), strict=True))
+    grid, nothing = grid_of(model), replace(LINF, epsilon=0.0)
+    clean = grid.clean()
+    found = values([*on_grid(grid, nothing, clean, protocols.ON_GRID), *simultaneous(grid, nothing, clean)])
+    usual = dict(zip(grid.strengths, clean.double().mean(1).tolist(), strict=True))
     assert usual[0.1] == 1 > usual[0.5]
     assert {protocol for protocol, _ in found} == {*protocols.ON_GRID, "simultaneous"}
     assert all(value == usual[strength] for (_, strength), value in found.items())
     classifier = RobustClassifier(model, Policy("line", 0.05, 0.0, 0.1, 0.5, per_image=True))
-    usual, cell = guarded(plan, classifier)
-    assert {each["value"] for each in in_the_loop(plan, nothing, classifier, usual)} == {cell["value"]}
+    usual, cell = policy_on_clean(grid, classifier)
+    assert {each["value"] for each in in_the_loop(grid, nothing, classifier, usual)} == {cell["value"]}
 
 
 def test_protocols_against_each_other() -> None:
-    plan = plan_of(network(), 40)
+    grid = grid_of(network(), 40)
     attack = replace(LINF, epsilon=0.02)
-    clean = plan.clean()
-    found = values(on_grid(plan, attack, clean, protocols.ON_GRID))
+    clean = grid.clean()
+    found = values(on_grid(grid, attack, clean, protocols.ON_GRID))
     assert found["adaptive", 0.1] == found["oblivious", 0.1] < 1
-    assert all(found["worst_case", strength] <= found["adaptive", strength] for strength in plan.grid)
+    assert all(found["worst_case", strength] <= found["adaptive", strength] for strength in grid.crafted)
     assert found["worst_case", 0.5] <= found["oblivious", 0.5]
-    right = correct_at(plan.knob, craft(at(plan.knob, 0.5), plan.split, attack), plan.split.labels, (0.1, 0.3, 0.5))
+    right = correct_at(grid.knob, craft(at(grid.knob, 0.5), grid.split, attack), grid.split.labels, (0.1, 0.3, 0.5))
     assert found["adaptive", 0.5] == (right[2] & clean[2]).double().mean()
-    only = on_grid(plan, attack, clean, ["oblivious"])
+    only = on_grid(grid, attack, clean, ["oblivious"])
     assert values(only) == {key: value for key, value in found.items() if key[0] == "oblivious"}
 
 
@@ -99,9 +99,9 @@ def test_the_policys_gradient_flows_through_lam() -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_sanity_on_a_network(norm: str) -> None:
-    plan = plan_of(network(), 30)
+    grid = grid_of(network(), 30)
     attack = Attack("pgd", norm, 0.01 if norm == "linf" else 0.2, steps=10)
-    cells = sanity(plan, [attack], queries=10)
+    cells = sanity(grid, [attack], queries=10)
     curve = {cell["steps"]: cell["value"] for cell in cells if cell["metric"] == "steps_loss"}
     assert tuple(curve) == STEPS
     losses = list(curve.values())
@@ -118,19 +118,19 @@ def test_sanity_on_a_network(norm: str) -> None:
 
 
 def test_the_curve_over_steps_is_what_shorter_attacks_reach() -> None:
-    plan = plan_of(network())
+    grid = grid_of(network())
     attack = replace(LINF, step_size=0.004)
-    target = at(plan.knob, 0.1)
+    target = at(grid.knob, 0.1)
     cells = {
-        cell["steps"]: cell["value"] for cell in over_steps(target, plan, attack) if cell["metric"] == "steps_loss"
+        cell["steps"]: cell["value"] for cell in over_steps(target, grid, attack) if cell["metric"] == "steps_loss"
     }
-    pixels = craft(target, plan.split, replace(attack, steps=5))
+    pixels = craft(target, grid.split, replace(attack, steps=5))
     with torch.no_grad():
         assert cells[5] == pytest.approx(
-            nn.functional.cross_entropy(target(pixels), plan.split.labels).item(), rel=1e-4
+            nn.functional.cross_entropy(target(pixels), grid.split.labels).item(), rel=1e-4
         )
     watched = Watched(target)
-    craft(watched, plan.split, replace(attack, steps=5))
+    craft(watched, grid.split, replace(attack, steps=5))
     assert len(watched.calls) == 5
 
 
@@ -138,15 +138,15 @@ def test_the_curve_over_steps_is_what_shorter_attacks_reach() -> None:
 def test_controls_are_attacked_too(knob: str) -> None:
     model = network("resnet18")
     turned = StemThreshold(model) if knob == "stem" else Denoiser(model, gaussian_filter, "gaussian filter")
-    plan = plan_of_control(model, turned)
-    found = values(on_grid(plan, replace(LINF, epsilon=0.05), plan.clean(), protocols.ON_GRID))
+    grid = grid_of_control(model, turned)
+    found = values(on_grid(grid, replace(LINF, epsilon=0.05), grid.clean(), protocols.ON_GRID))
     assert found["adaptive", 0.0] == found["oblivious", 0.0]
     assert found["adaptive", 0.8] <= found["oblivious", 0.8]
-    assert large_epsilon(at(turned, 0.0), plan, LINF)["value"] == 0
+    assert large_epsilon(at(turned, 0.0), grid, LINF)["value"] == 0
 
 
-def plan_of_control(model: nn.Module, knob: Knob) -> Plan:
+def grid_of_control(model: nn.Module, knob: Knob) -> Grid:
     split = images(24)
     with torch.no_grad():
         labels = model(to_pixels(split.images)).argmax(1)
-    return Plan(knob, Split(split.images, labels), 0.0, (0.0, 0.8), (0.0, 0.8))
+    return Grid(knob, Split(split.images, labels), 0.0, (0.0, 0.8), (0.0, 0.8))

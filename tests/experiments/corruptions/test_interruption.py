@@ -15,7 +15,7 @@ from toys import TINY, untrained
 
 from sdnet.cli import main
 from sdnet.experiments.attacks import robust_accuracy
-from sdnet.experiments.attacks.choices import Choices
+from sdnet.experiments.attacks.settings import AttackSettings
 from sdnet.experiments.corruptions import policies, sweep
 from sdnet.results import ledger, networks, unfinished
 from sdnet.results.ledger import Record
@@ -44,7 +44,7 @@ def chosen(path: Path) -> Record:
 
 def attacked(path: Path) -> Record:
     budget = {"images": 4, "steps": 1, "norms": ("linf",), "crafted": (0.1, 0.6), "attacks": ("fgsm", "square")}
-    return robust_accuracy.run(path, Choices("smoke", **budget), device="cpu")[0]
+    return robust_accuracy.run(path, AttackSettings("smoke", **budget), device="cpu")[0]
 
 
 RUNS = {"sweep": swept, "policies": chosen, "attack": attacked}

@@ -26,7 +26,7 @@ threshold above 0.3 leaves one class for all images, which no attack can change:
 
 
 @dataclass(frozen=True)
-class Choices:
+class AttackSettings:
     """What a run measures.
 
     Attributes:
@@ -36,7 +36,7 @@ class Choices:
         protocols: names of :data:`sdnet.experiments.attacks.protocols.PROTOCOLS`; None for all that this network
             allows.
         knob: a name of :data:`GRIDS`; None for the network's
-            :func:`sdnet.experiments.corruptions.sweep.usual_knob`.
+            :func:`sdnet.experiments.corruptions.sweep.default_knob`.
         crafted: strengths at which perturbations are crafted; None for the knob's of :data:`GRIDS`.
         epsilon: another radius than Table 4's.
         units, steps, restarts: of :class:`sdnet.robust.attacks.Attack`, for PGD.
