@@ -14,6 +14,7 @@ from sdnet.data.photographs import IMAGES
 from sdnet.experiments.corruptions.robustness import Row
 from sdnet.experiments.corruptions.sweep import LAMS
 from sdnet.results.evaluation import DECODED
+from sdnet.results.select import select
 from sdnet.training.progress import duration
 from sdnet.training.recipes import PRESETS
 
@@ -72,7 +73,7 @@ def of_imagenet_c(row: Row, speed: float) -> Cost:
 
 def speeds(table1: pd.DataFrame) -> dict[str, float]:
     """Architecture → images per second of training on ImageNet, as the paper prints them."""
-    chosen = table1[(table1["dataset"] == "imagenet") & (table1["metric"] == "train_images_per_second")]
+    chosen = select(table1, dataset="imagenet", metric="train_images_per_second")
     return dict(zip(chosen["arch"], chosen["value"].astype(float), strict=True))
 
 

@@ -11,6 +11,7 @@ from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_colum
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
+from sdnet.results.select import like, select
 
 NATURAL = "clean"
 CONDITIONS = {NATURAL: "natural", "gaussian_noise": "Gaussian", "shot_noise": "shot", "impulse_noise": "impulse"}
@@ -24,7 +25,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     thousand images are a point easier than all of them.
     """
     benchmark = cells["experiment"] == "benchmark"
-    sweeps = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & cells["corruption"].isin(NOISES)]
+    sweeps = select(cells, experiment="sweep", metric="top1", corruption=NOISES)
     if sweeps.empty:
         return cells[benchmark]
     scale = ["dataset", "width", "epochs"]
@@ -36,7 +37,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     counts = runs.groupby([*scale, "n"]).size().reset_index(name="variants")
     most = counts.sort_values(["variants", *scale, "n"]).iloc[-1]
     fitting = (cells["experiment"] != "sweep") | (cells["n"] == most["n"])
-    return cells[(cells[scale] == most[scale]).all(axis=1) & fitting | benchmark]
+    return cells[cells.index.isin(like(cells[fitting], most, *scale).index) | benchmark]
 
 
 def accuracies(cells: pd.DataFrame, variant: Variant, best: bool = False) -> pd.DataFrame:
@@ -48,17 +49,16 @@ def accuracies(cells: pd.DataFrame, variant: Variant, best: bool = False) -> pd.
         best: under noise at the best of the grid's λ of each severity by test labels, an **oracle**, instead of at the
             network's own.
     """
-    cells = cells[(cells["arch"] == variant.arch) & (cells["variant"] == variant.name) & (cells["metric"] == "top1")]
-    trained = cells[(cells["experiment"] == "train") & (cells["split"] == "test")].assign(corruption=NATURAL)
-    noisy = cells[(cells["experiment"] == "sweep") & cells["knob"].isin(["lam", "stem threshold"])]
-    noisy = noisy[noisy["corruption"].isin(NOISES)].sort_values(["n", "started"])
-    noisy = noisy.drop_duplicates(["seed", "corruption", "severity", "strength"], keep="last")
+    cells = select(cells, arch=variant.arch, variant=variant.name, metric="top1")
+    trained = select(cells, experiment="train", split="test").assign(corruption=NATURAL)
+    noisy = select(cells, experiment="sweep", knob=("lam", "stem threshold"), corruption=NOISES)
+    noisy = select(noisy, one_per=("seed", "corruption", "severity", "strength"), prefer=("n", "started"))
     own = trained_at(variant.arch, variant.network)
     noisy = noisy[noisy["strength"].isin({*LAMS, own} if best else {own})]
     noisy = noisy.groupby(["seed", "corruption", "severity"], as_index=False)[["value", "n", "run"]].max()
     mean = {"value": ("value", "mean"), "n": ("n", "min"), "run": ("run", "last")}
     noisy = noisy.groupby(["seed", "corruption"], as_index=False).agg(**mean)
-    trained = trained.sort_values("started").drop_duplicates("seed", keep="last")
+    trained = select(trained, one_per=["seed"])
     return pd.concat([trained[["seed", "corruption", "value", "n", "run"]], noisy]).astype({"seed": int, "n": int})
 
 
@@ -77,7 +77,7 @@ def show_table5(cells: pd.DataFrame) -> Shown:
         printed = {}
         for condition in CONDITIONS:
             corruption = "" if condition == NATURAL else condition
-            found = paper[(paper["iterations"] == steps) & (paper["corruption"] == corruption)]["value"]
+            found = select(paper, iterations=steps, corruption=corruption)["value"]
             if method == "fista" and not found.empty:
                 printed[condition] = f'<span style="opacity:0.8">paper {found.iloc[0]:.2f}</span><br>'
         lines.append({"iterations": f"<b>{variant.label}</b>", **_columns(cells, variant, printed)})
@@ -108,10 +108,10 @@ def _columns(
 
 def _cost(cells: pd.DataFrame, variant: Variant, metric: str) -> Number | str:
     """A cost as a ratio to ResNet-18 in the same run."""
-    chosen = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == metric)]
+    chosen = select(cells, experiment="benchmark", metric=metric)
     chosen = chosen[chosen["started"] == chosen["started"].max()]
-    ours = chosen[(chosen["arch"] == variant.arch) & (chosen["variant"] == variant.name)]
-    base = chosen[(chosen["arch"] == "resnet18") & (chosen["variant"] == "")]
+    ours = select(chosen, arch=variant.arch, variant=variant.name)
+    base = select(chosen, arch="resnet18", variant="")
     if ours.empty or base.empty:
         return chip("not run")
     return Number(f"{ours['value'].iloc[0] / base['value'].iloc[0]:.2f}", ours[["run", "value", "n"]])
@@ -121,7 +121,7 @@ def _caption(cells: pd.DataFrame, variants: tuple[Variant, ...]) -> str:
     found = pd.concat([accuracies(cells, variant).assign(name=variant.name) for variant in variants])
     if found.empty:
         return "Not run."
-    run = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1")].iloc[-1]
+    run = select(cells, experiment="sweep", metric="top1").iloc[-1]
     seeds = found.groupby("name")["seed"].nunique()
     count = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     return (
@@ -132,7 +132,7 @@ def _caption(cells: pd.DataFrame, variants: tuple[Variant, ...]) -> str:
 
 def at_test_time(cells: pd.DataFrame) -> Shown:
     """Accuracy of networks trained with two steps (and with one) when more are taken at test time, per solver."""
-    chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["arch"] == "sdnet18")]
+    chosen = select(cells, experiment="sweep", metric="top1", arch="sdnet18")
     chosen = chosen[chosen["knob"].astype(str).str.endswith(" iterations")]
     fig, panels = two_columns(2, 3.2, sharey=True)
     for ax, (variant, title) in zip(

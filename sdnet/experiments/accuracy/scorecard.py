@@ -9,6 +9,7 @@ from scipy.stats import norm, ttest_ind
 
 from sdnet.experiments.performance.benchmarks import benchmark_of, scale_of
 from sdnet.results.paper import paper_table
+from sdnet.results.select import like, select
 
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 """Data set of Table 1 → as the paper calls it."""
@@ -80,16 +81,13 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
     if ANSWERED_BY[metric] == "benchmark":
         return _timed(cells, dataset, arch, metric)
     names = (dataset, *STAND_INS.get(dataset, ()))
-    chosen = cells[cells["dataset"].isin(names) & (cells["arch"] == arch) & (cells["metric"] == metric)]
-    chosen = chosen[(chosen["experiment"] == ANSWERED_BY[metric]) & (chosen["variant"] == "")]
+    chosen = select(cells, dataset=names, arch=arch, metric=metric, experiment=ANSWERED_BY[metric], variant="")
     chosen = chosen[chosen["split"].fillna("test") == "test"]
     if chosen.empty:
         return None
     chosen = chosen.assign(full=(chosen["dataset"] == dataset) & chosen["paper_scale"])
     largest = chosen.sort_values(["full", "width", "epochs", "started"]).iloc[-1]
-    same = chosen[(chosen["width"] == largest["width"]) & (chosen["epochs"] == largest["epochs"])]
-    same = same[(same["dataset"] == largest["dataset"]) & (same["full"] == largest["full"])]
-    same = same.sort_values("started").drop_duplicates("seed", keep="last")
+    same = select(like(chosen, largest, "width", "epochs", "dataset", "full"), one_per=["seed"])
     scale = (
         "" if largest["full"] else f"{largest['dataset']}, width {largest['width']:.0f}, {largest['epochs']:.0f} epochs"
     )
@@ -101,7 +99,7 @@ def _timed(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measure
     run = benchmark_of(cells, ("resnet18",), STEMS[dataset])
     if run is None:
         return None
-    timed = run[(run["arch"] == arch) & (run["metric"] == metric)]
+    timed = select(run, arch=arch, metric=metric)
     return None if timed.empty else Measured(float(timed["value"].iloc[0]), 1, scale_of(run), False, timed)
 
 
@@ -122,15 +120,18 @@ SETTING = ("dataset", "preset", "width", "epochs", "precision")
 """What two trainings must share to be compared."""
 
 
+def trained(cells: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """Test accuracies of trainings whose network is the architecture's own: one per setting, network and seed."""
+    told = {"experiment": "train", "metric": "top1", "split": "test", "variant": "", **where}
+    return select(cells, one_per=(*SETTING, "arch", "seed"), **told)
+
+
 def trained_alike(
     cells: pd.DataFrame, arch: str, baseline: str
 ) -> Iterator[tuple[dict[str, Any], "pd.DataFrame", "pd.DataFrame"]]:
     """The settings in which both networks were trained, with the test cells of each, a row per seed."""
-    chosen = cells[(cells["experiment"] == "train") & (cells["variant"] == "") & cells["arch"].isin([arch, baseline])]
-    chosen = chosen[(chosen["metric"] == "top1") & (chosen["split"] == "test")]
-    chosen = chosen.sort_values("started").drop_duplicates([*SETTING, "arch", "seed"], keep="last")
     # Records without a recipe, benchmarks for instance, make these columns floating point.
-    chosen = chosen.astype({"width": int, "epochs": int})
+    chosen = trained(cells, arch=(arch, baseline)).astype({"width": int, "epochs": int})
     for values, group in chosen.groupby(list(SETTING)):
         ours, theirs = (group[group["arch"] == name] for name in (arch, baseline))
         if len(ours) and len(theirs):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sdnet.experiments.accuracy.scorecard import DATASETS, STAND_INS, STEMS, UNITS, find
+from sdnet.experiments.accuracy.scorecard import DATASETS, STAND_INS, STEMS, UNITS, find, trained
 from sdnet.experiments.performance.benchmarks import benchmark_of, scale_of
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
@@ -65,11 +65,8 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def _accuracies(cells: pd.DataFrame, dataset: str, archs: list[str]) -> dict[str, list[Number | str]]:
-    chosen = cells[(cells["experiment"] == "train") & (cells["metric"] == "top1") & (cells["split"] == "test")]
     names = (dataset, *STAND_INS.get(dataset, ()), *SMALLER.get(dataset, ()))
-    chosen = chosen[chosen["dataset"].isin(names) & chosen["arch"].isin(archs)]
-    chosen = chosen[chosen["variant"] == ""].sort_values("started")
-    chosen = chosen.drop_duplicates([*SETTING, "arch", "seed"], keep="last")
+    chosen = trained(cells, dataset=names, arch=archs)
     columns: dict[str, list[Number | str]] = {}
     for (data, width, epochs, preset, precision), group in chosen.groupby(SETTING):
         values = {str(arch): part for arch, part in group.groupby("arch")}

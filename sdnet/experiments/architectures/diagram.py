@@ -13,6 +13,7 @@ from sdnet.report.plots import FAINT, INK, PALETTE, PICTURES, finished
 from sdnet.report.shown import Shown
 from sdnet.report.tables import page
 from sdnet.results.paper import paper_table
+from sdnet.results.select import select
 
 COLOURS = dict(zip(("convolution", "CSC layer", "patch coding layer", "equilibrium cell"), PALETTE, strict=False))
 THICKNESS = 0.62
@@ -92,7 +93,7 @@ def show_sizes(networks: Mapping[str, Anatomy], archs: Mapping[str, str], datase
         dataset: the block of Table 1.
     """
     paper = paper_table(1)
-    paper = paper[(paper["dataset"] == dataset) & (paper["metric"] == "parameters")]
+    paper = select(paper, dataset=dataset, metric="parameters")
     sizes = dict(zip(paper["arch"], paper["value"], strict=True))
     first = next(iter(networks.values()))
     rows = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_colum
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
+from sdnet.results.select import select
 from sdnet.robust.attacks import EPSILONS
 
 NORMS = {"linf": "L∞, ε = 8/255", "l2": "L2, ε = 0.5"}
@@ -29,6 +31,16 @@ class Attacked:
     knob: str
     start: float
     paper: str | None = None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Which network it is, for :func:`sdnet.results.select.select`."""
+        return {"arch": self.arch, "variant": self.variant}
+
+    @property
+    def turned(self) -> dict[str, Any]:
+        """Which network it is, and what is turned."""
+        return {**self.network, "knob": self.knob}
 
 
 RESNET = Attacked("ResNet-18", "resnet18", "", "stem threshold", 0.0, "resnet18")
@@ -47,7 +59,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     """The attacks that may be compared with the largest one on an SDNet-18: same data, width and number of epochs."""
     attacks = cells[cells["experiment"] == "attack"]
     ours = attacks[attacks["arch"] == "sdnet18"]
-    return attacks if ours.empty else attacks[same_scale(attacks, ours)]
+    return attacks if ours.empty else same_scale(attacks, ours)
 
 
 def robust(
@@ -58,24 +70,19 @@ def robust(
     Of several answers at one strength the one about the most images counts, then that after the most steps and
     restarts, then the latest.
     """
-    chosen = cells[(cells["experiment"] == "attack") & (cells["metric"] == "robust_top1")]
-    for column, value in (
-        ("arch", row.arch), ("variant", row.variant), ("knob", row.knob), ("norm", norm), ("protocol", protocol),
-        ("attack", attack), ("units", units),
-    ):  # fmt: skip
-        chosen = chosen[chosen[column] == value]
+    asked = {"norm": norm, "protocol": protocol, "attack": attack, "units": units}
+    chosen = select(cells, experiment="attack", metric="robust_top1", **row.turned, **asked)
     chosen = chosen[np.isclose(chosen["epsilon"].astype(float), EPSILONS[norm])]
-    chosen = chosen.sort_values(["n", "steps", "restarts", "started"]).drop_duplicates(
-        ["seed", "strength", "crafted_at"], keep="last"
-    )
+    most = ("n", "steps", "restarts", "started")
+    chosen = select(chosen, one_per=("seed", "strength", "crafted_at"), prefer=most)
     return chosen[["seed", "strength", "crafted_at", "value", "n", "run"]].sort_values(["seed", "strength"])
 
 
 def clean(cells: pd.DataFrame, row: Attacked) -> pd.DataFrame:
     """Accuracy per (seed, strength) on the images as they are; of several answers that about the most images counts."""
-    chosen = cells[(cells["experiment"] == "attack") & (cells["metric"] == "top1") & (cells["arch"] == row.arch)]
-    chosen = chosen[(chosen["variant"] == row.variant) & (chosen["knob"] == row.knob)]
-    return chosen.sort_values(["n", "started"]).drop_duplicates(["seed", "strength"], keep="last")
+    return select(
+        cells, one_per=("seed", "strength"), prefer=("n", "started"), experiment="attack", metric="top1", **row.turned
+    )
 
 
 def best(found: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +156,7 @@ def _by_norm(
 def _printed(paper: pd.DataFrame, row: Attacked, norm: str, *, tuned: bool) -> str:
     if row.paper is None or (tuned and row.paper == "resnet18"):
         return ""
-    chosen = paper[(paper["arch"] == row.paper) & (paper["norm"] == norm)]
+    chosen = select(paper, arch=row.paper, norm=norm)
     chosen = chosen[(chosen["policy"] == "tuned") == tuned]
     return f'<span style="opacity:0.8">paper {chosen["value"].iloc[0]:.2f}</span><br>'
 
@@ -196,13 +203,13 @@ def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Sh
 
 def over_steps(cells: pd.DataFrame, row: Attacked) -> Shown:
     """Accuracy and loss against the number of PGD steps at the strength of training: both must have settled."""
-    chosen = cells[(cells["experiment"] == "attack") & (cells["arch"] == row.arch) & (cells["variant"] == row.variant)]
+    chosen = select(cells, experiment="attack", **row.network)
     fig, panels = two_columns(2, 2.9)
     for ax, (metric, label, factor) in zip(
         panels, (("steps_top1", "accuracy (%)", 100), ("steps_loss", "cross-entropy", 1)), strict=True
     ):
         for index, (norm, name) in enumerate(NORMS.items()):
-            here = chosen[(chosen["metric"] == metric) & (chosen["norm"] == norm)]
+            here = select(chosen, metric=metric, norm=norm)
             means = factor * here.groupby("steps")["value"].mean()
             ax.plot(means.index.to_numpy(float), means, marker=MARKERS[index], color=PALETTE[index], label=name)
         ax.set(xlabel="steps", ylabel=label)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from sdnet.experiments.claims.estimates import Requirement, welch
+from sdnet.results.select import select
 
 AS_ACCURATE, LITTLE = -0.3, -0.5
 """Points of accuracy that a network may be below another one and be as accurate (C1), or cost little (C11a)."""
@@ -25,5 +26,5 @@ def beside(arch: str, baseline: str, bound: float) -> Callable[[pd.DataFrame], l
 
 def _by_seed(cells: pd.DataFrame, arch: str) -> "pd.Series[float]":
     """Test accuracy in points."""
-    chosen = cells[(cells["arch"] == arch) & (cells["variant"] == "") & (cells["metric"] == "top1")]
+    chosen = select(cells, arch=arch, variant="", metric="top1")
     return 100 * chosen[chosen["split"] == "test"].set_index("seed")["value"].astype(float)

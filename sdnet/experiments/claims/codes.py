@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from sdnet.experiments.claims.estimates import Requirement, paired
+from sdnet.results.select import select
 
 DECODED = ("sdnet18_all", "shortcut=False")
 """The network whose codes are decoded from every depth: without shortcuts nothing goes past them."""
@@ -22,12 +23,12 @@ def decoding_shows_more(cells: pd.DataFrame) -> list[Requirement]:
     By seed, the share of depths at which decoding has the higher PSNR (colours corrected, 95 % intervals over images
     apart) less the share at which the control has; depths where the intervals touch count for neither.
     """
-    chosen = cells[(cells["arch"] == DECODED[0]) & (cells["variant"] == DECODED[1])]
+    chosen = select(cells, arch=DECODED[0], variant=DECODED[1])
     chosen = chosen[chosen["metric"] == "psnr_affine"]
     values = {}
     for label, (method, weights) in CONTROLS.items():
         ours, control = (
-            chosen[(chosen["method"] == one) & (chosen["weights_are"] == trained)]
+            select(chosen, method=one, weights_are=trained)
             for one, trained in (("decode", "trained"), (method, weights))
         )
         both = ours.merge(control, on=["seed", "layer", "n"], suffixes=("", "_control"))
@@ -42,7 +43,7 @@ def guarantee_applies(cells: pd.DataFrame) -> list[Requirement]:
     Asked of the codes as the layer computes them and of the minimisers: the limit less the most non-zeros of any image
     is above 0. The limit less the fewest can only speak against the claim: where it is below 0, no image keeps to it.
     """
-    chosen = cells[(cells["arch"] == "sdnet18") & (cells["variant"] == "")]
+    chosen = select(cells, arch="sdnet18", variant="")
     which = chosen["metric"].astype(str) + " " + chosen["case"].fillna("").astype(str)
     by = {name: group.set_index("seed")["value"].astype(float) for name, group in chosen.groupby(which)}
     found: dict[str, pd.Series[float]] = {}

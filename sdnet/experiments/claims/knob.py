@@ -17,6 +17,7 @@ from sdnet.experiments.claims.noise import iterations_help, one_step_beside_eigh
 from sdnet.experiments.corruptions.robustness import NOISES, Row
 from sdnet.experiments.what_is_lambda.trade_off import BEHIND, FILTERS, LAM, ONE_STEP_LAM, OTHERS, RECOMPUTED, areas
 from sdnet.results.cells import variant
+from sdnet.results.select import select
 
 RAISED, USUAL = 0.4, 0.1
 """λ that is compared with that of training (L1b, L6)."""
@@ -65,7 +66,7 @@ def _by_frequency(
     cells: pd.DataFrame, row: Row, usual: float, turned: float
 ) -> tuple["pd.Series[float]", "pd.Series[float]"]:
     """Points gained by turning a knob, by seed, mean over high and over low frequencies."""
-    chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["knob"] == row.knob)]
+    chosen = select(cells, **row.turned)
     chosen = chosen[chosen["metric"] == "fourier_top1"]
     wide = chosen.pivot_table(index=["seed", "down", "across"], columns="strength", values="value")
     if usual not in wide or turned not in wide:
@@ -157,7 +158,7 @@ def filter_certifies(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
 
 
 def _certified(cells: pd.DataFrame, row: Row, usual: float, turned: float) -> "pd.Series[float]":
-    chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["knob"] == row.knob)]
+    chosen = select(cells, **row.turned)
     chosen = chosen[(chosen["metric"] == "certified_top1") & np.isclose(chosen["sigma"].astype(float), SIGMA)]
     chosen = chosen[np.isclose(chosen["epsilon"].astype(float), RADIUS)]
     by = {strength: group.set_index("seed")["value"].astype(float) for strength, group in chosen.groupby("strength")}
@@ -180,9 +181,9 @@ def filter_calibrated(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
 
 def _calibration_gains(cells: pd.DataFrame, row: Row, usual: float) -> dict[str, "pd.Series[float]"]:
     """Calibration error at the usual strength less that at the most accurate one (by test labels), over severities."""
-    chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["knob"] == row.knob)]
+    chosen = select(cells, **row.turned)
     keys = ["seed", "corruption", "severity", "strength"]
-    chosen = chosen[chosen["metric"].isin(["top1", "calibration_error"]) & chosen["corruption"].isin(NOISES)]
+    chosen = select(chosen, metric=["top1", "calibration_error"], corruption=NOISES)
     wide = chosen.pivot_table(index=keys, columns="metric", values="value").reset_index()
     if not {"top1", "calibration_error"} <= set(wide.columns):
         return {}

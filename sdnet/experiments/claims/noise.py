@@ -16,6 +16,7 @@ from sdnet.experiments.ablations import grid
 from sdnet.experiments.claims.estimates import Requirement, paired
 from sdnet.experiments.corruptions.robustness import NOISES, ONE_STEP, Row, optimal_strengths, over_severities, top1
 from sdnet.results.cells import variant
+from sdnet.results.select import select
 
 STRENGTHS = 7
 """A best strength is looked for among at least so many."""
@@ -76,7 +77,7 @@ def linear_and_specific(cells: pd.DataFrame) -> list[Requirement]:
     fits = _residual_fit(cells, "r_squared")
     linear = _by(fits[fits["power"] == 1].assign(points=fits["value"]), "fitted_on", NOISES)
     gains = _gains(cells)
-    pairs = gains[gains["fitted_on"].isin(NOISES) & gains["corruption"].isin(NOISES)]
+    pairs = select(gains, fitted_on=NOISES, corruption=NOISES)
     by = pairs.pivot_table(index="seed", columns=["corruption", "fitted_on"], values="points")
     if by.shape[1] < len(NOISES) ** 2 or not linear:
         return []
@@ -126,7 +127,7 @@ def clean_at_the_lam_of_noise(cells: pd.DataFrame) -> list[Requirement]:
 
 def _clean(cells: pd.DataFrame, answers: pd.DataFrame, each: int = 1) -> dict[str, "pd.Series[float]"]:
     """Clean accuracy less that at λ = 0.1, in points, where there are ``each`` answers per noise."""
-    fixed = cells[(cells["metric"] == "top1") & (cells["policy"] == "fixed") & (cells["corruption"] == "clean")]
+    fixed = select(cells, metric="top1", policy="fixed", corruption="clean")
     fixed = fixed[["arch", "variant", "seed", "value"]].rename(columns={"value": "fixed"})
     both = answers.merge(fixed, on=["arch", "variant", "seed"])
     both["points"] = 100 * (both["value"] - both["fixed"]).astype(float)
@@ -135,7 +136,7 @@ def _clean(cells: pd.DataFrame, answers: pd.DataFrame, each: int = 1) -> dict[st
 
 
 def _residual_fit(cells: pd.DataFrame, metric: str, variant: str = "") -> pd.DataFrame:
-    chosen = cells[(cells["arch"] == "sdnet18") & (cells["variant"] == variant) & (cells["policy"] == "residual_fit")]
+    chosen = select(cells, arch="sdnet18", variant=variant, policy="residual_fit")
     return chosen[chosen["metric"] == metric]
 
 
@@ -168,7 +169,7 @@ def _mean(values: list["pd.Series[float]"]) -> "pd.Series[float]":
 
 def _rho(cells: pd.DataFrame, row: Row) -> dict[str, "pd.Series[float]"]:
     """ρ by noise and seed, where a row was asked about all noises at enough strengths."""
-    chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["knob"] == row.knob)]
+    chosen = select(cells, **row.turned)
     enough = chosen.groupby(["seed", "corruption", "severity"])["strength"].transform("nunique") >= STRENGTHS
     chosen = chosen[enough & chosen["corruption"].isin(["clean", *NOISES])]
     conditions = chosen.drop_duplicates(["seed", "corruption", "severity"]).groupby("seed").size()
@@ -201,8 +202,7 @@ def _best_of_common(cells: pd.DataFrame, *rows: Row) -> list[dict[str, "pd.Serie
 
 def _grid(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     """Accuracies of a row under noise at every strength."""
-    chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["metric"] == "top1")]
-    return chosen[(chosen["knob"] == row.knob) & chosen["corruption"].isin(NOISES)]
+    return select(cells, metric="top1", corruption=NOISES, **row.turned)
 
 
 def _image_variance(cells: pd.DataFrame, row: Row, noises: tuple[str, ...]) -> float:
@@ -211,8 +211,7 @@ def _image_variance(cells: pd.DataFrame, row: Row, noises: tuple[str, ...]) -> f
     From the bootstrap intervals of the accuracy over severities at the row's strength, or at the best; without them
     binomial.
     """
-    chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & cells["corruption"].isin(noises)]
-    chosen = chosen[(chosen["knob"] == row.knob) & (chosen["metric"] == "top1_over_severities")]
+    chosen = select(cells, metric="top1_over_severities", corruption=noises, **row.turned)
     if row.strength is not None:
         chosen = chosen[chosen["strength"] == row.strength]
     chosen = chosen[chosen["low"].notna()]

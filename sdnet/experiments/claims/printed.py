@@ -9,6 +9,7 @@ from sdnet.experiments.claims.attacks import GAIN
 from sdnet.experiments.claims.noise import short
 from sdnet.experiments.claims.rule import Printed, exact
 from sdnet.results.paper import paper_table
+from sdnet.results.select import select
 
 NOTHING = Printed(missing="the paper prints no number for this")
 
@@ -16,7 +17,7 @@ NOTHING = Printed(missing="the paper prints no number for this")
 def difference(dataset: str, bound: float) -> Printed:
     """C1 and C2: SDNet-18 less ResNet-18 in Table 1."""
     table = paper_table(1)
-    chosen = table[(table["dataset"] == dataset) & (table["metric"] == "top1")].set_index("arch")["value"]
+    chosen = select(table, dataset=dataset, metric="top1").set_index("arch")["value"]
     return exact({"": float(chosen["sdnet18"] - chosen["resnet18"])}, bound)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from sdnet.experiments.ablations.grid import Variant
 from sdnet.experiments.claims.estimates import Requirement, welch
 from sdnet.experiments.deep_pursuit.measure import EPSILONS
+from sdnet.results.select import select
 
 MOST, FEW, EVERY = 8, 2, (2, 4, 8)
 """Iterations T."""
@@ -198,7 +199,7 @@ def fgsm(cells: pd.DataFrame, who: Variant) -> Measured:
 def robust(cells: pd.DataFrame, who: Variant, attack: str, protocol: str) -> Measured:
     """Accuracy in points under an attack, mean over all of :data:`EPSILONS`; they deviate together at most."""
     rows = _rows(cells, who, "robust_top1")
-    rows = rows[(rows["attack"] == attack) & (rows["protocol"] == protocol)]
+    rows = select(rows, attack=attack, protocol=protocol)
     rows = rows[rows.groupby("seed")["epsilon"].transform("nunique") == len(EPSILONS)]
     found = _mean(rows, 100)
     accuracy = rows["value"].astype(float)

@@ -17,6 +17,7 @@ from sdnet.experiments.claims.estimates import (
     paired,
 )
 from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Effect, Verdict
+from sdnet.results.select import select
 
 SCALE = ("dataset", "preset", "width", "epochs", "precision", "noise", "images")
 """What rows must share to be compared; a run's ``images`` are the first so many of one random order."""
@@ -125,7 +126,7 @@ def scales(
 
     Where a run does not say how many images it took, its cells do (``n``).
     """
-    chosen = cells[(cells["experiment"] == experiment) & cells["dataset"].isin(data)]
+    chosen = select(cells, experiment=experiment, dataset=data)
     if chosen.empty:
         return
     if "noise" not in chosen:
@@ -135,7 +136,7 @@ def scales(
     for values, group in chosen.groupby(list(SCALE), dropna=False):
         yield (
             dict(zip(SCALE, values, strict=True)),
-            group.sort_values("started").drop_duplicates(list(ASKED), keep="last"),
+            select(group, one_per=ASKED),
         )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Effect, Verdict
 from sdnet.experiments.performance.benchmarks import DEVICES, benchmark_of, eager, runs_with, scale_of
 from sdnet.results.paper import paper_table
+from sdnet.results.select import select
 
 SPEED, MEMORY, FASTER = 0.9, 1.1, 100.0
 """Least speed and most memory beside ResNet-18 (C3), least speed beside SCN (C4), as ratios."""
@@ -20,10 +21,10 @@ def as_fast_and_small(cells: pd.DataFrame) -> tuple[Verdict, ...]:
     """C3, for every stem and width, the paper's width first: on the fastest kind of device that was measured."""
     found = {}
     for kind in reversed(DEVICES):
-        timed = eager(cells[(cells["experiment"] == "benchmark") & (cells["device_type"] == kind)])
+        timed = eager(select(cells, experiment="benchmark", device_type=kind))
         timed = timed.assign(stem=timed["stem"].fillna("cifar"), batch=timed["batch"].astype(float))
         for (stem, width), group in timed[timed["metric"] == "train_speed_ratio"].groupby(["stem", "width"]):
-            same = timed[(timed["stem"] == stem) & (timed["width"] == width)]
+            same = select(timed, stem=stem, width=width)
             if (verdict := _beside_resnet(same, group, str(stem))) is not None:
                 found[-float(str(width)), str(stem)] = verdict
     return tuple(found[key] for key in sorted(found)) or (Verdict(NOT_RUN, **_paper_of_c3("cifar")),)
@@ -33,7 +34,7 @@ def _beside_resnet(timed: pd.DataFrame, speeds: pd.DataFrame, stem: str) -> Verd
     """Speed and memory of the run with the largest batch, of several the latest; None without either."""
     memories = runs_with(timed[timed["metric"] == "train_memory"], ("resnet18", "sdnet18"))
     # A network alone is as fast as itself.
-    speeds = speeds[(speeds["arch"] == "sdnet18") & (speeds["baseline"] == "resnet18")]
+    speeds = select(speeds, arch="sdnet18", baseline="resnet18")
     speeds = speeds[speeds["started"].isin(memories["started"])]
     if speeds.empty:
         return None
@@ -72,7 +73,7 @@ def _printed(metric: str, arch: str, baseline: str, stem: str) -> float:
     """A ratio of Table 1."""
     table = paper_table(1)
     name = "train_images_per_second" if metric == "speed" else metric
-    chosen = table[(table["dataset"] == STEMS[stem]) & (table["metric"] == name)].set_index("arch")["value"]
+    chosen = select(table, dataset=STEMS[stem], metric=name).set_index("arch")["value"]
     return float(chosen[arch] / chosen[baseline])
 
 

@@ -13,6 +13,7 @@ from sdnet.experiments.corruptions.robustness import NOISES, Row, latest, policy
 from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
+from sdnet.results.select import select
 
 
 def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Shown:
@@ -24,24 +25,21 @@ def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Shown:
         row: its ``strength`` is not looked at.
         axis: name of the horizontal axis.
     """
-    chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["knob"] == row.knob)]
-    chosen = chosen[(chosen["arch"] == row.arch) & (chosen["variant"] == row.variant)]
+    chosen = select(cells, experiment="sweep", metric="top1", **row.turned)
     chosen = latest(chosen)
-    means = chosen.groupby(["corruption", "severity", "strength"], as_index=False)["value"].mean()
+    means = chosen.groupby(["corruption", "severity", "strength"], as_index=False)[["value"]].mean()
     means["accuracy"] = 100 * means["value"]
     fig, panels = two_columns(4, 2.5, sharey=True)
     colours = sns.color_palette("flare", 5)
     for ax, corruption in zip(panels, NOISES, strict=True):
         for severity in range(6):
-            here = means[
-                (means["corruption"] == (corruption if severity else "clean")) & (means["severity"] == severity)
-            ]
+            here = select(means, corruption=corruption if severity else "clean", severity=severity)
             if here.empty:
                 continue
             colour = colours[severity - 1] if severity else FAINT
             label = f"severity {severity}" if severity else "clean"
             ax.plot(here["strength"], here["accuracy"], color=colour, label=label, lw=1.5)
-            best = here.loc[here["accuracy"].idxmax()]
+            best = here.iloc[int(here["accuracy"].argmax())]
             ax.plot(best["strength"], best["accuracy"], "*", color=colour, ms=8, mec="white", mew=0.5)
         ax.set(title=LABELS[corruption], xlabel=axis)
     _labels(panels, "accuracy (%)")
@@ -68,7 +66,7 @@ def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -
             x = group[column].to_numpy(float)
             colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
             ax.plot(x, group["value"], marker, color=colour, label=f"seed {seed:.0f}", mec="white", mew=0.5)
-            fits = lines[(lines["fitted_on"] == corruption) & (lines["power"] == power)]
+            fits = select(lines, fitted_on=corruption, power=power)
             line = fits[fits["seed"] == seed].iloc[0]
             ends = np.array([x.min(), x.max()])
             ax.plot(ends, line["slope"] * ends + line["intercept"], color=colour, lw=1.2)

@@ -20,6 +20,7 @@ from sdnet.report.origin import concat
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
+from sdnet.results.select import select
 
 LABELS = {
     "gaussian_noise": "Gaussian", "shot_noise": "Shot", "speckle_noise": "Speckle", "impulse_noise": "Impulse",
@@ -126,7 +127,7 @@ def _name(row: Row) -> str:
 def _printed(paper: pd.DataFrame, row: Row, **where: object) -> float | None:
     if row.paper is None:
         return None
-    chosen = paper[(paper["arch"] == row.paper[0]) & (paper["policy"] == row.paper[1]) & (paper["metric"] == "top1")]
+    chosen = select(paper, arch=row.paper[0], policy=row.paper[1], metric="top1")
     for column, value in where.items():
         chosen = chosen[chosen[column] == value]
     return float(chosen["value"].iloc[0])
@@ -136,15 +137,14 @@ def _interval(cells: pd.DataFrame, row: Row, corruption: str) -> tuple[float, fl
     """The bootstrap interval over images that the run stored, averaged over seeds."""
     if row.oracle and row.policy is None:
         return None  # the strength differs between severities, so no stored interval is its own
-    chosen = cells[(cells["metric"] == "top1_over_severities") & (cells["corruption"] == corruption)]
-    chosen = chosen[(chosen["arch"] == row.arch) & (chosen["variant"] == row.variant)]
+    chosen = select(cells, metric="top1_over_severities", corruption=corruption, **row.network)
     if row.policy is not None:
-        chosen = chosen[(chosen["policy"] == row.policy) & chosen["fitted_on"].isin(["", "all", corruption])]
+        chosen = select(chosen, policy=row.policy, fitted_on=["", "all", corruption])
     else:
-        chosen = chosen[(chosen["knob"] == row.knob) & (chosen["strength"] == row.strength)]
+        chosen = select(chosen, knob=row.knob, strength=row.strength)
     if chosen.empty:
         return None
-    chosen = chosen.sort_values(["n", "started"]).drop_duplicates("seed", keep="last")
+    chosen = select(chosen, one_per=["seed"], prefer=("n", "started"))
     return float(chosen["low"].mean()), float(chosen["high"].mean())
 
 
@@ -213,7 +213,7 @@ def show_cross_type(cells: pd.DataFrame) -> Shown:
     for fitted_on in NOISES:
         line = {"fitted on": LABELS[fitted_on]}
         for corruption in NOISES:
-            here = table[(table["fitted_on"] == fitted_on) & (table["corruption"] == corruption)]
+            here = select(table, fitted_on=fitted_on, corruption=corruption)
             own = (
                 "–"
                 if fitted_on == corruption
@@ -224,9 +224,7 @@ def show_cross_type(cells: pd.DataFrame) -> Shown:
     caption = (
         "Points of accuracy lost where Algorithm 1 was fitted to one noise and asked under another, mean over seeds."
     )
-    asked = cells[
-        (cells["experiment"] == "policies") & (cells["policy"] == "residual_fit") & (cells["metric"] == "top1")
-    ]
+    asked = select(cells, experiment="policies", policy="residual_fit", metric="top1")
     return page(pd.DataFrame(lines), caption, "cross", made_from=asked[asked["variant"] == ""])
 
 
@@ -237,7 +235,7 @@ def show_clean(cells: pd.DataFrame) -> Shown:
     for corruption in NOISES:
         line: dict[str, object] = {"λ chosen for": LABELS[corruption]}
         for severity in range(1, 6):
-            here = drops[(drops["corruption"] == corruption) & (drops["severity"] == severity)]
+            here = select(drops, corruption=corruption, severity=severity)
             text = f"{100 * here['value'].mean():.2f} <b>({-100 * here['drop'].mean():+.2f})</b>"
             small = note(f"λ = {here['lam'].astype(float).mean():.2f}")
             line[f"severity {severity}"] = Number(f"{text}<br>{small}", here) if not here.empty else chip("not run")
@@ -250,10 +248,10 @@ def show_clean(cells: pd.DataFrame) -> Shown:
 
 def show_common(cells: pd.DataFrame) -> HTML:
     """Blur, weather and digital corruptions over severities: SDNet-18 at λ = 0.1 and at the best λ, an oracle."""
-    chosen = cells[(cells["experiment"] == "sweep") & (cells["metric"] == "top1") & (cells["knob"] == "lam")]
-    chosen = chosen[(chosen["arch"] == "sdnet18") & (chosen["variant"] == "") & chosen["corruption"].isin(COMMON)]
-    chosen = chosen.sort_values(["n", "started"])
-    chosen = chosen.drop_duplicates(["seed", "corruption", "severity", "strength"], keep="last")
+    chosen = select(
+        cells, one_per=("seed", "corruption", "severity", "strength"), prefer=("n", "started"),
+        experiment="sweep", metric="top1", corruption=COMMON, knob="lam", arch="sdnet18", variant="",
+    )  # fmt: skip
     lines = []
     for corruption, group in chosen.groupby("corruption"):
         wide = group.pivot_table(index=["seed", "severity"], columns="strength", values="value")

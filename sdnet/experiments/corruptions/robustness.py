@@ -5,9 +5,12 @@ spreads are computed where they are shown.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from scipy.stats import spearmanr
+
+from sdnet.results.select import like, select
 
 NOISES = ("gaussian_noise", "shot_noise", "speckle_noise", "impulse_noise")
 """In the order of the paper's Table 3."""
@@ -33,6 +36,16 @@ class Row:
     strength: float | None = None
     policy: str | None = None
     paper: tuple[str, str] | None = None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Which network it is, for :func:`sdnet.results.select.select`."""
+        return {"arch": self.arch, "variant": self.variant}
+
+    @property
+    def turned(self) -> dict[str, Any]:
+        """Which network it is, and what is turned."""
+        return {**self.network, "knob": self.knob}
 
     @property
     def oracle(self) -> bool:
@@ -70,18 +83,17 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
 
     Benchmarks, which need no data, stay.
     """
-    sweeps = cells[(cells["experiment"] == "sweep") & (cells["arch"] == "sdnet18") & (cells["knob"] == "lam")]
-    benchmark = cells["experiment"] == "benchmark"
-    return cells[same_scale(cells, sweeps) | benchmark]
+    sweeps = select(cells, experiment="sweep", arch="sdnet18", knob="lam")
+    alike = same_scale(cells, sweeps).index
+    return cells[cells.index.isin(alike) | (cells["experiment"] == "benchmark")]
 
 
-def same_scale(cells: pd.DataFrame, among: pd.DataFrame) -> "pd.Series[bool]":
-    """Which cells have the data set, width and number of epochs of the largest run ``among`` some."""
+def same_scale(cells: pd.DataFrame, among: pd.DataFrame) -> pd.DataFrame:
+    """The cells that have the data set, width and number of epochs of the largest run ``among`` some."""
     if among.empty:
-        return pd.Series(False, cells.index)
-    scale = ["dataset", "width", "epochs"]
+        return cells[:0]
     largest = among.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
-    return (cells[scale] == largest[scale]).all(axis=1)
+    return like(cells, largest, "dataset", "width", "epochs")
 
 
 def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.DataFrame:
@@ -90,14 +102,14 @@ def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.Dat
     Args:
         clean: of a policy that is fitted to one noise, whose fit answers for clean images.
     """
-    chosen = cells[(cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["metric"] == "top1")]
+    chosen = select(cells, metric="top1", **row.network)
     if row.policy is not None:
-        chosen = chosen[(chosen["experiment"] == "policies") & (chosen["policy"] == row.policy)]
+        chosen = select(chosen, experiment="policies", policy=row.policy)
         right = chosen["corruption"].where(chosen["corruption"] != "clean", clean)
         chosen = chosen[chosen["fitted_on"].isin(["", "all"]) | (chosen["fitted_on"] == right)]
         chosen = chosen.assign(strength=chosen["lam"])
     else:
-        chosen = chosen[(chosen["experiment"] == "sweep") & (chosen["knob"] == row.knob)]
+        chosen = select(chosen, experiment="sweep", knob=row.knob)
         if row.strength is not None:
             chosen = chosen[chosen["strength"] == row.strength]
     # A policy's strengths are what it chose: how many there are says nothing about the size of its run.
@@ -115,8 +127,7 @@ def latest(chosen: pd.DataFrame, best: bool = False, count_strengths: bool = Tru
         return pd.DataFrame(columns=[*keys, "strength", "value", "n", "run"])
     about = ["seed", "corruption"]
     runs = chosen.groupby([*about, "started"]).agg(strengths=("strength", "nunique"), n=("n", "max")).reset_index()
-    runs = runs.sort_values([*(["strengths"] if count_strengths else []), "n", "started"])
-    runs = runs.drop_duplicates(about, keep="last")
+    runs = select(runs, one_per=about, prefer=(*(["strengths"] if count_strengths else []), "n", "started"))
     chosen = chosen.merge(runs[[*about, "started"]]).sort_values([*keys, "strength"])
     if best:
         chosen = chosen.loc[chosen.groupby(keys)["value"].idxmax()]
@@ -142,7 +153,7 @@ def optimal_strengths(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     best = top1(cells, row)
     lines = []
     for (seed, corruption), group in best[best["severity"] > 0].groupby(["seed", "corruption"]):
-        clean = best[(best["seed"] == seed) & (best["severity"] == 0)]
+        clean = select(best, seed=seed, severity=0)
         ladder = pd.concat([clean, group]).sort_values("severity")
         constant = ladder["strength"].nunique() == 1
         rho = 0.0 if constant else float(spearmanr(ladder["severity"], ladder["strength"]).statistic)
@@ -152,8 +163,8 @@ def optimal_strengths(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
 
 def policy_cells(cells: pd.DataFrame, metric: str, variant: str = "", policy: str = "residual_fit") -> pd.DataFrame:
     """Cells of one metric and policy on SDNet-18: of each seed the largest, then the latest run that has them."""
-    chosen = cells[(cells["experiment"] == "policies") & (cells["arch"] == "sdnet18") & (cells["variant"] == variant)]
-    return _largest_run(chosen[(chosen["metric"] == metric) & (chosen["policy"] == policy)])
+    chosen = select(cells, experiment="policies", arch="sdnet18", variant=variant)
+    return _largest_run(select(chosen, metric=metric, policy=policy))
 
 
 def _largest_run(chosen: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +177,7 @@ def cross_type(cells: pd.DataFrame) -> pd.DataFrame:
 
     A line per seed, ``fitted_on`` and ``corruption``; ``loss`` in accuracy, ``lam_error`` as the mean |λ − own λ|.
     """
-    asked = cells[(cells["experiment"] == "policies") & (cells["arch"] == "sdnet18") & (cells["variant"] == "")]
+    asked = select(cells, experiment="policies", arch="sdnet18", variant="")
     asked = asked[(asked["metric"] == "top1") & (asked["policy"] == "residual_fit") & (asked["corruption"] != "clean")]
     # Only runs that asked about other types, too.
     crossed = asked.loc[asked["fitted_on"] != asked["corruption"], "started"]
@@ -183,8 +194,7 @@ def cross_type(cells: pd.DataFrame) -> pd.DataFrame:
 def clean_drops(cells: pd.DataFrame, variant: str = "") -> pd.DataFrame:
     """Clean accuracy lost at each λ that Algorithm 1 chose for noise: a line per (seed, corruption, severity)."""
     chosen = policy_cells(cells, "clean_top1", variant)
-    plain = cells[(cells["metric"] == "top1") & (cells["policy"] == "fixed") & (cells["corruption"] == "clean")]
-    plain = plain[plain["started"].isin(chosen["started"]) & (plain["variant"] == variant)]
+    plain = select(cells, metric="top1", policy="fixed", corruption="clean", started=chosen["started"], variant=variant)
     before = plain.set_index("seed")["value"].reindex(chosen["seed"]).to_numpy(float)
     return chosen.assign(drop=before - chosen["value"])[
         ["seed", "corruption", "severity", "lam", "value", "drop", "n", "run"]

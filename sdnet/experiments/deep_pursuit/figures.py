@@ -10,6 +10,7 @@ from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, page
+from sdnet.results.select import like, select
 
 LABELS = {**FEED_FORWARD, **ITERATED}
 SCALE = ("dataset", "width", "epochs")
@@ -32,12 +33,12 @@ def measured(cells: pd.DataFrame, experiment: str = "pursuit", of: Sequence[str]
 
     It is the scale with most of the architectures, then most seeds, then width and epochs.
     """
-    chosen = pd.DataFrame(cells[(cells["experiment"] == experiment) & cells["arch"].isin(of)])
+    chosen = pd.DataFrame(select(cells, experiment=experiment, arch=of))
     if chosen.empty:
         return chosen
     counts = chosen.groupby(list(SCALE), as_index=False)[["arch", "seed"]].nunique()
     most = counts.sort_values(["arch", "seed", "width", "epochs"]).iloc[-1]
-    chosen = pd.DataFrame(chosen[(chosen[list(SCALE)] == most[list(SCALE)]).all(axis=1)])
+    chosen = like(chosen, most, *SCALE)
     last = chosen.groupby(["arch", "variant", "seed"])["started"].transform("max")
     return pd.DataFrame(chosen[chosen["started"] == last])
 
@@ -51,7 +52,7 @@ def attacked(cells: pd.DataFrame, attack: str, protocol: str = "white_box") -> p
     """Cells of accuracy under an attack; clean accuracy has the radius 0."""
     found = measured(cells)
     clean = found[found["metric"] == "top1"].assign(epsilon=0.0)
-    bent = found[(found["metric"] == "robust_top1") & (found["attack"] == attack) & (found["protocol"] == protocol)]
+    bent = select(found, metric="robust_top1", attack=attack, protocol=protocol)
     return concat([clean, bent]) if len(found) else found
 
 
@@ -127,7 +128,7 @@ def figure7(cells: pd.DataFrame) -> Shown | HTML:
 def figure8(cells: pd.DataFrame, metric: str = "reconstruction_share") -> Shown | HTML:
     """Reconstruction error per iteration of the networks with most iterations, mean over layers and seeds."""
     found = measured(cells)
-    found = pd.DataFrame(found[(found["metric"] == metric) & found["arch"].isin(ITERATED)])
+    found = pd.DataFrame(select(found, metric=metric, arch=ITERATED))
     if found.empty:
         return NOTHING
     found = found[found["iterations"] == found["iterations"].max()]

@@ -7,6 +7,7 @@ from sdnet.experiments.deep_pursuit.figures import NOTHING, means, measured
 from sdnet.experiments.mixed_scale.study import RESIDUAL
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
+from sdnet.results.select import select
 
 UNFOLDED = {"msd_csc": "MSD-CSC", "msdnet": "MSDNet", "ml_csc": "ML-CSC"}
 
@@ -14,7 +15,7 @@ UNFOLDED = {"msd_csc": "MSD-CSC", "msdnet": "MSDNet", "ml_csc": "ML-CSC"}
 def degradation(cells: pd.DataFrame) -> Shown | HTML:
     """Test accuracy against depth after one step of every layer."""
     found = measured(cells, of=tuple(RESIDUAL))
-    found = found[(found["metric"] == "top1") & (found["iterations"] == 1)]
+    found = select(found, metric="top1", iterations=1)
     if found.empty:
         return NOTHING
     mean = means(found, "arch", "blocks")

@@ -7,6 +7,7 @@ import pandas as pd
 from sdnet.data.photographs import IMAGES
 from sdnet.experiments.paper_versus_code.switches import IMAGENET, BestEpoch, FittedPolicy, Switch, Trained
 from sdnet.results.ledger import Record
+from sdnet.results.select import select
 from sdnet.training.progress import duration
 from sdnet.training.recipes import PRESETS
 
@@ -30,7 +31,7 @@ def price(cells: pd.DataFrame, records: Iterable[Record], switch: Switch) -> str
         found, least = _imagenet_speed(cells, arch)
     else:
         recipe, images = PRESETS["quick"], CIFAR
-        chosen = cells[(cells["experiment"] == "train") & (cells["arch"] == arch) & (cells["width"] == recipe.width)]
+        chosen = select(cells, experiment="train", arch=arch, width=recipe.width)
         found, least = _median_speed(chosen), ""
     if found is None:
         return ""
@@ -41,7 +42,7 @@ def price(cells: pd.DataFrame, records: Iterable[Record], switch: Switch) -> str
 
 def _imagenet_speed(cells: pd.DataFrame, arch: str) -> tuple[tuple[float, str] | None, str]:
     """Of the network, or if nobody timed it of SDNet-18, which is faster than any network with more CSC layers."""
-    timed = cells[(cells["experiment"] == "benchmark") & (cells["stem"] == "imagenet")]
+    timed = select(cells, experiment="benchmark", stem="imagenet")
     own = _median_speed(timed[timed["arch"] == arch])
     return (own, "") if own is not None else (_median_speed(timed[timed["arch"] == "sdnet18"]), "more than ")
 

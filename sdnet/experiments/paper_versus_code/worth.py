@@ -18,6 +18,7 @@ from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations.grid import Variant
 from sdnet.experiments.ablations.table5 import NATURAL, accuracies
 from sdnet.experiments.paper_versus_code.switches import BestEpoch, Effect, FittedPolicy, Ratio, Switch, Trained
+from sdnet.results.select import select
 
 MARGIN = 0.3
 """Points of accuracy below which a difference does not matter: the margin of claim C1."""
@@ -124,7 +125,7 @@ def _best(found: list[tuple[int, tuple[object, ...], list[Estimate]]]) -> list[E
 def _of_trainings(cells: pd.DataFrame, effect: Trained) -> list[Estimate]:
     # A number of the recipe is named in a variant as an option of the network is.
     paper, code = (Variant("", effect.arch, dict(side)) for side in (effect.paper, effect.code))
-    known = cells[(cells["arch"] == effect.arch) & cells["variant"].isin([paper.name, code.name])]
+    known = select(cells, arch=effect.arch, variant=[paper.name, code.name])
     found = []
     for scale, part in _scales(known[known["experiment"].isin(["train", "sweep"])]):
         ours, theirs = (accuracies(part, side) for side in (paper, code))
@@ -145,7 +146,7 @@ def _of_trainings(cells: pd.DataFrame, effect: Trained) -> list[Estimate]:
 
 def _of_policy(cells: pd.DataFrame, effect: FittedPolicy) -> list[Estimate]:
     """Both policies in one run, on the same images: accuracy over the severities of the noise each is fitted on."""
-    chosen = cells[(cells["experiment"] == "policies") & (cells["arch"] == "sdnet18") & (cells["variant"] == "")]
+    chosen = select(cells, experiment="policies", arch="sdnet18", variant="")
     chosen = chosen[(chosen["metric"] == "top1_over_severities") & (chosen["fitted_on"] == chosen["corruption"])]
     keys = ["seed", "started", "corruption", "n"]
     found = []
@@ -153,8 +154,7 @@ def _of_policy(cells: pd.DataFrame, effect: FittedPolicy) -> list[Estimate]:
         written, released = (part[part["policy"] == name][[*keys, "value"]] for name in ("residual_fit", effect.policy))
         joined = written.merge(released, on=keys, suffixes=("", "_code"))
         complete = joined.groupby(["seed", "started"])["corruption"].transform("nunique") == len(NOISES)
-        joined = joined[complete].sort_values(["n", "started"])
-        joined = joined.drop_duplicates(["seed", "corruption"], keep="last")
+        joined = select(joined[complete], one_per=("seed", "corruption"), prefer=("n", "started"))
         if joined.empty:
             continue
         gains = 100 * (joined["value_code"] - joined["value"]).astype(float)
@@ -165,7 +165,7 @@ def _of_policy(cells: pd.DataFrame, effect: FittedPolicy) -> list[Estimate]:
 
 
 def _of_best_epoch(cells: pd.DataFrame) -> list[Estimate]:
-    chosen = cells[(cells["metric"] == "top1_after_epoch") & (cells["arch"] == "sdnet18")]
+    chosen = select(cells, metric="top1_after_epoch", arch="sdnet18")
     found = []
     for scale, part in _scales(chosen):
         latest = part[part["started"] == part.groupby("seed")["started"].transform("max")].sort_values("epoch")
@@ -177,7 +177,7 @@ def _of_best_epoch(cells: pd.DataFrame) -> list[Estimate]:
 
 
 def _of_choice(cells: pd.DataFrame, effect: Ratio) -> list[Estimate]:
-    chosen = cells[(cells["metric"] == "choice_speed_ratio") & (cells["case"] == effect.case)]
+    chosen = select(cells, metric="choice_speed_ratio", case=effect.case)
     if chosen.empty:
         return []
     row = chosen.sort_values("started").iloc[-1]

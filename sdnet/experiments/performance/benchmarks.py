@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from sdnet.results.select import select
+
 DEVICES = ("cuda", "cpu")
 """Kinds of devices, the fastest first."""
 
@@ -25,14 +27,14 @@ def benchmark_of(cells: pd.DataFrame, archs: Iterable[str], stem: str = "cifar")
     Speeds are comparable within a run only. Of several runs the fastest kind of device counts, then the run with the
     most networks, then the largest width, then the latest.
     """
-    timed = eager(cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "train_images_per_second")])
+    timed = eager(select(cells, experiment="benchmark", metric="train_images_per_second"))
     timed = timed[timed["stem"] == stem]
     for kind in DEVICES:
         runs = runs_with(timed[timed["device_type"] == kind], archs)
         if not runs.empty:
             runs = runs.assign(networks=runs.groupby("started")["arch"].transform("nunique"))
             started = runs.sort_values(["networks", "width", "started"]).iloc[-1]["started"]
-            return cells[(cells["experiment"] == "benchmark") & (cells["started"] == started)]
+            return select(cells, experiment="benchmark", started=started)
     return None
 
 

@@ -11,6 +11,7 @@ from sdnet.experiments.performance.choices import CHOICES
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
+from sdnet.results.select import select
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def measured(cells: pd.DataFrame, target: Target) -> Found | None:
     Compiled networks do not answer. Of several runs that with the largest batch counts, then the latest: small
     batches are for slow rivals.
     """
-    chosen = eager(cells[(cells["experiment"] == "benchmark") & (cells["device_type"] == target.device)])
+    chosen = eager(select(cells, experiment="benchmark", device_type=target.device))
     chosen = chosen[chosen["stem"].isna() | (chosen["stem"] == "cifar")]
     for column, value in target.where:
         chosen = chosen[chosen[column] == value] if column in chosen else chosen[:0]
@@ -175,7 +176,7 @@ SLOPES = {"batch": 0, "image side": -2, "iterations": -1, "atoms": -1}
 
 def scaling(cells: pd.DataFrame) -> Shown:
     """Images per second as batch, image side, iterations and atoms grow, with the expected slope dashed."""
-    rates = cells[(cells["experiment"] == "benchmark") & (cells["metric"] == "images_per_second")]
+    rates = select(cells, experiment="benchmark", metric="images_per_second")
     rates = rates[rates["started"] == rates["started"].max()]
     fig, panels = two_columns(4, 2.7)
     for ax, (axis, slope) in zip(panels, SLOPES.items(), strict=True):

@@ -19,6 +19,7 @@ from sdnet.experiments.corruptions.sweep import default_knob, knob_of
 from sdnet.experiments.playground.drawings import pictures
 from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
+from sdnet.results.select import select
 from sdnet.robust.attacks import EPSILONS, Attack
 from sdnet.robust.knobs import Knob
 
@@ -81,7 +82,7 @@ def aggregate(cells: pd.DataFrame) -> dict[str, Any]:
         digit, ``n`` (test images, the fewest of all seeds) and ``seeds``; None where it was not run.
     """
     scale = one_scale(cells)
-    ours = scale[(scale["arch"] == SDNET.arch) & (scale["variant"] == SDNET.variant)]
+    ours = select(scale, arch=SDNET.arch, variant=SDNET.variant)
     about = None
     if not ours.empty:
         about = ours[["dataset", "width", "epochs"]].iloc[0].to_dict()

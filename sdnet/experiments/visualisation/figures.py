@@ -13,6 +13,7 @@ from sdnet.models import ARCHITECTURES
 from sdnet.report.plots import FAINT, MARKERS, PALETTE, About, finished, image_grid, two_columns
 from sdnet.report.shown import Shown
 from sdnet.report.tables import page
+from sdnet.results.select import like, select
 
 METRICS = {
     "psnr": "PSNR (dB)",
@@ -53,7 +54,7 @@ def lines(cells: pd.DataFrame, metric: str) -> list[Line]:
 
     A variant is named where an architecture has several.
     """
-    chosen = _largest(cells[(cells["experiment"] == "visual") & (cells["metric"] == metric)])
+    chosen = _largest(select(cells, experiment="visual", metric=metric))
     variants: dict[Any, int] = chosen.groupby("arch")["variant"].nunique().to_dict()
     found = []
     for method, how in HOW.items():
@@ -72,7 +73,7 @@ def lines(cells: pd.DataFrame, metric: str) -> list[Line]:
 def one_colour(cells: pd.DataFrame, metric: str) -> float | None:
     """The likeness of an image to the best single colour, mean over runs: what a corrected image exceeds if it shows
     anything. None if it was not measured."""
-    chosen = _largest(cells[(cells["experiment"] == "visual") & (cells["metric"] == metric)])
+    chosen = _largest(select(cells, experiment="visual", metric=metric))
     values = chosen.loc[chosen["method"] == "one colour", "value"]
     return None if values.empty else float(values.mean())
 
@@ -82,11 +83,11 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
 
     Not the number of epochs: the control is a ResNet of about the same accuracy, which takes fewer.
     """
-    decoded = cells[(cells["experiment"] == "visual") & (cells["method"] == "decode")]
+    decoded = select(cells, experiment="visual", method="decode")
     if decoded.empty:
         return cells[:0]
     largest = decoded.sort_values(["width", "epochs", "n", "started"]).iloc[-1]
-    return cells[(cells[["dataset", "width"]] == largest[["dataset", "width"]]).all(axis=1)]
+    return like(cells, largest, "dataset", "width")
 
 
 def against_depth(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", "ssim_affine")) -> Shown:
@@ -200,11 +201,11 @@ def pictures(
 
 def _about(cells: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """The cells that metrics by depth are drawn from."""
-    return _largest(cells[(cells["experiment"] == "visual") & cells["metric"].isin(metrics)])
+    return _largest(select(cells, experiment="visual", metric=metrics))
 
 
 def _largest(cells: pd.DataFrame) -> pd.DataFrame:
     """Of several runs of one network with one seed and method, the one with the most images, then the latest."""
     keys = ["arch", "variant", "dataset", "width", "epochs", "seed", "method"]
-    runs = cells[[*keys, "n", "started"]].sort_values(["n", "started"]).drop_duplicates(keys, keep="last")
+    runs = select(cells[[*keys, "n", "started"]], one_per=keys, prefer=("n", "started"))
     return cells.merge(runs[[*keys, "started"]], on=[*keys, "started"])

@@ -15,6 +15,7 @@ from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, page
+from sdnet.results.select import select
 
 NOTHING = HTML(
     f"{chip('not run')} at a size from which anything could be read: see the commands at the top of the page."
@@ -33,7 +34,7 @@ def at_one_scale(cells: pd.DataFrame, experiment: str, rows: Sequence[Row] = REM
     """
     found = []
     for scale, group in scales(cells, experiment, tuple(cells["dataset"].dropna().unique()), 1):
-        parts = [_of(group, row) for row in rows]
+        parts = [select(group, **row.turned) for row in rows]
         there = [part for part in parts if not part.empty]
         if there:
             size = (scale["width"], scale["epochs"], scale["images"])
@@ -46,11 +47,6 @@ def _scale(found: pd.DataFrame) -> str:
     """Data, width and epochs of cells of one scale."""
     one = found.iloc[0]
     return f"{one['dataset']}, width {one['width']:.0f}, epochs: {one['epochs']:.0f}"
-
-
-def _of(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
-    chosen = (cells["arch"] == row.arch) & (cells["variant"] == row.variant) & (cells["knob"] == row.knob)
-    return cells[chosen]
 
 
 def equal_cost(cells: pd.DataFrame, rows: Sequence[Row], identity: str) -> Shown | HTML:

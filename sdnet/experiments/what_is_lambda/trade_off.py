@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sdnet.experiments.corruptions.robustness import NOISES, ONE_STEP, Row
+from sdnet.results.select import select
 
 BUDGET = 5.0
 """Points of clean accuracy that may be lost at most."""
@@ -58,8 +59,7 @@ def trade_offs(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
 
 
 def _accuracies(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
-    chosen = cells[(cells["metric"] == "top1") & (cells["knob"] == row.knob)]
-    chosen = chosen[(chosen["arch"] == row.arch) & (chosen["variant"] == row.variant)]
+    chosen = select(cells, metric="top1", **row.turned)
     chosen = chosen.assign(points=100 * chosen["value"].astype(float))
     keys = ["seed", "strength"]
     clean = chosen[chosen["corruption"] == "clean"].groupby(keys)["points"].mean()

@@ -1,0 +1,34 @@
+"""Which of the ledger's cells count: those about something, and of several answers to one question the best."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def select(
+    cells: pd.DataFrame, *, one_per: Sequence[str] = (), prefer: Sequence[str] = ("started",), **where: Any
+) -> pd.DataFrame:
+    """The cells that hold certain values, and of those with the same ``one_per`` the one that counts.
+
+    Args:
+        cells: from :func:`sdnet.results.cells.to_frame`.
+        one_per: columns that tell one question from another; empty for all cells.
+        prefer: columns by which one of several answers counts: the greatest in the first column, among equals in the
+            second, and so on. By default the latest run.
+        where: column → the value that a cell must hold, or several of which it must hold one.
+
+    Returns:
+        With ``one_per`` sorted by ``prefer``, else in the order of ``cells``.
+    """
+    for column, value in where.items():
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        cells = cells[cells[column].isin(list(value)) if several else cells[column] == value]
+    if one_per:
+        cells = cells.sort_values([*prefer]).drop_duplicates([*one_per], keep="last")
+    return cells
+
+
+def like(cells: pd.DataFrame, one: "pd.Series[Any]", *columns: str) -> pd.DataFrame:
+    """The cells that have in some columns what one of them has."""
+    return cells[(cells[[*columns]] == one[[*columns]]).all(axis=1)]
