@@ -205,6 +205,8 @@ def test_a_layer_refuses_in_one_sentence(name: str, value: object, allowed: str)
 
 @pytest.mark.parametrize("command", ["train", "ablate", "sweep", "policies", "attack", "visual"])
 def test_the_command_line_is_quick_unless_told_otherwise(command: str) -> None:
-    (preset,) = (option for option in main.commands[command].params if option.name == "preset")
+    found = main.get_command(None, command)
+    assert found is not None
+    (preset,) = (option for option in found.params if option.name == "preset")
     assert isinstance(preset, click.Option)
     assert preset.default == "quick"

@@ -194,7 +194,7 @@ def test_the_command_line_sets_how_long_threads_spin_before_torch_is_loaded() ->
                 if name == "torch":
                     print("torch with", os.environ.get("GOMP_SPINCOUNT"))
         sys.meta_path.insert(0, Watch())
-        sys.argv = ["sdnet", "--version-that-is-not-there"]
+        sys.argv = ["sdnet", "train", "--version-that-is-not-there"]
         import runpy
         try:
             runpy.run_module("sdnet", run_name="__main__")
@@ -204,14 +204,33 @@ def test_the_command_line_sets_how_long_threads_spin_before_torch_is_loaded() ->
     ).startswith("torch with 20000")
 
 
-def test_a_missing_extra_is_named_by_the_command_line() -> None:
-    code = """
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("click", "The command line needs click; install it with pip install 'sdnet[book]'."),
+        ("pandas", "Error: `sweep` needs pandas; install it with pip install 'sdnet[book]'."),
+    ],
+)
+def test_a_missing_extra_is_named_by_the_command_line(missing: str, message: str) -> None:
+    code = f"""
         import runpy, sys
-        sys.modules["click"] = None
+        sys.modules[{missing!r}] = None
+        sys.argv = ["sdnet", "sweep", "network"]
         runpy.run_module("sdnet", run_name="__main__")
         """
-    message = "The command line needs click; install it with pip install 'sdnet[book]'."
     assert in_a_new_process(code).strip() == message
+
+
+def test_a_command_loads_what_it_needs_and_no_more() -> None:
+    """torchvision, matplotlib and pandas take longer to load than a training on digits to start."""
+    code = """
+        import sys
+        from sdnet.cli import main
+        assert main.get_command(None, "train").name == "train"
+        heavy = ("torchvision", "torch._dynamo", "matplotlib", "pandas", "scipy.stats")
+        print([name for name in heavy if name in sys.modules])
+        """
+    assert in_a_new_process(code).strip() == "[]"
 
 
 def test_version_is_said_once_and_cited() -> None:

@@ -8,8 +8,9 @@ from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.options import on_device
 from sdnet.experiments.campaign import declared
 from sdnet.experiments.campaign.execute import Campaign
-from sdnet.experiments.campaign.status import rows_here, serving, show, standings, verdict
+from sdnet.experiments.campaign.status import serving, show, standings, verdict
 from sdnet.experiments.claims.rules import RULES
+from sdnet.results.ledger import rows_here
 from sdnet.runtime import device_of
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}

@@ -66,6 +66,8 @@ class Atoms(Projected):
                 "a projection would not last; make the weight permanent with torch.nn.utils.prune.remove or "
                 "torch.nn.utils.parametrize.remove_parametrizations, then project."
             )
+        if self.weight.is_meta:  # no values to project, and working out the shapes of L takes longer than of a network
+            return
         if self.lipschitz_first:
             self._update_lipschitz(power_steps)
         if self.projected:

@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision.transforms import v2
 
 from sdnet.data.datasets import Dataset, Split, data_root
 from sdnet.data.folders import is_image_folder, test_folder
@@ -45,6 +44,8 @@ class _Reader(TorchDataset[Item]):
     """
 
     def __init__(self, files: Sequence[tuple[str, int]], size: int, cropped: bool) -> None:
+        from torchvision.transforms import v2  # torchvision takes seconds to load, which most commands need not wait
+
         self.files, self.size = files, size
         self.random = v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.PILToTensor()])
         resize = [] if cropped else [v2.Resize(size * 8 // 7)]

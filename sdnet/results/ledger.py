@@ -201,6 +201,12 @@ def read(*folders: Path) -> list[Record]:
     return sorted(map(_read, paths), key=lambda record: record.started)
 
 
+def rows_here() -> list[Record]:
+    """All records of the ledger that runs are written to, and of the repository's, if that is another."""
+    folders = (ledger_folder(), repository_data() / "runs")
+    return read(*dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir()))
+
+
 def _read(path: Path) -> Record:
     """One row, checked; see :func:`read`."""
     if not path.is_file():  # a pipe would keep its reader waiting

@@ -29,6 +29,6 @@ def select(
     return cells
 
 
-def like(cells: pd.DataFrame, one: "pd.Series[Any]", *columns: str) -> pd.DataFrame:
-    """The cells that have in some columns what one of them has."""
-    return cells[(cells[[*columns]] == one[[*columns]]).all(axis=1)]
+def alike(cells: pd.DataFrame, one: "pd.Series[Any]", *columns: str) -> "pd.Series[bool]":
+    """Which cells have in some columns what one of them has."""
+    return (cells[[*columns]] == one[[*columns]]).all(axis=1)

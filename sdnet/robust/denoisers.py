@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision.transforms.functional as TF
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,7 +20,9 @@ def gaussian_filter(images: Tensor, strength: float) -> Tensor:
     if strength == 0:
         return images
     side = 2 * max(1, round(3 * strength)) + 1
-    return TF.gaussian_blur(images, [side, side], [strength, strength])
+    from torchvision.transforms.functional import gaussian_blur  # takes seconds to load
+
+    return gaussian_blur(images, [side, side], [strength, strength])
 
 
 def median(images: Tensor, strength: float) -> Tensor:

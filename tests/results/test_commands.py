@@ -7,8 +7,9 @@ from typing import Any
 import click
 import pytest
 
-from sdnet.cli import main, train
+from sdnet.cli import main
 from sdnet.cli.options import with_others
+from sdnet.cli.train import train
 from sdnet.experiments.attacks.robust_accuracy import AttackSettings
 from sdnet.experiments.corruptions.policies import CALIBRATION
 from sdnet.results import ledger, networks
@@ -23,9 +24,10 @@ def parsed(line: str) -> tuple[click.Command, dict[str, Any]]:
     """The subcommand that a line calls, and its parameters; options that do not exist raise."""
     words = shlex.split(line)
     words = words[words.index("sdnet") + 1 :]
-    command: click.Command = main
+    command: click.Command | None = main
     while isinstance(command, click.Group):
-        command = command.commands[words.pop(0)]
+        command = command.get_command(click.Context(command), words.pop(0))
+    assert command is not None
     if command.name == "launch":
         launched = command.make_context("launch", words).params
         command, words = train, list(launched["options"])

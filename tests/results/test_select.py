@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdnet.results.select import like, select
+from sdnet.results.select import alike, select
 
 CELLS = pd.DataFrame(
     [
@@ -48,5 +48,5 @@ def test_a_column_that_does_not_exist_is_named() -> None:
 
 
 def test_alike_in_some_columns() -> None:
-    assert values(like(CELLS, CELLS.iloc[1], "arch", "n")) == [0.8, 0.5]
-    assert values(like(CELLS, CELLS.iloc[0], "corruption")) == [0.7, 0.8, 0.6, 0.9]
+    assert values(CELLS[alike(CELLS, CELLS.iloc[1], "arch", "n")]) == [0.8, 0.5]
+    assert values(CELLS[alike(CELLS, CELLS.iloc[0], "corruption")]) == [0.7, 0.8, 0.6, 0.9]

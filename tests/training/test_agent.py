@@ -2,17 +2,15 @@
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from sdnet.cli import main
+from sdnet.cli import launch, main
 from sdnet.training.agent import AGENT, refuse
 
-LAUNCH = sys.modules["sdnet.cli.launch"]  # the module; sdnet.cli.launch is the command
 TRAIN = ("--dataset", "digits", "--preset", "smoke")
 
 
@@ -33,7 +31,7 @@ TRAIN = ("--dataset", "digits", "--preset", "smoke")
 def test_launch_refuses_before_a_rank_starts(
     folders: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int, message: str
 ) -> None:
-    monkeypatch.setattr(LAUNCH, "start_ranks", lambda *_, **__: pytest.fail("starts"))
+    monkeypatch.setattr(launch, "start_ranks", lambda *_, **__: pytest.fail("starts"))
     command = ["launch", "--ranks-per-node", "2", *options, "--data-root", str(folders)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == code, result.output
@@ -42,7 +40,7 @@ def test_launch_refuses_before_a_rank_starts(
 
 def test_launch_starts_ranks_with_the_options_of_train(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    monkeypatch.setattr(LAUNCH, "start_ranks", lambda *given, **options: started.append((*given, options)))
+    monkeypatch.setattr(launch, "start_ranks", lambda *given, **options: started.append((*given, options)))
     result = CliRunner().invoke(main, ["launch", "--ranks-per-node", "2", *TRAIN, "--epochs", "1"])
     assert result.exit_code == 0, result.output
     ((arguments, options),) = started

@@ -11,7 +11,7 @@ from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_colum
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page
 from sdnet.results.paper import paper_table
-from sdnet.results.select import like, select
+from sdnet.results.select import alike, select
 
 NATURAL = "clean"
 CONDITIONS = {NATURAL: "natural", "gaussian_noise": "Gaussian", "shot_noise": "shot", "impulse_noise": "impulse"}
@@ -37,7 +37,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     counts = runs.groupby([*scale, "n"]).size().reset_index(name="variants")
     most = counts.sort_values(["variants", *scale, "n"]).iloc[-1]
     fitting = (cells["experiment"] != "sweep") | (cells["n"] == most["n"])
-    return cells[cells.index.isin(like(cells[fitting], most, *scale).index) | benchmark]
+    return cells[alike(cells, most, *scale) & fitting | benchmark]
 
 
 def accuracies(cells: pd.DataFrame, variant: Variant, best: bool = False) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     """The attacks that may be compared with the largest one on an SDNet-18: same data, width and number of epochs."""
     attacks = cells[cells["experiment"] == "attack"]
     ours = attacks[attacks["arch"] == "sdnet18"]
-    return attacks if ours.empty else same_scale(attacks, ours)
+    return attacks if ours.empty else attacks[same_scale(attacks, ours)]
 
 
 def robust(

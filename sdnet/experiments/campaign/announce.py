@@ -19,13 +19,13 @@ from sdnet.experiments.campaign.declared import adapted, attacked
 from sdnet.experiments.campaign.family import pursued
 from sdnet.experiments.campaign.questions import certificates, confident, waves
 from sdnet.experiments.campaign.runs import Run, swept
-from sdnet.experiments.campaign.status import rows_here
 from sdnet.experiments.corruptions.policies import check_policies
 from sdnet.experiments.corruptions.sweep import KNOBS, check_asked, default_knob, images_of
 from sdnet.experiments.visualisation import reconstruction
 from sdnet.names import unknown_name
 from sdnet.parameters import Count, Positive, check
 from sdnet.results import networks
+from sdnet.results.ledger import rows_here
 from sdnet.results.networks import Network
 from sdnet.robust.policies import load_policy
 from sdnet.runtime import device_of

@@ -19,8 +19,9 @@ import torch
 from sdnet.experiments.campaign.cost import total
 from sdnet.experiments.campaign.plan import fits, plan
 from sdnet.experiments.campaign.runs import DONE, Run, network_file
-from sdnet.experiments.campaign.status import Standing, rows_here, standings, unfinished
+from sdnet.experiments.campaign.status import Standing, standings, unfinished
 from sdnet.results import ledger
+from sdnet.results.ledger import rows_here
 from sdnet.training.distributed import PREEMPTED, Preempted
 from sdnet.training.progress import duration
 from sdnet.training.stopping import handled_by

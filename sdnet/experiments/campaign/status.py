@@ -35,13 +35,6 @@ class Standing:
         return [] if self.state != DONE or self.row is None else stale.changed(self.row)
 
 
-def rows_here() -> list[Record]:
-    """The ledger that runs are written to, and the repository's, if that is another."""
-    own = ledger.ledger_folder()
-    repository = ledger.repository_data() / "runs"
-    return ledger.read(*dict.fromkeys(path.resolve() for path in (own, repository) if path.is_dir()))
-
-
 def standings(runs: Sequence[Run], rows: Sequence[Record], device: torch.device) -> list[Standing]:
     """How each run stands by the rows of a ledger; a training that others still need and is gone is :data:`LOST`."""
     costs = Costs(rows, device)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import spearmanr
 
-from sdnet.results.select import like, select
+from sdnet.results.select import alike, select
 
 NOISES = ("gaussian_noise", "shot_noise", "speckle_noise", "impulse_noise")
 """In the order of the paper's Table 3."""
@@ -84,16 +84,15 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     Benchmarks, which need no data, stay.
     """
     sweeps = select(cells, experiment="sweep", arch="sdnet18", knob="lam")
-    alike = same_scale(cells, sweeps).index
-    return cells[cells.index.isin(alike) | (cells["experiment"] == "benchmark")]
+    return cells[same_scale(cells, sweeps) | (cells["experiment"] == "benchmark")]
 
 
-def same_scale(cells: pd.DataFrame, among: pd.DataFrame) -> pd.DataFrame:
-    """The cells that have the data set, width and number of epochs of the largest run ``among`` some."""
+def same_scale(cells: pd.DataFrame, among: pd.DataFrame) -> "pd.Series[bool]":
+    """Which cells have the data set, width and number of epochs of the largest run ``among`` some."""
     if among.empty:
-        return cells[:0]
+        return pd.Series(False, cells.index)
     largest = among.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
-    return like(cells, largest, "dataset", "width", "epochs")
+    return alike(cells, largest, "dataset", "width", "epochs")
 
 
 def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.DataFrame:

@@ -10,7 +10,7 @@ from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, page
-from sdnet.results.select import like, select
+from sdnet.results.select import alike, select
 
 LABELS = {**FEED_FORWARD, **ITERATED}
 SCALE = ("dataset", "width", "epochs")
@@ -38,7 +38,7 @@ def measured(cells: pd.DataFrame, experiment: str = "pursuit", of: Sequence[str]
         return chosen
     counts = chosen.groupby(list(SCALE), as_index=False)[["arch", "seed"]].nunique()
     most = counts.sort_values(["arch", "seed", "width", "epochs"]).iloc[-1]
-    chosen = like(chosen, most, *SCALE)
+    chosen = chosen[alike(chosen, most, *SCALE)]
     last = chosen.groupby(["arch", "variant", "seed"])["started"].transform("max")
     return pd.DataFrame(chosen[chosen["started"] == last])
 

@@ -23,10 +23,10 @@ from sdnet.experiments.campaign import execute
 from sdnet.experiments.campaign.declared import SCALES, trained
 from sdnet.experiments.campaign.execute import Campaign
 from sdnet.experiments.campaign.runs import Run, swept
-from sdnet.experiments.campaign.status import rows_here, standings
+from sdnet.experiments.campaign.status import standings
 from sdnet.experiments.corruptions.sweep import SEVERITIES
 from sdnet.results import ledger
-from sdnet.results.ledger import Record
+from sdnet.results.ledger import Record, rows_here
 from sdnet.training.declaration import Training
 from sdnet.training.distributed import Preempted
 

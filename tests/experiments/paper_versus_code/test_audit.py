@@ -12,8 +12,9 @@ import torch
 from click.testing import CliRunner
 from scipy.stats import t
 
-import sdnet.cli
-from sdnet.cli import main
+import sdnet
+from sdnet.cli import bench, evaluate, main
+from sdnet.cli import train as cli_train
 from sdnet.csc.dictionary import Dictionary, dense_matrix, unit_norm
 from sdnet.csc.lasso import Lasso
 from sdnet.experiments.ablations.grid import NOISES, Variant
@@ -64,13 +65,13 @@ def captured(command: str, monkeypatch: pytest.MonkeyPatch) -> tuple[tuple[Any, 
         calls.append((arguments, options))
         raise ValueError("as far as it goes.")
 
-    monkeypatch.setattr(sdnet.cli.experiment, "run", stop)
-    monkeypatch.setattr(sdnet.cli, "run_policies", stop)
-    monkeypatch.setattr(sdnet.cli, "run_attack", stop)
+    monkeypatch.setattr(cli_train.experiment, "run", stop)
+    monkeypatch.setattr(evaluate, "run_policies", stop)
+    monkeypatch.setattr(evaluate, "run_attack", stop)
     python, m, package, *words = shlex.split(command)
     assert (python, m, package) == ("python", "-m", "sdnet")
     if words[0] == "bench":
-        sdnet.cli.bench.commands[words[1]].make_context(words[1], words[2:])
+        bench.bench.commands[words[1]].make_context(words[1], words[2:])
         return (), {}
     done = CliRunner().invoke(main, words)
     assert calls, done.output
