@@ -8,6 +8,7 @@ otherwise it is open.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,10 +25,12 @@ from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, coloured, note, page
 from sdnet.results import cards, ledger
 from sdnet.results.cells import identity
+from sdnet.results.select import alike, select
 from sdnet.robust.attacks import EPSILONS
 
 HARD_LABEL = ("boundary", "hopskipjump", "rays")
 """Attacks that see the class only, by the names under which the ledger would know them."""
+OURS = {"arch": "sdnet18", "variant": ""}
 PLACE = ["seed", "norm", "strength", "n"]
 """What accuracies under two attacks must share to be subtracted."""
 TOLD = ("norm", "epsilon", "units", "attack", "steps", "restarts", "protocol")
@@ -46,42 +49,35 @@ def at_scale(cells: pd.DataFrame) -> pd.DataFrame:
     Images with loss count after those without.
     """
     data = ("cifar10", *STAND_INS["cifar10"])
-    attacked = cells[(cells["experiment"] == "attack") & (cells["arch"] == "sdnet18") & (cells["variant"] == "")]
-    attacked = attacked[attacked["dataset"].isin(data)]
+    attacked = select(cells, experiment="attack", dataset=data, **OURS)
     if attacked.empty:
         return attacked
     sizes = attacked.groupby(SCALE)["seed"].nunique().rename("seeds").reset_index()
     sizes["place"] = -sizes["dataset"].map(data.index)
     best = sizes.sort_values(["seeds", "place", "width", "epochs"]).iloc[-1]
-    return cells[(cells[SCALE] == best[SCALE]).all(axis=1)].sort_values("started")
+    return cells[alike(cells, best, *SCALE)].sort_values("started")
 
 
 def _ours(cells: pd.DataFrame, experiment: str = "attack", metric: str = "robust_top1") -> pd.DataFrame:
-    chosen = cells[(cells["experiment"] == experiment) & (cells["arch"] == "sdnet18") & (cells["variant"] == "")]
-    return chosen[chosen["metric"] == metric]
+    return select(cells, experiment=experiment, metric=metric, **OURS)
 
 
-def _left(cells: pd.DataFrame, attack: str = "pgd", protocol: str = "adaptive", **where: float) -> "pd.Series[float]":
+def _left(cells: pd.DataFrame, attack: str = "pgd", protocol: str = "adaptive", **where: Any) -> "pd.Series[float]":
     """What an attack leaves, in points by :data:`PLACE`; of several answers the latest counts."""
-    chosen = _ours(cells)
-    for column, value in {"attack": attack, "protocol": protocol, "knob": "lam", "units": "pixels", **where}.items():
-        chosen = chosen[chosen[column] == value]
+    chosen = select(_ours(cells), attack=attack, protocol=protocol, knob="lam", units="pixels", **where)
     table4 = chosen["norm"].map(EPSILONS).astype(float)
     chosen = chosen[np.isclose(chosen["epsilon"].astype(float), table4)]
-    return 100 * chosen.drop_duplicates(PLACE, keep="last").set_index(PLACE)["value"].astype(float)
+    return 100 * select(chosen, one_per=PLACE).set_index(PLACE)["value"].astype(float)
 
 
 def _at(left: "pd.Series[float]", strength: float) -> "pd.Series[float]":
     return left[left.index.get_level_values("strength") == strength]
 
 
-def _of_checks(cells: pd.DataFrame, metric: str, **where: float) -> "pd.Series[float]":
+def _of_checks(cells: pd.DataFrame, metric: str, **where: Any) -> "pd.Series[float]":
     """A check of :mod:`sdnet.experiments.attacks.sanity`, in points by seed and norm."""
-    chosen = _ours(cells, metric=metric)
-    for column, value in where.items():
-        chosen = chosen[chosen[column] == value]
     keys = ["seed", "norm"]
-    return 100 * chosen.drop_duplicates(keys, keep="last").set_index(keys)["value"].astype(float)
+    return 100 * select(_ours(cells, metric=metric), one_per=keys, **where).set_index(keys)["value"].astype(float)
 
 
 def _largest(values: "pd.Series[float]") -> "pd.Series[float]":
@@ -118,11 +114,10 @@ def adaptive(cells: pd.DataFrame) -> "pd.Series[float]":
 
 
 def whole(cells: pd.DataFrame) -> "pd.Series[float]":
-    chosen = _ours(cells)
-    chosen = chosen[(chosen["protocol"] == "policy") & (chosen["attack"] == "pgd")]
+    chosen = select(_ours(cells), protocol="policy", attack="pgd")
     keys = ["seed", "norm", "n"]
     through, beside = (
-        100 * part.drop_duplicates(keys, keep="last").set_index(keys)["value"].astype(float)
+        100 * select(part, one_per=keys).set_index(keys)["value"].astype(float)
         for part in (chosen[chosen["crafted_at"].isna()], chosen[chosen["crafted_at"] == USUAL])
     )
     return _largest(through - beside)
@@ -134,9 +129,7 @@ def single(cells: pd.DataFrame) -> "pd.Series[float]":
 
 def budget(cells: pd.DataFrame) -> "pd.Series[float]":
     """Where at least three radii were asked under each norm, of what was asked at all of them."""
-    chosen = _ours(cells)
-    chosen = chosen[(chosen["attack"] == "pgd") & (chosen["protocol"] == "adaptive") & (chosen["units"] == "pixels")]
-    chosen = chosen[(chosen["steps"] == 20) & (chosen["restarts"] == 1)]
+    chosen = select(_ours(cells), attack="pgd", protocol="adaptive", units="pixels", steps=20, restarts=1)
     rises: list[pd.Series[float]] = []
     for norm in NORMS:
         of_norm = chosen[chosen["norm"] == norm]
@@ -182,9 +175,10 @@ def effort(cells: pd.DataFrame) -> "pd.Series[float]":
 
 
 def undefended(cells: pd.DataFrame) -> "pd.Series[float]":
-    chosen = cells[(cells["experiment"] == "attack") & (cells["arch"] == "resnet18") & (cells["variant"] == "")]
-    chosen = chosen[(chosen["metric"] == "robust_top1") & (chosen["attack"] == "pgd") & (chosen["strength"] == 0)]
-    chosen = chosen[(chosen["protocol"] == "adaptive") & (chosen["norm"] == "linf") & (chosen["units"] == "pixels")]
+    chosen = select(
+        cells, experiment="attack", metric="robust_top1", arch="resnet18", variant="", attack="pgd", strength=0,
+        protocol="adaptive", norm="linf", units="pixels",
+    )  # fmt: skip
     chosen = chosen[np.isclose(chosen["epsilon"].astype(float), EPSILONS["linf"])]
     return _largest(100 * chosen.set_index("seed")["value"].astype(float))
 
@@ -199,7 +193,7 @@ def provable(cells: pd.DataFrame) -> "pd.Series[float]":
     chosen = _ours(cells, "certify", "certified_top1")
     near = np.isclose(chosen["epsilon"].astype(float), RADIUS) & np.isclose(chosen["sigma"].astype(float), SIGMA)
     chosen = chosen[near & (chosen["strength"] == RAISED) & (chosen["knob"] == "lam")]
-    return 100 * chosen.drop_duplicates("seed", keep="last").set_index("seed")["value"].astype(float)
+    return 100 * select(chosen, one_per=["seed"]).set_index("seed")["value"].astype(float)
 
 
 def gradients(cells: pd.DataFrame) -> "pd.Series[float]":
