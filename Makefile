@@ -40,7 +40,7 @@ book: $(READY) ## train the smallest network, re-execute every notebook, build t
 	@echo "Open $(CURDIR)/_build/html/index.html"
 
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable chrome
-BROWSER ?= $(firstword $(foreach name,$(BROWSERS),$(shell command -v $(name))))
+BROWSER ?= $(shell for name in $(BROWSERS); do command -v "$$name" && break; done)
 
 pdf: $(READY) ## print the whole book, as it stands in the notebooks, to _build/sdnet.pdf; needs Chromium or Chrome
 	@test -n "$(BROWSER)" || { echo "make pdf prints with Chromium or Chrome, and none is on the PATH ($(BROWSERS));" \
