@@ -15,6 +15,7 @@ from sdnet.experiments.deep_pursuit import cost
 from sdnet.experiments.distributed import rank_speed
 from sdnet.experiments.performance import choices, scaling, speed, sweep_speed
 from sdnet.experiments.performance.speed import SIZES
+from sdnet.experiments.what_is_lambda import solvers
 from sdnet.runtime import device_of
 from sdnet.training.distributed import COMPILE_MODES
 
@@ -140,6 +141,14 @@ def bench_pursuits(device: str | None, **settings: Any) -> None:
 def bench_choices(device: str | None, **settings: Any) -> None:
     """What makes SDNet-18's training step fast, taken back one at a time; writes a ledger row."""
     _run(lambda torch_device: choices.record(torch_device, **settings), device, ["case"])
+
+
+@bench.command("solvers")
+@click.option("--solver", "names", multiple=True, default=tuple(solvers.SOLVERS), show_default=True)
+@on_device
+def bench_solvers(device: str | None, names: tuple[str, ...]) -> None:
+    """The duality gap that solvers of Eq. 4, ours and others', leave after n iterations; writes a ledger row."""
+    _run(lambda place: solvers.record(place, solvers=names), device, ["method", "seed", "strength", "iteration"])
 
 
 @bench.command("ranks")

@@ -1,4 +1,4 @@
-"""Claims L1 to L7: what λ is beside a filter, a threshold elsewhere, a solver, an attack, a certificate, a confidence.
+"""Claims L1 to L9: what λ is beside a filter, a threshold elsewhere, a solver, an attack, a certificate, a confidence.
 
 They stand since 2026-11-25, before any of these differences was measured. Cells of one scale in, requirements out,
 paired over seeds. One network is asked twice on the same images; the ledger does not say on which images two answers
@@ -15,6 +15,7 @@ from sdnet.experiments.attacks.adversarial import RESNET as ATTACKED_RESNET
 from sdnet.experiments.claims.estimates import Requirement, paired
 from sdnet.experiments.claims.noise import iterations_help, one_step_beside_eight, short
 from sdnet.experiments.corruptions.robustness import NOISES, Row
+from sdnet.experiments.what_is_lambda.solvers import OTHERS as OTHER_SOLVERS
 from sdnet.experiments.what_is_lambda.trade_off import BEHIND, FILTERS, LAM, ONE_STEP_LAM, OTHERS, RECOMPUTED, areas
 from sdnet.results.cells import variant
 from sdnet.results.select import select
@@ -30,6 +31,8 @@ DEPLOYED = 0.5
 THRESHOLD = 0.1
 SIGMA, RADIUS = 0.12, 0.1
 """Noise of randomized smoothing, and the ℓ₂ radius that is certified (L6), in pixels."""
+SOLVED_AT = 64
+"""Iterations after which solvers are compared (L9)."""
 STRENGTHS = 7
 """The most accurate λ (L7) is looked for among at least so many."""
 MINIMISER = Row("minimum", "sdnet18", variant({"network": {"gradient": "implicit", "iterations": 64}}), knob="lam")
@@ -195,6 +198,23 @@ def _calibration_gains(cells: pd.DataFrame, row: Row, usual: float) -> dict[str,
     sizes = sizes[sizes["size"] == 5]
     found = {short(noise): sizes[sizes["corruption"] == noise].set_index("seed")["mean"] for noise in NOISES}
     return {} if any(series.empty for series in found.values()) else found
+
+
+def needs_no_more_iterations(cells: pd.DataFrame) -> list[Requirement]:
+    """L9: the gap of each other library's solver over that of FISTA with restarts, in decades."""
+    ours = _decades(cells, "fista, restarts")
+    return paired({name: (_decades(cells, name) - ours).dropna() for name in OTHER_SOLVERS}, unit="decades")
+
+
+def ista_falls_behind(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
+    """L9: the gap of FISTA with restarts over that of ISTA, in decades."""
+    return {"ISTA": (_decades(cells, "fista, restarts") - _decades(cells, "ista")).dropna()}
+
+
+def _decades(cells: pd.DataFrame, solver: str) -> "pd.Series[float]":
+    chosen = cells[(cells["metric"] == "relative_gap") & (cells["method"] == solver) & (cells["strength"] == USUAL)]
+    chosen = chosen[chosen["iteration"] == SOLVED_AT]
+    return chosen.set_index("seed")["value"].astype(float).map(np.log10)
 
 
 def _over_conditions(values: dict[str, "pd.Series[float]"]) -> "pd.Series[float]":

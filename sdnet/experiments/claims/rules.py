@@ -14,6 +14,7 @@ from sdnet.experiments.claims.accuracy import AS_ACCURATE, LITTLE, beside
 from sdnet.experiments.claims.outcome import Verdict
 from sdnet.experiments.claims.rule import IMAGES, Controls, Requires, Rule
 from sdnet.experiments.claims.speed import as_fast_and_small, faster_than_scn
+from sdnet.experiments.what_is_lambda.solvers import DATA as PHOTOGRAPHS
 
 CIFAR10 = ("cifar10", *STAND_INS["cifar10"])
 ONE_SIDED = 0.05
@@ -69,5 +70,7 @@ RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "L5b": question("attack", knob.smoothing_finds_nothing, knob.smoothing_a_relu),
     "L6": question("certify", knob.certifies_more, knob.filter_certifies, images=200),
     "L7": question("confidence", knob.calibrated_at_best, knob.filter_calibrated),
+    "L9": Rule("benchmark", (PHOTOGRAPHS,), knob.needs_no_more_iterations, printed.asked_here, images=8,
+               controls=knob.ista_falls_behind),
 }  # fmt: skip
 """Claim → its rule: all cells of the ledger in, a verdict per scale out, the one that counts first."""

@@ -10,6 +10,7 @@ from sdnet.experiments.attacks.adversarial import NORMS, RESNET, SDNET, robust
 from sdnet.experiments.claims.estimates import SEEDS, paired
 from sdnet.experiments.claims.rule import scales
 from sdnet.experiments.corruptions.robustness import Row
+from sdnet.experiments.what_is_lambda.solvers import SOLVERS
 from sdnet.experiments.what_is_lambda.trade_off import BUDGET, LAM, REMEDIES, areas, envelope, trade_offs
 from sdnet.report.origin import concat
 from sdnet.report.plots import curves
@@ -151,6 +152,23 @@ def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     )
     identity = f"certified-{row.arch}-{row.knob}".replace(" ", "-")
     return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
+
+
+def gaps(cells: pd.DataFrame, lam: float = 0.1) -> Shown | HTML:
+    """Certified relative gap of Eq. 4 against iterations: a line per solver, mean over networks."""
+    found = cells[(cells["metric"] == "relative_gap") & (cells["strength"] == lam)]
+    found = found.sort_values("started").drop_duplicates(["seed", "method", "iteration"], keep="last")
+    if found.empty:
+        return NOTHING
+    x, y = "iterations", "certified relative gap (log₁₀)"
+    table = found.assign(**{x: found["iteration"].astype(float), y: found["value"].astype(float).map(np.log10)})
+    table = table.groupby(["method", x])[y].mean().reset_index().rename(columns={"method": "solver"})
+    caption = f"How far from the minimum of Eq. 4 at λ = {lam:g} each solver is at most: the duality gap over P(0), "
+    caption += "geometric mean over pieces of photographs and the atoms of trained networks."
+    absent = [name for name in SOLVERS if name not in set(found["method"])]
+    caption += f" Not run, for want of the library: {', '.join(absent)}." if absent else ""
+    axes = {"xscale": "log"}
+    return curves(table, x=x, y=y, hue="solver", axes=axes, caption=caption, identity="gaps", made_from=found)
 
 
 def show_smoothed(cells: pd.DataFrame) -> Shown | HTML:
