@@ -88,6 +88,8 @@ class _CSCConv(Atoms, CodingLayer):
             nn.init.zeros_(self.bias)
         self.follow(self.lipschitz_method)
         self.lam = torch.full_like(self.lipschitz, self._first_lam)
+        if self.weight.is_meta:
+            return  # of shapes only
         with torch.no_grad():
             self.weight.copy_(unit_norm(self.weight))
         self.begin_()

@@ -190,6 +190,8 @@ def random_probe(dictionary: Dictionary, points: int = 16) -> Tensor:
     """
     spans = [d * (k - 1) for d, k in zip(dictionary.dilation, dictionary.weight.shape[2:], strict=True)]
     size = [max(points if span else 1, -(-span // s)) * s for s, span in zip(dictionary.stride, spans, strict=True)]
+    if dictionary.weight.is_meta:
+        return dictionary.weight.new_empty(1, dictionary.signal_channels, *size)
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(1, dictionary.signal_channels, *size, generator=generator)
     return F.normalize(probe.flatten(1), dim=1).view_as(probe).to(dictionary.weight)

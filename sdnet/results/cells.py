@@ -55,6 +55,8 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     return frame.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *frame.columns])))
 
 
+RECORDED = {name: recipe.recorded for name, recipe in PRESETS.items()}
+"""Preset → its numbers as they stand in a row, found once: every row is compared with them, by some several times."""
 OTHERWISE = {"hold_out": 0.0, "keep": "last", "ranks": 1, "accumulate": 1, "sync_batchnorm": False}
 """What a training may differ in beside recipe and network: its images, and those that normalise each other."""
 
@@ -64,7 +66,7 @@ def variant(config: dict[str, Any]) -> str:
 
     Empty if it does not. Width and number of epochs are the run's scale, not a variant.
     """
-    usual = PRESETS[config["preset"]].recorded if config.get("preset") in PRESETS else {}
+    usual = RECORDED.get(config.get("preset", ""), {})
     recipe = {name: value for name, value in config.get("recipe", {}).items() if value != usual.get(name, value)}
     changes = {name: value for name, value in recipe.items() if name not in ("width", "epochs")}
     changes |= {name: config[name] for name, value in OTHERWISE.items() if config.get(name, value) != value}
@@ -91,7 +93,7 @@ def _is_paper_scale(config: dict[str, Any]) -> bool:
     preset = config.get("preset", "")
     if not preset.startswith("paper"):
         return False
-    usual = PRESETS[preset].recorded
+    usual = RECORDED[preset]
     # What a recipe did not have yet when it was recorded, noise for instance, it did not do.
     recorded = {**usual, **config.get("recipe", {})}
     return recorded == usual and not config.get("network") and not config.get("hold_out") and "keep" not in config

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -68,7 +69,7 @@ class Sample:
     images: int
     seconds: float = 0
 
-    @property
+    @cached_property
     def network(self) -> tuple[Any, ...]:
         """Architecture, variant, width, data set, as far as there is a network."""
         arch, dataset, _, _, width, _, variant = identity(self.config)

@@ -135,7 +135,9 @@ class Run:
             return False
         if self.training is None:
             return True
-        arch, dataset, _, seed, width, epochs, variant = identity(self.training.config)
+        if (self.training.arch, self.training.seed) != (row.config.get("arch"), row.config.get("seed")):
+            return False  # most rows, without a look at their recipes
+        arch, dataset, _, seed, width, epochs, variant = self._identity
         its_arch, its_dataset, _, its_seed, its_width, its_epochs, its_variant = identity(row.config)
         if (arch, seed, variant) != (its_arch, its_seed, its_variant):
             return False
@@ -143,7 +145,11 @@ class Run:
         return smaller and its_dataset in (dataset, *STAND_INS.get(dataset, ()))
 
     def _same_training(self, row: Record) -> bool:
-        return self.training is None or identity(row.config) == identity(self.training.config)
+        return self.training is None or identity(row.config) == self._identity
+
+    @cached_property
+    def _identity(self) -> tuple[Any, ...]:
+        return identity(training_of(self).config)
 
     @cached_property
     def _wanted(self) -> set[tuple[Any, ...]]:
