@@ -47,7 +47,7 @@ def sizes() -> None:
 def ablate(
     groups: tuple[str, ...], dataset: str, preset: str, seeds: tuple[int, ...], epochs: int | None, **where: Any
 ) -> None:
-    """Train the variants of the ablation grid and ask them under noise (Table 5); what the ledger has is left out."""
+    """Train the variants of the ablation grid and sweep them under noise (Table 5); what the ledger has is skipped."""
 
     def job() -> None:
         chosen = grid.variants(groups or tuple(grid.GRID))

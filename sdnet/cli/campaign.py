@@ -51,7 +51,7 @@ def campaign(budget: str, workers: int, stale: bool, claim: str | None, scale: s
     """Do the most valuable unfinished runs that fit into the budget, each a command line of its own.
 
     It says beforehand what these are. Interrupted (SIGTERM, Ctrl-C), it lets them save and ends with exit code 75; the
-    same command goes on. Several campaigns on one ledger share the work.
+    same command resumes. Several campaigns on one ledger share the work.
     """
 
     def job() -> None:

@@ -39,7 +39,7 @@ from sdnet.robust.attacks import ATTACKS, NORMS, UNITS
 def sweep(network: str, **settings: Any) -> None:
     """Accuracy of a trained NETWORK on corrupted test images at every strength of a knob (Figure 2).
 
-    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and resumes when started again.
     """
     _announced("sweep", run_sweep, network, {**settings, "strengths": settings["strengths"] or None})
 
@@ -59,7 +59,7 @@ def sweep(network: str, **settings: Any) -> None:
 def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
     """Algorithm 1 and its relatives for a trained NETWORK: fit λ to the residual, then evaluate on corrupted images.
 
-    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and resumes when started again.
     """
     _announced("policies", run_policies, network, {"only": only or None, **settings})
 
@@ -94,7 +94,7 @@ def attack(
 ) -> None:
     """Robust accuracy of a trained NETWORK under attacks and protocols (Table 4).
 
-    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and resumes when started again.
     """
 
     def job() -> None:

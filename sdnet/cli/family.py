@@ -23,7 +23,7 @@ from sdnet.training.declaration import training
 def pursuit(network: str, **settings: Any) -> None:
     """Attack a trained NETWORK through all its iterations, and measure its codes and its dictionary.
 
-    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and resumes when started again.
     """
 
     def job() -> None:

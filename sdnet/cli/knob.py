@@ -26,7 +26,7 @@ def turned(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--strength", "strengths", type=float, multiple=True, help="Instead of the knob's own."),
         click.option("--images", type=int, help="Test images, instead of the preset's."),
         click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}."),
-        click.option("--knob", help=f"One of {', '.join(STRENGTHS)}; default the network's usual one."),
+        click.option("--knob", help=f"One of {', '.join(STRENGTHS)}; default the network's own."),
         click.argument("network", type=click.Path()),
     ):
         command = option(command)
@@ -38,7 +38,7 @@ def turned(command: Callable[..., None]) -> Callable[..., None]:
 def fourier(network: str, **settings: Any) -> None:
     """Accuracy of a trained NETWORK when a wave of a single frequency is added to its images.
 
-    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and resumes when started again.
     """
     _measured("fourier", waves.run, network, settings)
 
@@ -49,7 +49,7 @@ def fourier(network: str, **settings: Any) -> None:
 def confidence(network: str, **settings: Any) -> None:
     """Accuracy, calibration error and likelihood of a trained NETWORK under noise, at every strength of a knob.
 
-    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and resumes when started again.
     """
     _measured("confidence", confident.run, network, settings)
 
@@ -61,7 +61,7 @@ def confidence(network: str, **settings: Any) -> None:
 def certify(network: str, **settings: Any) -> None:
     """Certify a trained NETWORK by randomized smoothing, at a few strengths of a knob.
 
-    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and goes on when started again.
+    Stopped by SIGTERM or Ctrl-C it ends with exit code 75, and resumes when started again.
     """
     _measured("certify", certificates.run, network, settings)
 

@@ -32,7 +32,7 @@ def train(
 ) -> None:
     """Train one network and record the run; the same as notebook 04, without Jupyter.
 
-    Interrupted, it goes on from the last checkpoint when started again with the same options. SIGTERM or Ctrl-C makes
+    Interrupted, it resumes from the last checkpoint when started again with the same options. SIGTERM or Ctrl-C makes
     it save and end with exit code 75. Under torchrun, or `python -m sdnet launch`, it is one of several ranks.
     """
 

@@ -76,12 +76,12 @@ def training_batches(
     """One epoch of shuffled, augmented batches: pixels (n, 3, H, W) in [0, 1] and labels (n,).
 
     Order and augmentation are a function of (seed, epoch) and of an image's place in the epoch alone, so an
-    interrupted run goes on with the batches it would have seen, on however many ranks. The last batch may be smaller.
+    interrupted run resumes with the batches it would have seen, on however many ranks. The last batch may be smaller.
     (Of :class:`Photographs` crop and flip are torchvision's, and ``padding``, ``flip`` and ``noise`` do not apply.)
 
     Args:
         noise: standard deviation for :func:`draw_noise`, 0 for none.
-        start: batches at the beginning of the epoch to leave out.
+        start: batches at the beginning of the epoch to skip.
         least: a last batch of fewer images is dropped. Batch normalisation is undefined on one image, so this is two
             for every piece into which a batch will be cut.
         shard: the part of every batch that is wanted.
@@ -96,7 +96,7 @@ def training_batches(
     device, size = split.images.device, (split.images.shape[1], split.images.shape[2])
     on_device = torch.Generator(device).manual_seed(number)
     for step, index in enumerate(batches):
-        # Drawn for the whole batch, and for batches left out too: an image's crop depends on its place alone.
+        # Drawn for the whole batch, and for skipped batches too: an image's crop depends on its place alone.
         rows, columns = draw_windows(len(index), size, padding, flip, generator)
         grain = draw_noise((len(index), 3, *size), noise, on_device) if noise else None
         if step < start:
@@ -112,7 +112,7 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The split in order: pixels (n, 3, H, W) in [0, 1] and labels (n,).
 
-    ``shard`` says which of the batches are wanted. Photographs that cannot be read are left out.
+    ``shard`` says which of the batches are wanted. Photographs that cannot be read are skipped.
     """
     starts = range(0, len(split), batch_size)
     parts = [slice(first, first + batch_size) for first in starts[shard(len(starts))]]

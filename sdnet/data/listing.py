@@ -38,7 +38,7 @@ def _class_folders(split: Path) -> Iterator[str]:
 def list_images(split: Path, classes: Sequence[str]) -> Files:
     """The images of these classes, class by class and sorted by folder and name; a label is an index into ``classes``.
 
-    One line is printed if there are files that are no images; hidden ones are left out without it.
+    One line is printed if there are files that are no images; hidden ones are skipped without it.
 
     Raises:
         ValueError: if a class has no images.
@@ -54,7 +54,7 @@ def list_images(split: Path, classes: Sequence[str]) -> Files:
         others += [path for path, is_image in found if not is_image]
     if others:
         print(
-            f"{split}: {len(others)} left out, the first is {others[0]}; an image is a regular file that ends in "
+            f"{split}: {len(others)} skipped, the first is {others[0]}; an image is a regular file that ends in "
             f"{', '.join(sorted(SUFFIXES))}.",
             flush=True,
         )

@@ -88,7 +88,7 @@ class Photographs:
         cropped: whether the files are middles already, as ImageNet-C's are.
         device: where batches go.
         corrupt: the paths that could not be read so far. In training the next photograph takes the place of such a
-            one; in a test it is left out.
+            one; in a test it is skipped.
     """
 
     files: tuple[tuple[str, int], ...]

@@ -102,8 +102,8 @@ class ResNet(Classifier):
         pool: Conv | None = None,
     ) -> None:
         super().__init__()
-        usual, stride = (3, 1) if stem == "cifar" else (7, 2)
-        kernel = kernel or usual
+        default, stride = (3, 1) if stem == "cifar" else (7, 2)
+        kernel = kernel or default
         self.stem = nn.Sequential(
             first(3, atoms, kernel, stride=stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(atoms),

@@ -66,8 +66,8 @@ def variant(config: dict[str, Any]) -> str:
 
     Empty if it does not. Width and number of epochs are the run's scale, not a variant.
     """
-    usual = RECORDED.get(config.get("preset", ""), {})
-    recipe = {name: value for name, value in config.get("recipe", {}).items() if value != usual.get(name, value)}
+    defaults = RECORDED.get(config.get("preset", ""), {})
+    recipe = {name: value for name, value in config.get("recipe", {}).items() if value != defaults.get(name, value)}
     changes = {name: value for name, value in recipe.items() if name not in ("width", "epochs")}
     changes |= {name: config[name] for name, value in OTHERWISE.items() if config.get(name, value) != value}
     return ", ".join(f"{name}={value}" for name, value in sorted({**changes, **config.get("network", {})}.items()))
@@ -93,7 +93,7 @@ def _is_paper_scale(config: dict[str, Any]) -> bool:
     preset = config.get("preset", "")
     if not preset.startswith("paper"):
         return False
-    usual = RECORDED[preset]
+    defaults = RECORDED[preset]
     # What a recipe did not have yet when it was recorded, noise for instance, it did not do.
-    recorded = {**usual, **config.get("recipe", {})}
-    return recorded == usual and not config.get("network") and not config.get("hold_out") and "keep" not in config
+    recorded = {**defaults, **config.get("recipe", {})}
+    return recorded == defaults and not config.get("network") and not config.get("hold_out") and "keep" not in config

@@ -45,7 +45,7 @@ def commands(record: Record) -> tuple[str, ...]:
 
 
 def words(given: Mapping[str, Any]) -> list[str]:
-    """Options as words of a command line: lists are repeated, True and False are flags, None is left out."""
+    """Options as words of a command line: lists are repeated, True and False are flags, None is skipped."""
     found: list[str] = []
     for name, value in given.items():
         flag = name.replace("_", "-")
@@ -69,8 +69,8 @@ def _text(value: Any) -> str:
 def _train(record: Record, command: str = "train") -> str:
     """The training that a row is, or that its network came from."""
     config, said = record.config, {name: record.config.get(name) for name in ("arch", "dataset", "preset", "seed")}
-    usual = PRESETS[config["preset"]].recorded if config.get("preset") in PRESETS else {}
-    changed = {name: value for name, value in config.get("recipe", {}).items() if usual.get(name) != value}
+    defaults = PRESETS[config["preset"]].recorded if config.get("preset") in PRESETS else {}
+    changed = {name: value for name, value in config.get("recipe", {}).items() if defaults.get(name) != value}
     changed |= {**config.get("network", {}), "hold_out": config.get("hold_out") or None}
     if record.experiment in ("train", "pursuit_curve"):  # a measurement's precision is its own
         changed["precision"] = config.get("precision")

@@ -171,7 +171,7 @@ def write(record: Record, folder: Path) -> Path:
             else:
                 break
     except OSError as error:
-        raise OSError(f"cannot write {path} ({error.strerror}); make room, then start it again to go on.") from error
+        raise OSError(f"cannot write {path} ({error.strerror}); make room, then start it again to resume.") from error
     finally:
         part.unlink(missing_ok=True)
     return path

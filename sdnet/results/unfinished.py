@@ -1,4 +1,4 @@
-"""Measurements that take long keep what is done, so that a run that was stopped or killed goes on where it was."""
+"""Measurements that take long keep what is done, so that a run that was stopped or killed resumes where it was."""
 
 import hashlib
 import json
@@ -64,7 +64,7 @@ class Unfinished:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if isinstance(error, KeyboardInterrupt):
             done = f"{len(self.parts)} parts are done and kept in {self.path}" if self.kept else "nothing is kept"
-            raise Preempted(f"told to stop; {done}. Start it again to go on.") from None
+            raise Preempted(f"told to stop; {done}. Start it again to resume.") from None
 
     def remove(self) -> None:
         """Delete the file, and what processes that were killed while they wrote it have left."""
@@ -86,7 +86,7 @@ class Unfinished:
             why = textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".")
             print(f"Starting over: {self.path} does not hold what is done of this run ({why}).", flush=True)
             return
-        print(f"Going on: {len(self.parts)} parts of this run are done ({self.path}).", flush=True)
+        print(f"Resuming: {len(self.parts)} parts of this run are done ({self.path}).", flush=True)
 
     def _write(self) -> None:
         seconds = time.monotonic() - self.start.clock

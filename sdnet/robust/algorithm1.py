@@ -196,9 +196,9 @@ class Deviation:
     fresh_noise: bool = False
     power: int = 1
 
-    def lams(self, usual: Sequence[float]) -> Sequence[float]:
+    def lams(self, default: Sequence[float]) -> Sequence[float]:
         """Λ."""
-        return [lam for lam in usual if lam <= RELEASED_LAMBDA_MAX] if self.released_lams else usual
+        return [lam for lam in default if lam <= RELEASED_LAMBDA_MAX] if self.released_lams else default
 
     def points(
         self, model: nn.Module, train: Split, test: Split, corruption: str, lams: Sequence[float], **options: Any

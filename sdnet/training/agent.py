@@ -40,7 +40,7 @@ def start_ranks(
 ) -> None:
     """Run ``python -m sdnet ARGUMENTS`` as ``ranks_per_node`` ranks on this node, and wait for its end.
 
-    If a rank dies, all are started again and go on from the last checkpoint, up to ``max_restarts`` times; not if one
+    If a rank dies, all are started again and resume from the last checkpoint, up to ``max_restarts`` times; not if one
     refuses to run (:func:`refuse`), which it would do again. SIGTERM and Ctrl-C to this process reach every rank, and
     ranks whose agent was killed save and end too (:func:`sdnet.training.stopping.follow_parent`).
 

@@ -74,7 +74,7 @@ def whole(path: Path) -> Iterator[Path]:
     except (OSError, RuntimeError, SafetensorError) as error:  # torch hides the system's error behind one of its own
         causes = [cause for cause in (error, error.__context__) if isinstance(cause, OSError)]
         why = causes[-1].strerror or causes[-1] if causes else textwrap.shorten(str(error), 200, placeholder=" ...")
-        raise OSError(f"cannot write {path} ({why}); make room, then start it again to go on.") from error
+        raise OSError(f"cannot write {path} ({why}); make room, then start it again to resume.") from error
     finally:
         part.unlink(missing_ok=True)
 

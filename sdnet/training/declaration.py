@@ -76,8 +76,8 @@ class Training:
     @property
     def arguments(self) -> list[str]:
         """The arguments of ``python -m sdnet train`` that declare it."""
-        usual, own = recipe(self.preset), {"hold_out": self.hold_out, "precision": self.precision}
-        changes = {name: value for name, value in asdict(self.recipe).items() if value != getattr(usual, name)}
+        defaults, own = recipe(self.preset), {"hold_out": self.hold_out, "precision": self.precision}
+        changes = {name: value for name, value in asdict(self.recipe).items() if value != getattr(defaults, name)}
         changes |= self.network | {name: value for name, value in own.items() if value != getattr(Training, name)}
         words = ["--arch", self.arch, "--dataset", self.dataset, "--preset", self.preset, "--seed", f"{self.seed}"]
         for name, value in changes.items():

@@ -1,4 +1,4 @@
-"""Ranks: processes that train one network together, each on its share of every batch.
+"""Ranks: processes that train one network together, each on its shard of every batch.
 
 PyTorch's own engine does the work. ``torchrun`` (or ``python -m sdnet launch``, the same with errors in one sentence)
 starts the ranks and starts them again when one dies; ``DistributedDataParallel`` averages their gradients, over NCCL on
@@ -23,7 +23,7 @@ from sdnet.names import unknown_name
 from sdnet.parameters import Count, Natural, Positive, check_fields
 
 PREEMPTED = 75
-"""Exit code of a run that was told to stop (SIGTERM, Ctrl-C) and has saved: start it again to go on (EX_TEMPFAIL)."""
+"""Exit code of a run that was told to stop (SIGTERM, Ctrl-C) and has saved: start it again to resume (EX_TEMPFAIL)."""
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 """Of ``torch.compile``."""
 GLOO_LOST = ("gloo", "pair closure")
@@ -31,7 +31,7 @@ GLOO_LOST = ("gloo", "pair closure")
 
 
 class Preempted(RuntimeError):
-    """The run was told to stop, and goes on from its checkpoint when it is started again."""
+    """The run was told to stop, and resumes from its checkpoint when it is started again."""
 
 
 class RankLost(RuntimeError):
@@ -43,7 +43,7 @@ class Execution:
     """How a training is carried out: matters of memory, speed and safety, which may change when it is resumed.
 
     Attributes:
-        accumulate: pieces that each rank's share of a batch is cut into, one after the other; saves memory. Batch
+        accumulate: pieces that each rank's shard of a batch is cut into, one after the other; saves memory. Batch
             normalisation sees the pieces.
         sync_batchnorm: normalise over the images of all ranks instead of each rank's own; on GPUs only.
         save_every: steps between two checkpoints within an epoch; None: one at the end of each epoch.

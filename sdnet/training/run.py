@@ -167,7 +167,7 @@ class Run:
                 "or choose another output folder."
             )
         step = f", step {state['step']}" if state["step"] else ""
-        print(f"Going on after epoch {len(state['history'])}{step} of {self.path}.", flush=True)
+        print(f"Resuming after epoch {len(state['history'])}{step} of {self.path}.", flush=True)
         return state
 
 
@@ -176,7 +176,7 @@ def saved(path: Path) -> dict[str, Any] | None:
     seconds that its processes took until they saved.
 
     Raises:
-        ValueError: if the file is no checkpoint, one of an older version, or one with numbers to go on from that no
+        ValueError: if the file is no checkpoint, one of an older version, or one with numbers to resume from that no
             training computes with (:func:`sdnet.training.checkpoint.check_numbers`).
     """
     if not path.exists():

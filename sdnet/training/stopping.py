@@ -65,7 +65,7 @@ def preemption() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def stoppable(done: str = "told to stop before anything was measured") -> Iterator[None]:
-    """Within, SIGTERM and Ctrl-C end what is computed, as a run that can be started again to go on. Also a decorator.
+    """Within, SIGTERM and Ctrl-C end what is computed, as a run that can be started again to resume. Also a decorator.
 
     Raises:
         Preempted: when a signal arrives; ``done`` is what its message says.
@@ -78,7 +78,7 @@ def stoppable(done: str = "told to stop before anything was measured") -> Iterat
         with handled_by(interrupt):
             yield
     except KeyboardInterrupt:
-        raise Preempted(f"{done}. Start it again to go on.") from None
+        raise Preempted(f"{done}. Start it again to resume.") from None
 
 
 @contextmanager

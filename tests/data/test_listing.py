@@ -60,7 +60,7 @@ def test_hidden_names_are_neither_classes_nor_images(
     (root / "val" / ".cache").mkdir()
     (root / "train" / "a" / "._0.png").write_bytes(b"what macOS leaves behind")
     assert read(root) == (("a", "b"), 4)
-    assert "left out" not in capsys.readouterr().out
+    assert "skipped" not in capsys.readouterr().out
 
 
 @READERS
@@ -86,10 +86,10 @@ def test_one_line_says_what_is_left_out(
         (root / "train" / name / other).write_text("hello")
     (root / "train" / "b" / "lost.png").symlink_to(root / "nowhere.png")
     assert read(root) == (("a", "b"), 4)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
     assert len(lines) == 1
     assert re.search(
-        r": 4 left out, the first is \S*/a/9\.gif; an image is a regular file that ends in \.bmp, ", lines[0]
+        r": 4 skipped, the first is \S*/a/9\.gif; an image is a regular file that ends in \.bmp, ", lines[0]
     )
 
 
@@ -99,7 +99,7 @@ def test_a_named_pipe_is_left_out_and_not_waited_for(
 ) -> None:
     os.mkfifo(root / "train" / "a" / "pipe.png")
     assert read(root) == (("a", "b"), 4)
-    assert re.search(r": 1 left out, the first is \S*/a/pipe\.png;", capsys.readouterr().out)
+    assert re.search(r": 1 skipped, the first is \S*/a/pipe\.png;", capsys.readouterr().out)
 
 
 @READERS

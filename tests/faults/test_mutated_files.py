@@ -60,7 +60,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def read_unfinished(path: Path) -> Any:
-    """The parts that a run goes on with; a file that it does not take is a sentence that it prints."""
+    """The parts that a run resumes with; a file that it does not take is a sentence that it prints."""
     found = Unfinished(path.parent, "sweep", KEY, ledger.start())
     assert found.path == path
     if not found.parts:

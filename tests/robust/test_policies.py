@@ -262,7 +262,7 @@ def test_no_policy_sees_test_labels() -> None:
     names = {fitted.policy.name for fitted in policies}
     assert names == {"fixed", "residual_fit", "per_image", "type_free", "per_image_type_free", "authors_script"}
     relabelled = Split(split.images, (split.labels + 1) % 10)
-    before, after = (experiment.ask(model, policies, part, "fp32") for part in (split, relabelled))
+    before, after = (experiment.evaluate(model, policies, part, "fp32") for part in (split, relabelled))
     for first, second in zip(before, after, strict=True):
         assert torch.equal(first.lam, second.lam)
         predicted = predictions(model, split.images, first.lam)
@@ -274,12 +274,12 @@ def test_which_policies_are_asked() -> None:
     model = network()
     one = [Point("gaussian_noise", c, 5.0 + c, 25.0 + c, 0.1 * c) for c in (1, 2)]
     policies = calibration.fit_all(model, {"gaussian_noise": one, "shot_noise": one}, {"gaussian_noise": one})
-    asked = {(fitted.policy.name, fitted.corruption) for fitted in experiment.asked(policies, "shot_noise")}
+    asked = {(fitted.policy.name, fitted.corruption) for fitted in experiment.applicable(policies, "shot_noise")}
     assert asked == {
         ("fixed", ""), ("type_free", "all"), ("per_image_type_free", "all"),
         ("residual_fit", "shot_noise"), ("per_image", "shot_noise"), ("residual_fit", "gaussian_noise"),
     }  # fmt: skip
-    assert len(experiment.asked(policies, "clean")) == len(policies) == 8
+    assert len(experiment.applicable(policies, "clean")) == len(policies) == 8
 
 
 @pytest.mark.parametrize(

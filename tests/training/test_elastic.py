@@ -108,7 +108,7 @@ def test_a_killed_rank_is_started_again_and_changes_no_bit(
     time.sleep(random.uniform(0, 1))  # whatever step that is
     os.kill(process_of_rank(rank, process.pid), signal.SIGKILL)
     said = finished(process)
-    assert "Going on after epoch" in said
+    assert "Resuming after epoch" in said
     assert_equal(weights(tmp_path), undisturbed)
     assert one_row(tmp_path).config["ranks"] == 2
 
@@ -126,7 +126,7 @@ def test_sigterm_saves_ends_with_75_and_the_run_goes_on_on_one_rank(tmp_path: Pa
     stopped_by(signal.SIGTERM, tmp_path)
     assert not list(tmp_path.glob("ledger/*.json"))
     said = finished(started(tmp_path, "--ranks-per-node", "1", *TRAIN, "--accumulate", "2"))
-    assert "Going on after epoch" in said
+    assert "Resuming after epoch" in said
     assert one_row(tmp_path).config["ranks"] == 1
 
 
@@ -148,7 +148,7 @@ def test_a_rank_killed_on_one_node_is_started_again_on_both(
     wait_for_checkpoint(tmp_path)
     (victim,) = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
     os.kill(int(victim), signal.SIGKILL)
-    assert "Going on after epoch" in finished(first) + finished(second)
+    assert "Resuming after epoch" in finished(first) + finished(second)
     assert_equal(weights(tmp_path), undisturbed)
 
 
@@ -179,7 +179,7 @@ def test_the_batch_script_runs_two_nodes_and_is_requeued_when_preempted(tmp_path
     finished(first, code=75)
     assert (tmp_path / "requeued").read_text() == "7\n"
     said = finished(job())
-    assert "Going on after epoch" in said
+    assert "Resuming after epoch" in said
     assert one_row(tmp_path).config["ranks"] == 2
 
 
@@ -251,7 +251,7 @@ def test_ranks_of_a_killed_agent_save_and_the_run_goes_on(tmp_path: Path, undist
     said, _ = process.communicate(timeout=60)  # ends when all who hold the pipe have
     assert "Stopped: told to stop; saved after step" in said
     assert not list(tmp_path.glob("ledger/*.json"))
-    assert "Going on after epoch" in finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN))
+    assert "Resuming after epoch" in finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN))
     assert_equal(weights(tmp_path), undisturbed)
 
 

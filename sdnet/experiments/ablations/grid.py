@@ -22,7 +22,7 @@ from sdnet.training.declaration import Changes, Training, training
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise")
 """The noises of Table 5."""
 LAMS = (0.1, 0.5, 0.8)
-"""Beside a network's own λ, those at which it is asked under noise."""
+"""Beside a network's own λ, those at which it is evaluated under noise."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Variant:
 
 
 def _solver(method: str, iterations: int, label: str) -> Variant:
-    usual = {"method": "fista", "iterations": 2}
+    defaults = {"method": "fista", "iterations": 2}
     chosen = {"method": method, "iterations": iterations}
-    return Variant(label, network={name: value for name, value in chosen.items() if value != usual[name]})
+    return Variant(label, network={name: value for name, value in chosen.items() if value != defaults[name]})
 
 
 BASE = Variant("SDNet-18")
@@ -120,9 +120,9 @@ def run(
     output: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
 ) -> None:
-    """Train every network of the plan and ask it under the noises of Table 5; two ledger rows for each.
+    """Train every network of the plan and evaluate it under the noises of Table 5; two ledger rows for each.
 
-    What the ledger already has is left out, so an interrupted run goes on where it stopped.
+    What the ledger already has is skipped, so an interrupted run resumes where it stopped.
 
     Args:
         plan: from :func:`trainings`.
@@ -142,7 +142,7 @@ def run(
         file = Path(output or ledger.output_folder()) / declared.name / "network.safetensors"
         if not file.is_file():
             train.run(declared, data_root=data_root, output=output, device=device)
-        knob, strengths = asked(declared)
+        knob, strengths = knob_and_strengths(declared)
         sweep.run(
             file, knob, strengths=strengths, preset=sizes[declared.preset], images=images, corruptions=NOISES,
             data_root=data_root, device=device,
@@ -151,14 +151,14 @@ def run(
 
 def answers(row: Record, training: Training) -> bool:
     """Whether a row of the ledger is the sweep that :func:`run` would make of that training."""
-    knob, strengths = asked(training)
+    knob, strengths = knob_and_strengths(training)
     if (row.experiment, row.config.get("weights"), row.config.get("knob")) != ("sweep", training.name, knob):
         return False
     found = {(cell["corruption"], cell["strength"]) for cell in row.results if cell["metric"] == "top1"}
     return {(noise, strength) for noise in NOISES for strength in strengths} <= found
 
 
-def asked(training: Training) -> tuple[str, tuple[float, ...]]:
+def knob_and_strengths(training: Training) -> tuple[str, tuple[float, ...]]:
     """The knob that is turned on a network under noise, and its strengths, the training's own among them."""
     own = trained_at(training.arch, training.network)
     if models.ARCHITECTURES[training.arch].csc == "none":

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from sdnet.experiments.ablations.grid import asked, trained_at
+from sdnet.experiments.ablations.grid import knob_and_strengths, trained_at
 from sdnet.experiments.corruptions.robustness import Row, over_severities, top1
 from sdnet.results import cards, ledger
 from sdnet.results.cards import Card
@@ -127,7 +127,7 @@ def _under_noise(training: Training, rows: Sequence[Record]) -> dict[str, dict[s
     """Accuracy over the severities of each noise at the strength of training, by the rules of Tables 2 and 3."""
     wanted = identity(training.config)
     swept = [row for row in rows if row.experiment == "sweep" and identity(row.config) == wanted]
-    knob, _ = asked(training)
+    knob, _ = knob_and_strengths(training)
     strength = trained_at(training.arch, training.network)
     own = Row("", training.arch, variant(training.config), knob=knob, strength=strength)
     found: pd.DataFrame = over_severities(top1(to_frame(swept), own))

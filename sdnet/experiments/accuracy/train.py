@@ -47,7 +47,7 @@ def run(
 ) -> Trained:
     """Train, evaluate the epoch that is kept on the test split, save the network, write the ledger row.
 
-    Says beforehand what it is about to do and about how long it takes. Interrupted, it goes on from the last
+    Says beforehand what it is about to do and about how long it takes. Interrupted, it resumes from the last
     checkpoint when called again, in the precision that it began with; the row's seconds are those of all its processes
     until they saved. Started as one of several ranks (by torchrun), it takes its part, and rank 0 speaks and writes for
     all.

@@ -105,9 +105,9 @@ def show_table4(cells: pd.DataFrame) -> Shown:
 
     def columns(row: Attacked, norm: str) -> dict[str, Number | str]:
         adaptive, oblivious = (robust(cells, row, norm, protocol) for protocol in ("adaptive", "oblivious"))
-        usual, tuned = (_printed(paper, row, norm, tuned=tuned) for tuned in (False, True))
+        untuned, tuned = (_printed(paper, row, norm, tuned=tuned) for tuned in (False, True))
         return {
-            "as trained": _cell(at_start(oblivious, row), False, usual),
+            "as trained": _cell(at_start(oblivious, row), False, untuned),
             "(a) crafted as trained,<br>then tuned": _cell(best(oblivious), before=tuned),
             "(b) crafted where<br>deployed": _cell(best(adaptive)),
             "(c) worst of all<br>crafted": _cell(best(robust(cells, row, norm, "worst_case"))),
@@ -178,12 +178,12 @@ def _cell(found: pd.DataFrame, show_strength: bool = True, before: str = "") -> 
 
 def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Shown:
     """Accuracy against the strength: clean, under protocol (a), and under protocol (b); mean over seeds."""
-    usual = clean(cells, row)
+    unattacked = clean(cells, row)
     fig, panels = two_columns(2, 3.0, sharey=True)
-    behind = [usual]
+    behind = [unattacked]
     for ax, (norm, label) in zip(panels, NORMS.items(), strict=True):
         lines = {
-            "clean": usual,
+            "clean": unattacked,
             f"(a) crafted at {row.start:g}": robust(cells, row, norm, "oblivious"),
             "(b) crafted where deployed": robust(cells, row, norm, "adaptive"),
         }

@@ -222,17 +222,17 @@ def on_grid(grid: Grid, attack: Attack, clean: Tensor, protocols: Sequence[str])
         target = at(grid.knob, strength, grid.precision)
         right = grid.attempt(f"crafted at {strength}", attack, target, partial(grid.score, strengths=asked))
         scored[strength] = dict(zip(asked, right, strict=True))
-    usual = dict(zip(grid.strengths, clean, strict=True))
+    clean_at = dict(zip(grid.strengths, clean, strict=True))
     cells: list[Cell] = []
     for strength, right in scored[grid.start].items() if "oblivious" in protocols else ():
-        cells += attack_cells(attack, "oblivious", right, usual[strength], crafted_at=grid.start, strength=strength)
+        cells += attack_cells(attack, "oblivious", right, clean_at[strength], crafted_at=grid.start, strength=strength)
     for strength in deployed:
         if "adaptive" in protocols:
             right = scored[strength][strength]
-            cells += attack_cells(attack, "adaptive", right, usual[strength], crafted_at=strength, strength=strength)
+            cells += attack_cells(attack, "adaptive", right, clean_at[strength], crafted_at=strength, strength=strength)
         if "worst_case" in protocols:
             right = torch.stack([scored[other][strength] for other in grid.crafted]).all(0)
-            cells += attack_cells(attack, "worst_case", right, usual[strength], crafted_at=None, strength=strength)
+            cells += attack_cells(attack, "worst_case", right, clean_at[strength], crafted_at=None, strength=strength)
     return cells
 
 
@@ -242,8 +242,8 @@ def simultaneous(grid: Grid, attack: Attack, clean: Tensor) -> list[Cell]:
     size = max(1, at_a_time(grid.split) // len(grid.crafted))
     right = grid.attempt("simultaneous", attack, target, grid.score, size)
     cells: list[Cell] = []
-    for strength, row, usual in zip(grid.strengths, right, clean, strict=True):
-        cells += attack_cells(attack, "simultaneous", row, usual, crafted_at=None, strength=strength)
+    for strength, row, unperturbed in zip(grid.strengths, right, clean, strict=True):
+        cells += attack_cells(attack, "simultaneous", row, unperturbed, crafted_at=None, strength=strength)
     return cells
 
 
@@ -251,8 +251,8 @@ def transfer(grid: Grid, attack: Attack, clean: Tensor, source: Target, name: st
     """Cells of perturbations crafted on another network."""
     right = grid.attempt("transfer", attack, source, grid.score)
     cells: list[Cell] = []
-    for strength, row, usual in zip(grid.strengths, right, clean, strict=True):
-        cells += attack_cells(attack, "transfer", row, usual, crafted_at=None, strength=strength, source=name)
+    for strength, row, unperturbed in zip(grid.strengths, right, clean, strict=True):
+        cells += attack_cells(attack, "transfer", row, unperturbed, crafted_at=None, strength=strength, source=name)
     return cells
 
 

@@ -54,7 +54,7 @@ def run(
 ) -> tuple[Record, Path]:
     """Attack a trained network on test images of its data set; write a ledger row.
 
-    Every crafting is kept when it is scored: a run that was stopped goes on when it is called again.
+    Every crafting is kept when it is scored: a run that was stopped resumes when it is called again.
 
     Args:
         network: a name of :func:`sdnet.results.networks.names`, or a path.
@@ -164,25 +164,25 @@ def _measure(chosen: AttackSettings, grid_of: Callable[[int], Grid], participant
         grid = grid_of(count)
         clean = grid.clean()
         cells += clean_cells(grid, clean)
-        usual = None
+        behind_policy = None
         if participants.guard is not None:
-            usual, cell = policy_on_clean(grid, participants.guard)
+            behind_policy, cell = policy_on_clean(grid, participants.guard)
             cells.append(cell)
         for attack in chosen.all_attacks(count):
-            cells += _by_protocol(grid, attack, clean, usual, participants)
+            cells += _by_protocol(grid, attack, clean, behind_policy, participants)
     return cells
 
 
 def _by_protocol(
-    grid: Grid, attack: Attack, clean: Tensor, usual: Tensor | None, participants: Participants
+    grid: Grid, attack: Attack, clean: Tensor, behind_policy: Tensor | None, participants: Participants
 ) -> list[Cell]:
     """Cells of one attack under every protocol, with AutoAttack's own flags."""
     before = len(grid.flags)
     cells = on_grid(grid, attack, clean, [name for name in participants.protocols if name in ON_GRID])
     if "simultaneous" in participants.protocols:
         cells += simultaneous(grid, attack, clean)
-    if participants.guard is not None and usual is not None:
-        cells += in_the_loop(grid, attack, participants.guard, usual)
+    if participants.guard is not None and behind_policy is not None:
+        cells += in_the_loop(grid, attack, participants.guard, behind_policy)
     if participants.source is not None and participants.source_name is not None:
         cells += transfer(grid, attack, clean, participants.source, participants.source_name)
     flags = grid.flags[before:]

@@ -69,7 +69,7 @@ def announce_ablations(plan: Sequence[Training], device: str | None, images: int
     parts = []
     for training in plan:
         if not any(grid.answers(row, training) for row in rows):
-            knob, strengths = grid.asked(training)
+            knob, strengths = grid.knob_and_strengths(training)
             count = images_of(training.preset.removesuffix("_imagenet"), images)
             runs = Run("train", training), swept(training, count, "", knob, strengths, grid.NOISES)
             parts += [costs.of(run) for run in runs]

@@ -211,7 +211,7 @@ def _measured_like_the_grid(
 ) -> Iterator[Run]:
     (run,) = trained(size, arch, (seed,), serves, **network)
     yield run
-    knob, own = grid.asked(training_of(run))
+    knob, own = grid.knob_and_strengths(training_of(run))
     yield swept(training_of(run), size.noisy, serves, knob, lams or own, grid.NOISES)
 
 

@@ -1,6 +1,6 @@
 """Doing the campaign: runs in their order, each in a process of its own, as many as fit into a budget.
 
-Nothing is remembered but the ledger, networks and checkpoints: after a kill, the same command goes on. A lock per run,
+Nothing is remembered but the ledger, networks and checkpoints: after a kill, the same command resumes. A lock per run,
 held by the process that does it, keeps two campaigns from doing the same thing twice.
 """
 
@@ -46,7 +46,7 @@ class Job:
         """What became of it, as a sentence; it has ended."""
         code, took = self.process.returncode, duration(time.monotonic() - self.began)
         if code in (PREEMPTED, -signal.SIGTERM):
-            return f"{self.run.title}: stopped after {took}; the next campaign goes on with it."
+            return f"{self.run.title}: stopped after {took}; the next campaign resumes it."
         if code:
             lines = self.log.read_text(errors="replace").splitlines()
             return f"{self.run.title}: failed after {took} ({(lines or ['no output'])[-1].strip()}); log {self.log}."
@@ -105,7 +105,7 @@ class Campaign:
                 self._stop("told to stop")
         print("\n".join(["What became of the runs:", *self.said]) if self.said else "Nothing was run.", flush=True)
         if arrived:
-            raise Preempted("told to stop; the same command goes on.")
+            raise Preempted("told to stop; the same command resumes.")
 
     def announcement(self) -> str:
         """What is about to happen and about how long it takes; or why nothing is."""

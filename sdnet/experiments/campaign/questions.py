@@ -95,12 +95,12 @@ def confident(of: Training, images: int, claim: str, knob: str, *, corruptions: 
 
 
 def _turned(
-    of: Training, knob: str, usual: dict[str, int], told: dict[str, Any], few: bool = True
+    of: Training, knob: str, default_images: dict[str, int], told: dict[str, Any], few: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[Any, ...]], int]:
     """Options, settings, cells and images of what turns a knob; ``told`` may say preset, images and strengths."""
     preset = told.get("preset", of.preset.removesuffix("_imagenet"))
     options: dict[str, Any] = {"preset": preset, "knob": knob}
-    images = told.get("images") or usual[preset]
+    images = told.get("images") or default_images[preset]
     options |= {"images": images} if told.get("images") else {}
     options |= {"strength": tuple(told["strengths"])} if told.get("strengths") else {}
     return options, {"knob": knob}, {"strength": strengths_of(knob, told.get("strengths") or None, few)}, images

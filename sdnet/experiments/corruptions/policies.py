@@ -1,4 +1,4 @@
-"""Algorithm 1 and its relatives, asked on every corruption: the adaptive rows of Tables 2 and 3."""
+"""Algorithm 1 and its relatives, evaluated on every corruption: the adaptive rows of Tables 2 and 3."""
 
 import os
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ from sdnet.training.stopping import stoppable
 POLICIES = ("fixed", "residual_fit", "type_free", "per_image", "per_image_type_free", "authors_script")
 
 
-def asked(policies: list[Fitted], corruption: str, crossed: bool = True) -> list[Fitted]:
-    """Which policies are asked about a corruption: of those fitted on another type only Algorithm 1, if ``crossed``."""
+def applicable(policies: list[Fitted], corruption: str, crossed: bool = True) -> list[Fitted]:
+    """The policies evaluated under a corruption: of those fitted on another type only Algorithm 1, if ``crossed``."""
     return [
         fitted
         for fitted in policies
@@ -60,7 +60,7 @@ class Answer:
     correct: Tensor
 
 
-def ask(model: nn.Module, policies: list[Fitted], split: Split, precision: str) -> list[Answer]:
+def evaluate(model: nn.Module, policies: list[Fitted], split: Split, precision: str) -> list[Answer]:
     """Let every policy choose its λ by looking at the images, classify, and only then compare with the labels."""
     lam0 = policies[0].policy.lam0
     norms = all_residuals(model, split.images, lam0, precision)
@@ -95,7 +95,7 @@ def measure(
     chosen: list[dict[str, Any]] = []
     for condition in tqdm(conditions(split, corruptions, official), unit="condition", disable=None):
         where = {"corruption": condition.corruption, "severity": condition.severity}
-        some = asked(policies, condition.corruption, crossed)
+        some = applicable(policies, condition.corruption, crossed)
         answers = keep(condition.name, partial(_answers, model, some, condition, precision))
         for fitted, (lam, correct) in zip(some, answers, strict=True):
             name, fitted_on = fitted.policy.name, fitted.corruption
@@ -116,7 +116,7 @@ def _answers(
     model: nn.Module, policies: list[Fitted], condition: Condition, precision: str
 ) -> list[tuple[float, Tensor]]:
     """Of every policy the mean λ and which images it classified correctly (N,)."""
-    answers = ask(model, policies, condition.split, precision)
+    answers = evaluate(model, policies, condition.split, precision)
     return [(answer.lam.mean().item(), answer.correct.cpu()) for answer in answers]
 
 
@@ -124,7 +124,7 @@ def _over_severities(
     gathered: Mapping[tuple[str, str, str], list[NDArray[np.bool_]]], corruptions: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Accuracy of every policy over severities, its paired difference to the fixed λ, and of one that deviates from
-    Algorithm 1 the one to that, if both were asked; with bootstrap intervals."""
+    Algorithm 1 the one to that, if both were evaluated; with bootstrap intervals."""
     cells = []
     for (policy, fitted_on, corruption), parts in gathered.items():
         if corruption in corruptions:
@@ -176,7 +176,7 @@ def run(
 ) -> tuple[Record, Path]:
     """Calibrate on training images, fit every policy, ask it on corrupted test images; write a ledger row.
 
-    Calibrations and conditions are kept when they are done: a run that was stopped goes on when it is called again.
+    Calibrations and conditions are kept when they are done: a run that was stopped resumes when it is called again.
 
     Args:
         network, preset, images, official: as for :func:`sdnet.experiments.corruptions.sweep.run`.

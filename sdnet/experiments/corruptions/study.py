@@ -11,13 +11,13 @@ from sdnet.results.ledger import Record
 
 
 def knobs_of(network: str | os.PathLike[str]) -> list[str]:
-    """The knobs that the study turns on a network: its λ if it has any; else its usual one and, if it was trained
+    """The knobs that the study turns on a network: its λ if it has any; else its default knob and, if it was trained
     without noise, whatever else a network without λ could be helped by."""
     trained = networks.load(network)
-    usual = sweep.default_knob(trained.model)
-    if usual.startswith("lam") or trained.training.recipe.noise:
-        return [usual]
-    return [name for name in sweep.CONTROLS if name in (usual, *sweep.ANYWHERE)]
+    default = sweep.default_knob(trained.model)
+    if default.startswith("lam") or trained.training.recipe.noise:
+        return [default]
+    return [name for name in sweep.CONTROLS if name in (default, *sweep.ANYWHERE)]
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     official: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
 ) -> list[Record]:
-    """Sweep every knob of every network, and fit and ask the policies of those with one λ; ledger rows for all.
+    """Sweep every knob of every network, and fit and evaluate the policies of those with one λ; ledger rows for all.
 
     Args:
         names: of :func:`sdnet.results.networks.names`, or paths.

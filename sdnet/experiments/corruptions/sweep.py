@@ -263,7 +263,7 @@ def run(
 ) -> tuple[Record, Path]:
     """Sweep a knob of a trained network over corrupted test images of its data set; write a ledger row.
 
-    Every condition is kept when it is done: a run that was stopped goes on when it is called again.
+    Every condition is kept when it is done: a run that was stopped resumes when it is called again.
 
     Args:
         network: a name of :func:`sdnet.results.networks.names`, or a path.

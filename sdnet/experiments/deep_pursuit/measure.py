@@ -57,7 +57,7 @@ def run(
     all iterations; ``reconstruction_error`` and ``reconstruction_share`` per layer and iteration; ``coherence``,
     ``frame_potential`` and ``welch_bound`` of a pursuit's block dictionary; and what the theorems of
     :mod:`sdnet.csc.layered` ask of every layer (:func:`stability`). Every crafting is kept when it is scored: a run
-    that was stopped goes on when it is called again.
+    that was stopped resumes when it is called again.
 
     Args:
         network: a name of :func:`sdnet.results.networks.names`, or a path.

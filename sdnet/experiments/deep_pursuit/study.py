@@ -52,7 +52,7 @@ def run(
     output: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
 ) -> list[Record]:
-    """Train and measure every network of the plan; what the ledger already has is left out.
+    """Train and measure every network of the plan; what the ledger already has is skipped.
 
     The transfer attack is crafted on the first feed-forward network of the same seed in the plan before the attacked
     one; without any there is none.

@@ -33,7 +33,7 @@ SCRIPT = """\
 #SBATCH --requeue
 {options}
 # One agent per node; they meet at the first node. Slurm signals this script, which passes the signal on: the ranks
-# save, everything ends with code {preempted}, and the job goes back to the queue to go on later.
+# save, everything ends with code {preempted}, and the job goes back to the queue to resume later.
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun --kill-on-bad-exit=0 --cpus-per-task={cores} bash -c 'exec {python} -m sdnet launch \\
     --nodes {nodes} --node "$SLURM_NODEID" --ranks-per-node {ranks} --endpoint "$0:{port}" --wait {wait} \\
@@ -142,7 +142,7 @@ def start(plan: Plan, *, python: str = "python", max_restarts: int = 3) -> Recor
     """Run the plan on this machine, print what the ranks say while they say it, and return the ledger's row.
 
     Interrupted, it tells the ranks to save before it ends, and if this process is killed they do so by themselves;
-    started again, they go on. What they say goes to the log, which is followed: it has no reader to lose.
+    started again, they resume. What they say goes to the log, which is followed: it has no reader to lose.
 
     Raises:
         Preempted: if the ranks were told to stop.
@@ -165,7 +165,7 @@ def start(plan: Plan, *, python: str = "python", max_restarts: int = 3) -> Recor
             raise
     code = process.returncode
     if code == PREEMPTED:
-        raise Preempted(f"the run was told to stop; its checkpoint is in {plan.log.parent}. Start it again to go on.")
+        raise Preempted(f"the run was told to stop; its checkpoint is in {plan.log.parent}. Start it again to resume.")
     if code:
         raise ValueError(f"the run ended with code {code}; {plan.log} says why.")
     return record_of(plan, said)

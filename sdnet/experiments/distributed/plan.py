@@ -147,10 +147,10 @@ def plan(
 
 def _options(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """``name=value`` as options of the command line; what is None or at its default stays away."""
-    usual = {f.name: f.default for f in fields(Execution)}
+    defaults = {f.name: f.default for f in fields(Execution)}
     options: list[str] = []
     for name, value in settings.items():
-        if value is None or (name in usual and value == usual[name]):
+        if value is None or (name in defaults and value == defaults[name]):
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):

@@ -52,17 +52,17 @@ class Smoothing:
         check_fields(self)
 
     def radius(self, count: int) -> float:
-        """The certified radius of a class that was said ``count`` times out of N; :data:`ABSTAINED` without one."""
+        """The certified radius of a class with ``count`` votes out of N; :data:`ABSTAINED` without one."""
         sure = binomtest(count, self.samples, alternative="greater")
         low = sure.proportion_ci(confidence_level=1 - self.alpha, method="exact").low
         return float(self.sigma * norm.ppf(low)) if low > 0.5 else ABSTAINED
 
 
 @torch.no_grad()
-def said(
+def votes(
     knob: Knob, pixels: Tensor, strengths: Tensor, sigma: float, count: int, seed: int, precision: str = "fp32"
 ) -> Tensor:
-    """How often each class is said of one image (C, H, W) under so many draws of the noise: (K, classes).
+    """Votes for each class on one image (C, H, W) under ``count`` draws of the noise: (K, classes).
 
     Every strength sees the same draws. The noise is not clipped.
     """
@@ -74,8 +74,8 @@ def said(
         noise = torch.randn(some, *pixels.shape, generator=generator, device=pixels.device)
         with precision_of(pixels.device, precision):
             scores = knob.scores(pixels + sigma * noise, strengths)
-        votes = torch.nn.functional.one_hot(scores.argmax(2), scores.shape[2]).sum(1)
-        total, left = votes if total is None else total + votes, left - some
+        counted = torch.nn.functional.one_hot(scores.argmax(2), scores.shape[2]).sum(1)
+        total, left = counted if total is None else total + counted, left - some
     assert total is not None
     return total
 
@@ -83,7 +83,7 @@ def said(
 def certified(asked: Asked, smoothing: Smoothing, first: int) -> list[list[tuple[int, float]]]:
     """Class and certified radius of each image of a block, at every strength."""
     turned = asked.knob.ready(asked.strengths)
-    vote = partial(said, asked.knob, strengths=turned, sigma=smoothing.sigma, precision=asked.evaluation.precision)
+    vote = partial(votes, asked.knob, strengths=turned, sigma=smoothing.sigma, precision=asked.evaluation.precision)
     found = []
     for index, pixels in enumerate(to_pixels(asked.split.images[first : first + BLOCK]), start=first):
         guessed = vote(pixels, count=GUESS, seed=2 * index).argmax(1)
@@ -113,7 +113,7 @@ def run(
 
     Its cells, per strength: ``certified_top1``, the share of images whose class is right and certified at an ℓ₂
     radius ``epsilon`` of :data:`RADII`; ``mean_radius`` (0 where it is wrong); ``abstained``. Images are kept in
-    blocks of ten: a run that was stopped goes on when it is called again.
+    blocks of ten: a run that was stopped resumes when it is called again.
 
     Args:
         network, knob, where: as for :func:`sdnet.experiments.what_is_lambda.asked.ask`.

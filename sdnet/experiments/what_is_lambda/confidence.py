@@ -73,7 +73,7 @@ def run(
 ) -> tuple[Record, Path]:
     """Accuracy, calibration error and likelihood per corruption, severity and strength of a knob; a ledger row.
 
-    Every condition is kept when it is done: a run that was stopped goes on when it is called again.
+    Every condition is kept when it is done: a run that was stopped resumes when it is called again.
 
     Args:
         network, knob, preset, images, where: as for :func:`sdnet.experiments.what_is_lambda.asked.ask`.

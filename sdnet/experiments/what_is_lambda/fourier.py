@@ -92,7 +92,7 @@ def run(
     """Accuracy of a trained network under waves of single frequencies, at some strengths of a knob; a ledger row.
 
     Its cells: ``top1`` on the images as they are; ``fourier_top1`` per frequency (``down``, ``across``: cycles per
-    image) and strength. Every frequency is kept when it is done: a run that was stopped goes on when it is called
+    image) and strength. Every frequency is kept when it is done: a run that was stopped resumes when it is called
     again.
 
     Args:

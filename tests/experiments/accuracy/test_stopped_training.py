@@ -79,7 +79,7 @@ def test_sigterm_and_ctrl_c_save_and_the_run_goes_on(
     checkpoint = stopped(declared(), number)
     assert load_checkpoint(checkpoint)["step"] == 2
     train.run(declared(), device="cpu")
-    assert "Going on after epoch 0, step 2" in capsys.readouterr().out
+    assert "Resuming after epoch 0, step 2" in capsys.readouterr().out
     assert not checkpoint.exists()
 
 

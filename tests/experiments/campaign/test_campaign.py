@@ -135,7 +135,7 @@ def test_every_run_is_done_once_and_in_its_order(world: World, capsys: pytest.Ca
 def test_what_was_stopped_is_taken_up_and_nothing_is_done_twice(world: World) -> None:
     world.tell("sweep 0", sleep=60)
     threading.Thread(target=stop_once_started, args=(world, "sweep0"), daemon=True).start()
-    with pytest.raises(Preempted, match="the same command goes on"):
+    with pytest.raises(Preempted, match="the same command resumes"):
         Campaign(world.runs, CPU, budget=600, workers=2).run()
     world.tell("sweep 0", sleep=0)
     Campaign(world.runs, CPU, budget=60, workers=2).run()
@@ -200,7 +200,7 @@ def test_a_run_of_unknown_cost_is_stopped_when_time_is_up(world: World, capsys: 
     Campaign(world.runs[:1], CPU, budget=0.5).run()
     said = capsys.readouterr().out
     assert "The budget is spent: 1 runs are told to save." in said
-    assert "the next campaign goes on with it." in said
+    assert "the next campaign resumes it." in said
 
 
 def test_a_lost_network_is_said_and_trained_again_if_it_is_needed(
@@ -260,6 +260,6 @@ def test_a_campaign_that_is_killed_goes_on(folders: Path) -> None:
     assert "stopped after" in said
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
     log = next((folders / "outputs" / "campaign").glob("train-*.log")).read_text()
-    assert "Going on after epoch" in log
+    assert "Resuming after epoch" in log
     assert [row.experiment for row in ledger.read(folders / "ledger")] == ["train", "sweep"], done.stdout
     assert ledger.read(folders / "ledger")[0].config["seed"] == 0

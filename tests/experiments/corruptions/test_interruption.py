@@ -1,4 +1,4 @@
-"""Sweeps, policies and attacks that are stopped or killed go on, and end with the row of an undisturbed run."""
+"""Sweeps, policies and attacks that are stopped or killed resume, and end with the row of an undisturbed run."""
 
 import os
 import random
@@ -135,7 +135,7 @@ def test_the_command_line_ends_with_75_and_one_sentence(
         assert f"Stopped: told to stop; {said} are done and kept in {folders}" in done.output
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0
-    assert "Going on: 4 parts of this run are done" in done.output
+    assert "Resuming: 4 parts of this run are done" in done.output
     (record,) = ledger.read(folders / "ledger")
     assert record.config["corruptions"] == ["shot_noise"]
     assert record.config["strengths"] == [0.1]
@@ -163,7 +163,7 @@ def test_another_network_or_question_does_not_go_on_with_what_was_kept(
     save_network(network, model, description)
     swept(network)
     sweep.run(network, preset="smoke", images=6, corruptions=NOISES, strengths=(0.1, 0.4), device="cpu")
-    assert "Going on" not in capsys.readouterr().out
+    assert "Resuming" not in capsys.readouterr().out
     assert len(list((folders / "outputs" / "unfinished").glob("*.pt"))) == 1
 
 

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import beta, norm
 from torch import Tensor, nn
 
-from sdnet.experiments.what_is_lambda.certify import ABSTAINED, Smoothing, said
+from sdnet.experiments.what_is_lambda.certify import ABSTAINED, Smoothing, votes
 from sdnet.robust.knobs import Knob
 
 
@@ -41,7 +41,7 @@ def test_a_plane_is_certified_up_to_its_distance_and_never_beyond(distance: floa
     knob = Plane((3, 8, 8))
     pixels = 0.5 * knob.w
     strengths = torch.tensor([0.5 - distance, 0.5 + distance])
-    counts = said(knob, pixels, strengths, 0.12, 4000, seed=1)
+    counts = votes(knob, pixels, strengths, 0.12, 4000, seed=1)
     assert counts.sum(1).tolist() == [4000, 4000]
     assert counts.argmax(1).tolist() == [1, 0]
     for row in counts:
@@ -64,10 +64,10 @@ def test_certificates_are_wrong_as_rarely_as_alpha_says() -> None:
 def test_draws_are_the_same_for_every_strength_and_every_time() -> None:
     knob = Plane((3, 8, 8))
     pixels = 0.3 * knob.w
-    alone = said(knob, pixels, torch.tensor([0.3]), 0.12, 300, seed=4)
-    both = said(knob, pixels, torch.tensor([0.1, 0.3]), 0.12, 300, seed=4)
+    alone = votes(knob, pixels, torch.tensor([0.3]), 0.12, 300, seed=4)
+    both = votes(knob, pixels, torch.tensor([0.1, 0.3]), 0.12, 300, seed=4)
     assert torch.equal(alone[0], both[1])
-    assert not torch.equal(said(knob, pixels, torch.tensor([0.3]), 0.12, 300, seed=5), alone)
+    assert not torch.equal(votes(knob, pixels, torch.tensor([0.3]), 0.12, 300, seed=5), alone)
 
 
 @pytest.mark.parametrize(

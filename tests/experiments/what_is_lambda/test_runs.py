@@ -1,4 +1,4 @@
-"""Measurements of page 13 at their smallest: their cells, their commands, that they go on, and what is shown."""
+"""Measurements of page 13 at their smallest: their cells, their commands, that they resume, and what is shown."""
 
 from collections.abc import Callable
 from dataclasses import replace
