@@ -1,31 +1,60 @@
 """What the notebooks need beside the library: a guard against misspelt papermill parameters, and fresh outputs."""
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
+from types import GenericAlias
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 
 from sdnet.names import unknown_name
+from sdnet.parameters import Amount, Seed, read
 
 INJECTED = "# Parameters"
 """The first line of the cell that papermill inserts after the one tagged ``parameters``."""
 
 
-def check_parameters() -> None:
-    """Raise if papermill was given a parameter that the notebook does not have.
+LISTS: dict[str, Any] = {"groups": str, "seeds": Seed, "lams": Amount, "depths": str}
+"""Parameter that is a list, in whatever notebook → what it lists."""
+NAMES = ("networks",)
+"""Parameters that are names separated by commas."""
 
-    Papermill itself only warns and runs for hours with the default. Call this in the cell after the
-    parameters. Outside papermill it does nothing.
+
+def check_parameters() -> None:
+    """Check a notebook's parameters, however they were given, in the cell after them.
+
+    Papermill itself only warns of a parameter that the notebook does not have, and runs for hours with the default.
+    A list may be text with commas, which is all that papermill's ``-p`` can say, and is a list from here on.
 
     Raises:
-        ValueError: naming the unknown parameter and the ones that exist.
+        ValueError: naming the unknown parameter and the ones that exist, or a list of something else.
     """
     from IPython import get_ipython  # only notebooks have it running
 
     shell = get_ipython()
     history: list[str] = shell.user_ns["In"] if shell else []
     check_injected(history)
+    if shell:
+        shell.user_ns.update(as_lists(shell.user_ns))
+
+
+def as_lists(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the parameters that are :data:`LISTS` as lists, and :data:`NAMES` as text; without what is None.
+
+    Raises:
+        ValueError: naming a list that holds something else, or nothing.
+    """
+    found: dict[str, Any] = {}
+    for name in (*LISTS, *NAMES):
+        if given.get(name) is None or isinstance(given[name], Mapping):  # page 03 calls something else so
+            continue
+        values = read(name, given[name], GenericAlias(tuple, (LISTS.get(name, str), ...)))
+        if not values:
+            raise ValueError(f"{name} must hold at least one; got {given[name]!r}.")
+        found[name] = ",".join(values) if name in NAMES else list(values)
+    return found
 
 
 def check_injected(cells: list[str]) -> None:

@@ -117,6 +117,8 @@ def read(name: str, value: Any, kind: Any) -> Any:
     given = value
     if optional and is_nothing(value):
         return None
+    if get_origin(base) is tuple:
+        value = listed(value)
     if get_origin(base) is tuple and isinstance(value, list | tuple):
         return tuple(read(name, each, get_args(base)[0]) for each in value)
     if base is bool and isinstance(value, str):
@@ -126,6 +128,19 @@ def read(name: str, value: Any, kind: Any) -> Any:
     if not _fits(value, base, limits):
         raise _refusal(name, given, base, limits)
     return value
+
+
+def listed(value: Any) -> Any:
+    """Text with commas as the list that it spells, with or without brackets and quotes; a single number as one of it.
+
+    Anything else is given back.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [value]
+    if not isinstance(value, str):
+        return value
+    parts = value.strip().removeprefix("[").removesuffix("]").split(",")
+    return [text for part in parts if (text := part.strip().strip("'\""))]
 
 
 def check(name: str, value: Any, kind: Any) -> None:

@@ -8,12 +8,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
 import yaml
 
-from sdnet.notebook import assigned_names, check_injected
+from sdnet.experiments.ablations import grid
+from sdnet.experiments.deep_pursuit import study as deep_pursuit
+from sdnet.experiments.mixed_scale import study as mixed_scale
+from sdnet.notebook import as_lists, assigned_names, check_injected
+from sdnet.training.declaration import training
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -206,7 +211,9 @@ def test_the_notebooks_default_is_the_paper() -> None:
         exec(cell.source, values)
     finally:
         os.environ.update(environment)
-    assert (values["arch"], values["dataset"], values["preset"]) == ("sdnet18", "cifar10", "paper")
+    assert (values["arch"], values["dataset"], values["preset"]) == ("sdnet18", None, "paper")
+    assert training("sdnet18", None, "paper").dataset == "cifar10"
+    assert training("sdnet18", None, "smoke").dataset == "digits"  # which is bundled
 
 
 @pytest.mark.slow
@@ -229,3 +236,42 @@ def test_papermill_trains_every_rival(arch: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "ledger").glob("*.json")
     assert json.loads(record.read_text())["config"]["arch"] == arch
+
+
+def parameters_of(path: Path) -> dict[str, object]:
+    """The parameters of a notebook whose values are written as literals."""
+    (source,) = [c.source for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])] or [""]
+    found: dict[str, object] = {}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant | ast.List):
+            found[ast.unparse(statement.targets[0])] = ast.literal_eval(statement.value)
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_list_among_parameters_may_be_text(path: Path) -> None:
+    """Papermill's -p knows no lists."""
+    for name, value in parameters_of(path).items():
+        if isinstance(value, list):
+            assert as_lists({name: value}) == {name: value}
+            assert as_lists({name: ", ".join(map(str, value))}) == {name: value}
+            assert as_lists({name: str(value)}) == {name: value}
+
+
+def test_a_list_of_something_else_is_refused() -> None:
+    assert as_lists({"networks": ["a", "b"], "seeds": 3, "groups": "iterations", "depths": None, "arch": "x"}) == {
+        "networks": "a,b",
+        "seeds": [3],
+        "groups": ["iterations"],
+    }
+    with pytest.raises(ValueError, match="seeds must be an integer >= 0, at most 4,294,967,295; got 'x'"):
+        as_lists({"seeds": "0, x"})
+    with pytest.raises(ValueError, match="groups must hold at least one; got ' '"):
+        as_lists({"groups": " "})
+
+
+@pytest.mark.parametrize("study", [grid, deep_pursuit, mixed_scale], ids=["08", "11", "12"])
+def test_a_group_that_does_not_exist_is_named(study: ModuleType) -> None:
+    first = next(iter(study.GRID))
+    with pytest.raises(ValueError, match=f"group '{first}s' does not exist. Did you mean '{first}'"):
+        study.GRID[f"{first}s"]

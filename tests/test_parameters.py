@@ -58,7 +58,8 @@ def test_switches_of_one_architecture_and_of_the_recipe_are_read_alike() -> None
         ("epochs", "3", 3), ("epochs", 3.0, 3), ("epochs", "1e2", 100), ("iterations", "4.0", 4), ("lam", "1e-1", 0.1),
         ("lr", "1e-3", 0.001), ("noise", " 0.1 ", 0.1), ("noise", 0, 0), ("hold_out", "0.5", 0.5),
         ("tolerance", "1e-4", 1e-4),
-        ("milestones", [1, "2"], (1, 2)), ("schedule", "steps", "steps"), ("precision", "fp32", "fp32"),
+        ("milestones", [1, "2"], (1, 2)), ("milestones", "1, 2", (1, 2)), ("milestones", "[1]", (1,)),
+        ("milestones", 1, (1,)), ("schedule", "steps", "steps"), ("precision", "fp32", "fp32"),
     ],
 )  # fmt: skip
 def test_numbers_are_read_from_every_spelling(name: str, given: object, expected: Any) -> None:
@@ -110,7 +111,7 @@ def test_a_seed_is_an_integer() -> None:
         ("hold_out", 1.0, "finite and >= 0 and < 1"),
         ("weight_decay", math.inf, "finite and >= 0, at most 1,000,000"),
         ("padding", -1, "an integer >= 0, at most 1,000,000"),
-        ("milestones", "1,2", "a list of integers"),
+        ("milestones", {1: 2}, "a list of integers"),
         ("method", 3, "text"),
     ],
 )
@@ -118,6 +119,11 @@ def test_what_does_not_fit_is_refused_in_one_sentence(name: str, value: object, 
     with pytest.raises(ValueError) as error:  # noqa: PT011
         declared(**{name: value})
     assert str(error.value) == f"{name} must be {allowed}; got {value!r}."
+
+
+def test_of_a_list_the_item_that_does_not_fit_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^milestones must be an integer >= 0, at most 1,000,000; got 'x'\.$"):
+        declared(milestones="1,x")
 
 
 def test_names_that_are_no_text_are_refused() -> None:

@@ -7,7 +7,7 @@ import click
 
 from sdnet import notebook
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.options import on_device, with_data_root
+from sdnet.cli.options import on_device, with_data_root, with_dataset
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.accuracy import cards
 from sdnet.experiments.architectures.sizes import record_sizes
@@ -36,7 +36,7 @@ def sizes() -> None:
 
 @click.command()
 @click.option("--group", "groups", multiple=True, help=f"Default all of {', '.join(grid.GRID)}.")
-@click.option("--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder.")
+@with_dataset
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(PRESETS)}.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1), show_default=True)
 @click.option("--epochs", type=int, help="Instead of the preset's.")
@@ -45,7 +45,7 @@ def sizes() -> None:
 @click.option("--output", help="Where the networks go; default $SDNET_OUTPUT, else outputs.")
 @on_device
 def ablate(
-    groups: tuple[str, ...], dataset: str, preset: str, seeds: tuple[int, ...], epochs: int | None, **where: Any
+    groups: tuple[str, ...], dataset: str | None, preset: str, seeds: tuple[int, ...], epochs: int | None, **where: Any
 ) -> None:
     """Train the variants of the ablation grid and sweep them under noise (Table 5); what the ledger has is skipped."""
 

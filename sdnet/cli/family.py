@@ -40,7 +40,7 @@ def pursuit(network: str, **settings: Any) -> None:
 @on_device
 def follow(
     arch: str,
-    dataset: str,
+    dataset: str | None,
     preset: str,
     seed: int,
     others: tuple[str, ...],

@@ -13,11 +13,12 @@ on_device = click.option("--device", help="cuda, cpu, ...; default the accelerat
 with_data_root = click.option("--data-root", help="Where data sets lie; default $SDNET_DATA, else ~/.cache/sdnet/data.")
 
 
+with_dataset = click.option(
+    "--dataset", help="digits, cifar10, cifar100, or an image folder; default cifar10, for smoke digits."
+)
 DECLARING = (
     click.option("--arch", default="sdnet18", show_default=True, help=f"One of {', '.join(models.names())}."),
-    click.option(
-        "--dataset", default="cifar10", show_default=True, help="digits, cifar10, cifar100, or an image folder."
-    ),
+    with_dataset,
     click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(PRESETS)}."),
     click.option("--seed", default=0, show_default=True),
     click.option("--epochs", type=int, help="Instead of the preset's."),

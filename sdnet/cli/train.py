@@ -44,7 +44,7 @@ def train(
 
 
 def declared(
-    arch: str, dataset: str, preset: str, seed: int, others: tuple[str, ...], **changes: Any
+    arch: str, dataset: str | None, preset: str, seed: int, others: tuple[str, ...], **changes: Any
 ) -> tuple[Training, Execution]:
     """What a training is and how it is carried out, from the options of ``python -m sdnet train``."""
     execution = Execution(**{field.name: changes.pop(field.name) for field in fields(Execution)})

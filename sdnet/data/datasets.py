@@ -101,6 +101,13 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     return Path(root or os.environ.get("SDNET_DATA") or Path.home() / ".cache" / "sdnet" / "data").expanduser()
 
 
+def check_root(name: str, root: str | os.PathLike[str] | None) -> None:
+    """Raise ValueError for a data root that is given and without effect: for a data set that lies elsewhere."""
+    if root and (name in EMBEDDED or os.sep in name):
+        why = "is a path of its own" if os.sep in name else "comes with scikit-learn"
+        raise ValueError(f"data_root {os.fspath(root)!r} has no effect on dataset {name!r}, which {why}; leave it out.")
+
+
 def available(root: str | os.PathLike[str] | None = None) -> list[str]:
     """The names :func:`load` accepts: the built-in ones and the image folders below the data root."""
     folder = data_root(root)
@@ -120,12 +127,13 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
             to one. An image folder has the form ``{train,test}/<class>/*`` or ``{train,val}/<class>/*``. ``"cifar10"``
             is the folder ``cifar10`` or ``cifar10-png`` below ``root`` if there is one, else torchvision's archive,
             which is downloaded if it is missing.
-        root: see :func:`data_root`.
+        root: see :func:`data_root`; for what lies below it only.
 
     Raises:
-        ValueError: if there is no such data set, or its files are missing, corrupt or incomplete; the
-            message says what to do.
+        ValueError: if there is no such data set, ``root`` has no effect on it, or its files are missing, corrupt
+            or incomplete; the message says what to do.
     """
+    check_root(name, root)
     if name == "digits":
         return _digits()
     if name in DOWNLOADED:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from sdnet.data.datasets import Dataset, Split, data_root
+from sdnet.data.datasets import Dataset, Split, check_root, data_root
 from sdnet.data.folders import is_image_folder, test_folder
 from sdnet.data.images import Unreadable, open_rgb
 from sdnet.data.listing import class_names, list_images
@@ -197,9 +197,10 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, workers: int 
     """A data set of photographs by name below the data root, or by path.
 
     Raises:
-        ValueError: if there is none, a split or a class is missing or empty, or one called ``imagenet`` has not 1000
-            classes.
+        ValueError: if there is none, ``root`` has no effect on it, a split or a class is missing or empty, or one
+            called ``imagenet`` has not 1000 classes.
     """
+    check_root(name, root)
     folder = Path(name).expanduser() if os.sep in name else data_root(root) / name
     if not is_image_folder(folder):
         known = [path.name for path in sorted(data_root(root).glob("*")) if is_image_folder(path)]

@@ -138,11 +138,16 @@ class Changes(NetworkOptions, total=False):
     stem: str | None
 
 
-def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: Unpack[Changes]) -> Training:
+def usual_dataset(preset: str) -> str:
+    """What a preset trains on unless told: the bundled digits at the smallest size, else CIFAR-10 or ImageNet."""
+    return "digits" if preset == "smoke" else "imagenet" if preset.endswith("imagenet") else "cifar10"
+
+
+def training(arch: str, dataset: str | None, preset: str, *, seed: Any = 0, **changes: Unpack[Changes]) -> Training:
     """Declare a training run.
 
     Args:
-        arch, dataset, preset: names.
+        arch, dataset, preset: names; the data set None for that of :func:`usual_dataset`.
         seed: any integer >= 0, below 2³².
         **changes: of :class:`Changes`. Every value may be text as YAML, JSON or a command line spells it (``"no"``,
             ``"1e-3"``, ``"null"``), and is kept in its own type, so that one training has one name.
@@ -155,8 +160,9 @@ def training(arch: str, dataset: str, preset: str, *, seed: Any = 0, **changes: 
     own = {name: own[name] for name in ("hold_out", "precision", "keep")}
     kinds = {**of_recipe, **own, **parameters.NETWORK}
     named = dataset if not isinstance(dataset, os.PathLike) else os.fspath(dataset)
-    for name, value in (("arch", arch), ("dataset", named), ("preset", preset)):
+    for name, value in (("arch", arch), ("dataset", named or ""), ("preset", preset)):
         parameters.check(name, value, str)
+    dataset = usual_dataset(preset) if dataset is None else dataset
     seed = parameters.read("seed", seed, Seed)
     for name in changes:
         if name not in kinds:

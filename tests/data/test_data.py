@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdnet.data import batches, content, datasets, folders
+from sdnet.data import batches, content, datasets, folders, photographs
 from sdnet.data.datasets import Split
 from sdnet.data.folders import load_image_folder
 from sdnet.experiments.accuracy import train
@@ -178,6 +178,15 @@ def test_broken_folders_end_in_one_sentence(tmp_path: Path, how: str, message: s
     break_folder(make_folder(tmp_path / "pets"), how)
     with pytest.raises(ValueError, match=message):
         datasets.load("pets", tmp_path)
+
+
+def test_a_data_root_without_effect_is_refused(tmp_path: Path) -> None:
+    pets, photos = make_folder(tmp_path / "pets"), "data_root '/nope' has no effect on dataset "
+    for load in (datasets.load, photographs.load):
+        with pytest.raises(ValueError, match=f"{photos}'{pets}', which is a path of its own; leave it out"):
+            load(str(pets), "/nope")
+        with pytest.raises(ValueError, match=f"{photos}'digits', which comes with scikit-learn; leave it out"):
+            load("digits", "/nope")
 
 
 def test_missing_dataset_lists_what_exists(tmp_path: Path) -> None:

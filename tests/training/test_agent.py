@@ -21,6 +21,7 @@ TRAIN = ("--dataset", "digits", "--preset", "smoke")
         ((*TRAIN, "--accumulate", "1000"), 1, "Error: accumulate 1000 on 2 ranks leaves fewer than two images"),
         ((*TRAIN, "--hold-out", "0.9999"), 1, "Error: hold_out 0.9999 leaves 0 of 1437 training images"),
         ((*TRAIN, "--lam", "-1"), 1, "Error: lam must be finite and >= 0"),
+        ((*TRAIN, "--data-root", "nope"), 1, "Error: data_root 'nope' has no effect on dataset 'digits', which comes"),
         ((*TRAIN, "--nothing", "1"), 2, "Error: No such option"),
         (("--max-restarts", "-1", *TRAIN), 1, "Error: max_restarts must be an integer >= 0, at most 1,000,000; got -1"),
         (("--nodes", "0", *TRAIN), 1, "Error: nodes must be an integer >= 1, at most 1,000,000; got 0"),
@@ -32,8 +33,8 @@ def test_launch_refuses_before_a_rank_starts(
     folders: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int, message: str
 ) -> None:
     monkeypatch.setattr(launch, "start_ranks", lambda *_, **__: pytest.fail("starts"))
-    command = ["launch", "--ranks-per-node", "2", *options, "--data-root", str(folders)]
-    result = CliRunner().invoke(main, command)
+    monkeypatch.setenv("SDNET_DATA", str(folders))
+    result = CliRunner().invoke(main, ["launch", "--ranks-per-node", "2", *options])
     assert result.exit_code == code, result.output
     assert message in result.output
 

@@ -8,12 +8,13 @@ from typing import Any, Unpack
 
 import torch
 
-from sdnet import models
+from sdnet import models, parameters
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.benchmark import interleaved, recorded
 from sdnet.experiments.corruptions import sweep
 from sdnet.experiments.performance import speed
 from sdnet.names import unknown_name
+from sdnet.parameters import Seed
 from sdnet.results import cells, ledger
 from sdnet.results.ledger import Record
 from sdnet.training import loop
@@ -52,32 +53,45 @@ def _solver(method: str, iterations: int, label: str) -> Variant:
 
 
 BASE = Variant("SDNet-18")
-GRID: dict[str, tuple[Variant, ...]] = {
-    "iterations": (
-        _solver("fista", 1, "1"),
-        _solver("fista", 2, "2"),
-        *(_solver("fista", count, f"{count}, FISTA") for count in (4, 8)),
-        *(_solver("ista", count, f"{count}, ISTA") for count in (4, 8)),
-        *(_solver("heavy_ball", count, f"{count}, the authors' variant") for count in (4, 8)),
-    ),
-    "lam": tuple(Variant(f"λ = {lam:g}", network={"lam": lam} if lam != 0.1 else {}) for lam in (0.01, 0.1, 0.2, 0.5)),
-    "layers": (
-        Variant("ResNet-18", "resnet18"),
-        Variant("SDNet-18"),
-        Variant("SDNet-18-All", "sdnet18_all"),
-        Variant("SDNet-18-All, shortcuts of CSC layers too", "sdnet18_all", {"csc_shortcut": True}),
-        Variant("SDNet-18-All, no shortcuts", "sdnet18_all", {"shortcut": False}),
-    ),
-    "design": (
-        BASE,
-        Variant("signed code", network={"nonnegative": False}),
-        Variant("ReLU after the stem's batch normalisation", network={"stem_relu": True}),
-        Variant("atoms not projected", network={"projected": False}),
-        Variant("L by power iteration", network={"lipschitz_method": "power"}),
-        *(Variant(f"{count} atoms", network={"atoms": count}) for count in (16, 32, 128)),
-        *(Variant(f"atoms of {side} × {side}", network={"kernel": side}) for side in (5, 7)),
-    ),
-}
+
+
+class Grid(dict[str, tuple[Variant, ...]]):
+    """Group → its variants; for a group that does not exist a ValueError, naming those that do."""
+
+    def __missing__(self, group: str) -> tuple[Variant, ...]:
+        raise ValueError(unknown_name("group", group, self))
+
+
+GRID = Grid(
+    {
+        "iterations": (
+            _solver("fista", 1, "1"),
+            _solver("fista", 2, "2"),
+            *(_solver("fista", count, f"{count}, FISTA") for count in (4, 8)),
+            *(_solver("ista", count, f"{count}, ISTA") for count in (4, 8)),
+            *(_solver("heavy_ball", count, f"{count}, the authors' variant") for count in (4, 8)),
+        ),
+        "lam": tuple(
+            Variant(f"λ = {lam:g}", network={"lam": lam} if lam != 0.1 else {}) for lam in (0.01, 0.1, 0.2, 0.5)
+        ),
+        "layers": (
+            Variant("ResNet-18", "resnet18"),
+            Variant("SDNet-18"),
+            Variant("SDNet-18-All", "sdnet18_all"),
+            Variant("SDNet-18-All, shortcuts of CSC layers too", "sdnet18_all", {"csc_shortcut": True}),
+            Variant("SDNet-18-All, no shortcuts", "sdnet18_all", {"shortcut": False}),
+        ),
+        "design": (
+            BASE,
+            Variant("signed code", network={"nonnegative": False}),
+            Variant("ReLU after the stem's batch normalisation", network={"stem_relu": True}),
+            Variant("atoms not projected", network={"projected": False}),
+            Variant("L by power iteration", network={"lipschitz_method": "power"}),
+            *(Variant(f"{count} atoms", network={"atoms": count}) for count in (16, 32, 128)),
+            *(Variant(f"atoms of {side} × {side}", network={"kernel": side}) for side in (5, 7)),
+        ),
+    }
+)
 """Group → its variants. One and two steps are the same for all three solvers (:mod:`sdnet.csc.solvers`)."""
 
 
@@ -87,9 +101,7 @@ def variants(groups: Sequence[str]) -> tuple[Variant, ...]:
     Raises:
         ValueError: for a group that does not exist.
     """
-    for group in groups:
-        if group not in GRID:
-            raise ValueError(unknown_name("group", group, GRID))
+    groups = parameters.read("groups", groups, tuple[str, ...])
     found: dict[tuple[str, str], Variant] = {}
     for variant in (variant for group in groups for variant in GRID[group]):
         found.setdefault((variant.arch, variant.name), variant)
@@ -97,14 +109,14 @@ def variants(groups: Sequence[str]) -> tuple[Variant, ...]:
 
 
 def trainings(
-    chosen: Iterable[Variant], dataset: str, preset: str, seeds: Sequence[int], **changes: Unpack[Changes]
+    chosen: Iterable[Variant], dataset: str | None, preset: str, seeds: Sequence[int], **changes: Unpack[Changes]
 ) -> list[Training]:
     """The training of every variant with every seed, the first seed of all of them first.
 
     Args:
         **changes: numbers of the recipe, the same for all.
     """
-    chosen = tuple(chosen)
+    chosen, seeds = tuple(chosen), parameters.read("seeds", seeds, tuple[Seed, ...])
     return [
         training(variant.arch, dataset, preset, seed=seed, **variant.network, **changes)
         for seed in seeds

@@ -73,6 +73,8 @@ def run(
     libraries = {name: version(attacks.library(name).__name__) for name in ("torchattack", "pyautoattack")}
     transferred = chosen.source is not None and "transfer" in wanted
     source = _source(str(chosen.source), evaluation.trained, torch_device, precision) if transferred else None
+    if chosen.policy is not None and "policy" not in wanted:
+        raise ValueError(f"policy {chosen.policy!r} has no effect: this network has no one λ to choose; leave it out.")
     saved = load_policy(chosen.policy) if chosen.policy is not None and "policy" in wanted else None
     if "policy" in wanted and saved is None:
         _check_policy(model)

@@ -83,9 +83,24 @@ class AttackSettings:
             raise ValueError(
                 f"one epsilon for {len(self.norms)} norms is ambiguous; got {self.epsilon}: choose one norm."
             )
+        self._check_effect()
         if "transfer" in (self.protocols or ()) and self.source is None:
             raise ValueError("protocol 'transfer' needs a source: the network on which perturbations are crafted.")
         self.all_attacks()
+
+    def _check_effect(self) -> None:
+        """Raise ValueError for what is chosen and would change nothing."""
+        for name, given, protocol in (("source", self.source, "transfer"), ("policy", self.policy, "policy")):
+            if given is not None and self.protocols is not None and protocol not in self.protocols:
+                raise ValueError(
+                    f"{name} {given!r} has no effect without protocol {protocol!r}; leave it out, or add the protocol "
+                    f"to {', '.join(self.protocols)}."
+                )
+        if not self.sanity and not set(self.attacks) & set(attacks.PGD):
+            for name, count, usual in (("steps", self.steps, AttackSettings.steps), ("restarts", self.restarts, 1)):
+                if count != usual:
+                    others = ", ".join(self.attacks)
+                    raise ValueError(f"{name} {count} has no effect on {others}; leave it out, or choose pgd.")
 
     def attack(self, name: str, norm: str) -> Attack:
         """The attack of that name with this run's budget."""

@@ -79,7 +79,9 @@ def run(
     model, test = evaluation.model, evaluation.data.test.to(evaluation.device)
     asked = subset(test, len(test) if images is None else images)
     other = None
-    if source is not None and attacked:
+    if source is not None and not attacked:
+        raise ValueError(f"source {os.fspath(source)!r} has no effect without attacks; leave it out, or attack.")
+    if source is not None:
         other = networks.load_source(source, evaluation.trained).model.to(evaluation.device)
     inputs = {"source": None if other is None else fingerprint(other, with_lam=True)}
     said = {"source": None if other is None else networks.label(str(source)), "attacked": attacked}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sdnet.data import datasets
-from sdnet.experiments.ablations.grid import Variant
+from sdnet.experiments.ablations.grid import Grid, Variant
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.attacks.settings import IMAGES
 from sdnet.experiments.corruptions.sweep import subset
@@ -28,18 +28,20 @@ ITERATED = {"lbp": "L-BP", "dp": "DP", "dp_res": "DP-res"}
 CURVE_EPSILON = 2 / 255
 """At which the curves of Fig. 7 are attacked."""
 
-GRID: dict[str, tuple[Variant, ...]] = {
-    "depth": tuple(
-        Variant(f"{label}, depth {depth}", arch, {"depth": depth})
-        for depth in DEPTHS
-        for arch, label in FEED_FORWARD.items()
-    ),
-    "iterations": tuple(
-        Variant(f"{label}, T = {count}", arch, {"depth": 1, "iterations": count})
-        for count in ITERATIONS
-        for arch, label in ITERATED.items()
-    ),
-}
+GRID = Grid(
+    {
+        "depth": tuple(
+            Variant(f"{label}, depth {depth}", arch, {"depth": depth})
+            for depth in DEPTHS
+            for arch, label in FEED_FORWARD.items()
+        ),
+        "iterations": tuple(
+            Variant(f"{label}, T = {count}", arch, {"depth": 1, "iterations": count})
+            for count in ITERATIONS
+            for arch, label in ITERATED.items()
+        ),
+    }
+)
 """Fig. 5, and Figs. 6 and 8 to 10; T = 1 is the feed-forward network of the same connections."""
 
 

@@ -113,6 +113,8 @@ def carry_out(
         Preempted: if the ranks were told to stop.
     """
     check_launcher(launcher, plan)
+    if launcher == "local" and sbatch_options:
+        raise ValueError(f"sbatch_options {sbatch_options!r} have no effect with launcher 'local'; use 'slurm'.")
     where = {"python": python or shlex.quote(sys.executable), "max_restarts": max_restarts}
     if launcher == "local":
         if dry_run:

@@ -102,7 +102,7 @@ class Plan:
 
 def plan(
     arch: str,
-    dataset: str,
+    dataset: str | None,
     preset: str,
     *,
     seed: int = 0,

@@ -217,6 +217,8 @@ def run(
     if methods and set(methods) != {"inversion"}:
         check_decodable(model)
     methods = tuple(methods or (METHODS if is_decodable(model) else ("inversion",)))
+    if steps is not None and "inversion" not in methods:
+        raise ValueError(f"steps {steps} have no effect on {', '.join(methods)}; leave them out, or invert too.")
     for depth in depths or ():
         layer_at(model, depth)
     data = evaluation.data

@@ -159,8 +159,11 @@ def test_the_command_line_trains(folders: Path) -> None:
         ("--dataset digits --preset smoke --lr 1e30 --width 2", "Error: the loss is no longer finite"),
     ],
 )
-def test_the_command_line_says_what_is_wrong_in_one_sentence(folders: Path, options: str, message: str) -> None:
-    result = CliRunner().invoke(main, ["train", *options.split(), "--data-root", str(folders), "--device", "cpu"])
+def test_the_command_line_says_what_is_wrong_in_one_sentence(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, options: str, message: str
+) -> None:
+    monkeypatch.setenv("SDNET_DATA", str(folders))
+    result = CliRunner().invoke(main, ["train", *options.split(), "--device", "cpu"])
     assert result.exit_code == 1
     assert message in result.output
     assert "Traceback" not in result.output

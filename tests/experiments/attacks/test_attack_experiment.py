@@ -123,6 +123,10 @@ def test_a_saved_policy_takes_part(trained: Path, folders: Path) -> None:
         ({"units": "normalised", "attacks": ("square",)}, "square works in pixels"),
         ({"protocols": ("transfer",), "source": "sdnet18-w16-cifar10-jpeg-s0"}, "choose a source of the same data set"),
         ({"policy": "nowhere.json", "protocols": ("policy",)}, "is not a saved policy"),
+        ({"policy": "p.json", "protocols": ("adaptive",)}, "policy 'p.json' has no effect without protocol 'policy'"),
+        ({"source": "nope", "protocols": ("adaptive",)}, "source 'nope' has no effect without protocol 'transfer'"),
+        ({"steps": 7, "attacks": ("fgsm",), "sanity": False}, "steps 7 has no effect on fgsm; leave it out"),
+        ({"restarts": 7, "attacks": ("square",), "sanity": False}, "restarts 7 has no effect on square"),
     ],
 )
 def test_what_cannot_be_attacked_is_refused(trained: Path, given: dict[str, object], message: str) -> None:
@@ -133,6 +137,8 @@ def test_what_cannot_be_attacked_is_refused(trained: Path, given: dict[str, obje
 def test_a_policy_needs_a_csc_layer(resnet: Path) -> None:
     with pytest.raises(ValueError, match="protocol 'policy' needs a CSC layer"):
         robust_accuracy.run(resnet, AttackSettings(protocols=("policy",), **QUICK), device="cpu")
+    with pytest.raises(ValueError, match=r"policy 'p\.json' has no effect: this network has no one λ to choose"):
+        robust_accuracy.run(resnet, AttackSettings(policy="p.json", **QUICK), device="cpu")
 
 
 def test_the_command_line_attacks(trained: Path, folders: Path) -> None:

@@ -126,6 +126,10 @@ def test_a_dry_run_starts_nothing(folders: Path, capsys: pytest.CaptureFixture[s
 def test_launchers() -> None:
     with pytest.raises(ValueError, match=r"launcher 'slrum' does not exist. Did you mean 'slurm'"):
         launch.check_launcher("slrum", small())
+    with pytest.raises(
+        ValueError, match=r"sbatch_options '--time=1' have no effect with launcher 'local'; use 'slurm'"
+    ):
+        launch.carry_out(small(), "local", sbatch_options="--time=1")
     with pytest.raises(ValueError, match="starts ranks on this machine only; got nodes=2"):
         launch.check_launcher("local", small(nodes=2))
 

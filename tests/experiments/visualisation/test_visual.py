@@ -93,6 +93,9 @@ def test_the_experiment_end_to_end(folders: Path, monkeypatch: pytest.MonkeyPatc
     assert all(label in controls for label in labels[1:])
 
 
+DECODABLE = "sdnet18_all-no-shortcut-w16-cifar10-jpeg-s0"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -100,12 +103,13 @@ def test_the_experiment_end_to_end(folders: Path, monkeypatch: pytest.MonkeyPatc
         ({"images": 1}, "images must be at least 2, since an interval needs two; got 1"),
         ({"methods": ["decod"]}, "method 'decod' does not exist. Did you mean 'decode'"),
         ({"steps": 0}, "steps must be a positive integer"),
+        ({"methods": ["decode"], "steps": 7, "network": DECODABLE}, "steps 7 have no effect on decode; leave them out"),
         ({"depths": ["stage9"]}, "depth 'stage9' does not exist"),
     ],
 )
 def test_the_experiment_refuses_what_does_not_exist(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        reconstruction.run("resnet18-w16-cifar10-jpeg-s0", **{"preset": "smoke", **options}, device="cpu")
+        reconstruction.run(**{"network": "resnet18-w16-cifar10-jpeg-s0", "preset": "smoke", **options}, device="cpu")
 
 
 def test_a_report_of_nothing_says_so() -> None:
