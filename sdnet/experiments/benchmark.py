@@ -92,14 +92,14 @@ def _wait(device: torch.device) -> None:
 
 
 def recorded(
-    measure: Callable[[], list[dict[str, Any]]], device: torch.device, config: dict[str, Any]
+    measure: Callable[[], list[dict[str, Any]]], device: torch.device, config: dict[str, Any], name: str = "benchmark"
 ) -> tuple[Path, list[dict[str, Any]]]:
-    """Measure, and write the cells to the ledger as a benchmark of that configuration."""
+    """Measure, and write the cells to the ledger as an experiment of that name and configuration."""
     keep_freed_memory()
     ledger.check_writable(ledger.ledger_folder())
     start, results = ledger.start(), measure()
     row = start.record(
-        experiment="benchmark",
+        experiment=name,
         config={"seed": 0, **config},
         data_hash=None,
         device=ledger.describe_device(device),

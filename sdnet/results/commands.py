@@ -190,6 +190,7 @@ WRITTEN: Mapping[str, Callable[[Record], str]] = {
     "pursuit": _pursuit,
     "pursuit_curve": lambda record: _train(record, "follow"),
     "benchmark": _benchmark,
+    "solvers": _benchmark,
     "ranks": _ranks,
     **dict.fromkeys(("fourier", "confidence", "certify"), _turned),
     "sizes": lambda record: f"{PROGRAM} sizes",

@@ -8,7 +8,7 @@ from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.campaign.runs import Run, Scale, swept, trained, training_of
 from sdnet.experiments.corruptions.sweep import SEVERITIES
-from sdnet.experiments.what_is_lambda import certify, fourier
+from sdnet.experiments.what_is_lambda import certify, fourier, solvers
 from sdnet.experiments.what_is_lambda.asked import strengths_of
 from sdnet.training.declaration import Training
 
@@ -45,9 +45,17 @@ def questions(size: Scale) -> Iterator[Run]:
     yield from (run for of, resnet in zip(sdnets, resnets, strict=True) for run in demanded(of, resnet))
     yield from (certificates(of, "L6", "lam") for of in sdnets)
     yield from (certificates(of, "L6", "gaussian filter") for of in resnets)
+    yield _solvers()
     for run in trained(size, "sdnet18", SEEDS, "L3 13", **MINIMISER):
         yield run
         yield alike(training_of(run), size.noisy, "L3", "lam", LAMS, grid.NOISES)
+
+
+def _solvers() -> Run:
+    """The gaps that solvers leave on the atoms of the repository's networks."""
+    cells = {"metric": ("relative_gap",), "seed": tuple(range(len(solvers.NETWORKS))), "strength": solvers.LAMS}
+    cells |= {"method": tuple(solvers.SOLVERS), "iteration": solvers.ITERATIONS}
+    return Run("bench solvers", None, {}, cells, solvers.PIECES, {"what": "solvers"}, _serving("L9"))
 
 
 def _equal_cost(

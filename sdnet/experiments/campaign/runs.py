@@ -22,6 +22,7 @@ TRAININGS = ("train", "follow")
 """Commands that train a network, and are told which."""
 EXPERIMENTS = {
     **dict.fromkeys(("bench networks", "bench ablations", "bench pursuits"), "benchmark"),
+    "bench solvers": "solvers",
     "follow": "pursuit_curve",
 }
 """Command → the experiment that its row names, where it is not the command's own name."""

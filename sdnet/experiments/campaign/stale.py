@@ -41,6 +41,7 @@ MODULES = {
     "fourier": (*KNOBS, "sdnet/experiments/what_is_lambda/fourier.py"),
     "confidence": (*KNOBS, *NOISE, "sdnet/robust/thresholds.py", "sdnet/experiments/what_is_lambda/confidence.py"),
     "certify": (*KNOBS, "sdnet/experiments/what_is_lambda/certify.py"),
+    "solvers": ("sdnet/experiments/what_is_lambda/solvers.py",),
     "benchmark": ("sdnet/experiments/benchmark.py", "sdnet/experiments/performance/speed.py"),
 }
 """Experiment → modules that compute its numbers, beside :data:`NETWORKS`."""

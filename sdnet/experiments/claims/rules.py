@@ -70,7 +70,7 @@ RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "L5b": question("attack", knob.smoothing_finds_nothing, knob.smoothing_a_relu),
     "L6": question("certify", knob.certifies_more, knob.filter_certifies, images=200),
     "L7": question("confidence", knob.calibrated_at_best, knob.filter_calibrated),
-    "L9": Rule("benchmark", (PHOTOGRAPHS,), knob.needs_no_more_iterations, printed.asked_here, images=8,
+    "L9": Rule("solvers", (PHOTOGRAPHS,), knob.needs_no_more_iterations, printed.asked_here, images=8,
                controls=knob.ista_falls_behind),
 }  # fmt: skip
 """Claim → its rule: all cells of the ledger in, a verdict per scale out, the one that counts first."""

@@ -156,4 +156,4 @@ def record(
     scale = networks.load(names[0]).training.config
     config = {name: scale[name] for name in ("preset", "recipe")}
     config |= {"what": "solvers", "dataset": DATA, "arch": "sdnet18", "precision": "fp64", "images": PIECES}
-    return recorded(lambda: measure(names, solvers), device, config)
+    return recorded(lambda: measure(names, solvers), device, config, "solvers")

@@ -69,7 +69,7 @@ def test_the_command_writes_a_row_that_the_page_shows(folders: Path, monkeypatch
 
 def gaps(others: float, ista: float, seeds: int) -> Cells:
     """FISTA leaves a gap of 10⁻⁴; the others so many decades more."""
-    base = {**BASE, "experiment": "benchmark", "dataset": solvers.DATA, "metric": "relative_gap", "strength": 0.1}
+    base = {**BASE, "experiment": "solvers", "dataset": solvers.DATA, "metric": "relative_gap", "strength": 0.1}
     base |= {"iteration": 64, "n": 8, "images": 8}
     behind = {"fista, restarts": 0.0, "ista": ista, **dict.fromkeys(solvers.OTHERS, others)}
     return [
