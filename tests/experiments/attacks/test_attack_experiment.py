@@ -89,9 +89,8 @@ def test_black_boxes_and_flags(trained: Path, resnet: Path, folders: Path) -> No
     back = cells_of(resnet, protocols=("transfer",), source=str(trained), norms=("l2",), sanity=False)
     expected = sorted({*sweep.THRESHOLDS, *robust_accuracy.GRIDS["stem threshold"]})
     assert back[back["metric"] == "robust_top1"]["strength"].tolist() == expected
-    strong = cells_of(
-        resnet, attacks=("autoattack", "square"), protocols=("adaptive",), crafted=(0.0,), norms=("linf",), sanity=False
-    )
+    told = {"protocols": ("adaptive",), "crafted": (0.0,), "norms": ("linf",), "sanity": False, "steps": 20}
+    strong = cells_of(resnet, attacks=("autoattack", "square"), **told)
     assert strong[strong["metric"] == "robust_top1"]["attack"].tolist() == ["autoattack", "square"]
     assert strong[strong["metric"] == "robust_top1"]["steps"].tolist() == [100, 50]
     assert "flags" in strong
@@ -126,7 +125,7 @@ def test_a_saved_policy_takes_part(trained: Path, folders: Path) -> None:
         ({"policy": "p.json", "protocols": ("adaptive",)}, "policy 'p.json' has no effect without protocol 'policy'"),
         ({"source": "nope", "protocols": ("adaptive",)}, "source 'nope' has no effect without protocol 'transfer'"),
         ({"steps": 7, "attacks": ("fgsm",), "sanity": False}, "steps 7 has no effect on fgsm; leave it out"),
-        ({"restarts": 7, "attacks": ("square",), "sanity": False}, "restarts 7 has no effect on square"),
+        ({"restarts": 7, "steps": 20, "attacks": ("square",), "sanity": False}, "restarts 7 has no effect on square"),
     ],
 )
 def test_what_cannot_be_attacked_is_refused(trained: Path, given: dict[str, object], message: str) -> None:
