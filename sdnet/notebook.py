@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Mapping
 from pathlib import Path
-from types import GenericAlias
+from types import GenericAlias, ModuleType
 from typing import Any
 
 import nbformat
@@ -48,7 +48,8 @@ def as_lists(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name in (*LISTS, *NAMES):
-        if given.get(name) is None or isinstance(given[name], Mapping):  # page 03 calls something else so
+        # Pages 02 and 03 call something else by such a name.
+        if given.get(name) is None or isinstance(given[name], Mapping | ModuleType):
             continue
         values = read(name, given[name], GenericAlias(tuple, (LISTS.get(name, str), ...)))
         if not values:
