@@ -55,14 +55,14 @@ def _solver(method: str, iterations: int, label: str) -> Variant:
 BASE = Variant("SDNet-18")
 
 
-class Grid(dict[str, tuple[Variant, ...]]):
+class Groups(dict[str, tuple[Variant, ...]]):
     """Group → its variants; for a group that does not exist a ValueError, naming those that do."""
 
     def __missing__(self, group: str) -> tuple[Variant, ...]:
         raise ValueError(unknown_name("group", group, self))
 
 
-GRID = Grid(
+GRID = Groups(
     {
         "iterations": (
             _solver("fista", 1, "1"),

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from scipy.stats import binomtest
 
-from sdnet.experiments.corruptions.robustness import ONE_STEP, same_scale
+from sdnet.experiments.corruptions.robustness import ONE_STEP, Turned, same_scale
 from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
@@ -22,7 +21,7 @@ NORMS = {"linf": "L∞, ε = 8/255", "l2": "L2, ε = 0.5"}
 
 
 @dataclass(frozen=True)
-class Attacked:
+class Attacked(Turned):
     """A row of Table 4: a network, and the paper's rows for it, at the strength of training and after tuning."""
 
     label: str
@@ -31,16 +30,6 @@ class Attacked:
     knob: str
     start: float
     paper: str | None = None
-
-    @property
-    def network(self) -> dict[str, Any]:
-        """Which network it is, for :func:`sdnet.results.select.select`."""
-        return {"arch": self.arch, "variant": self.variant}
-
-    @property
-    def turned(self) -> dict[str, Any]:
-        """Which network it is, and what is turned."""
-        return {**self.network, "knob": self.knob}
 
 
 RESNET = Attacked("ResNet-18", "resnet18", "", "stem threshold", 0.0, "resnet18")

@@ -212,8 +212,7 @@ def ista_falls_behind(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
 
 
 def _decades(cells: pd.DataFrame, solver: str) -> "pd.Series[float]":
-    chosen = cells[(cells["metric"] == "relative_gap") & (cells["method"] == solver) & (cells["strength"] == USUAL)]
-    chosen = chosen[chosen["iteration"] == SOLVED_AT]
+    chosen = select(cells, metric="relative_gap", method=solver, strength=USUAL, iteration=SOLVED_AT)
     return chosen.set_index("seed")["value"].astype(float).map(np.log10)
 
 

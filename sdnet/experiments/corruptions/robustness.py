@@ -16,8 +16,26 @@ NOISES = ("gaussian_noise", "shot_noise", "speckle_noise", "impulse_noise")
 """In the order of the paper's Table 3."""
 
 
+class Turned:
+    """A network, and what is turned on it: a row of a table, by columns of the ledger."""
+
+    arch: str
+    variant: str
+    knob: str | None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Which network it is, for :func:`sdnet.results.select.select`."""
+        return {"arch": self.arch, "variant": self.variant}
+
+    @property
+    def turned(self) -> dict[str, Any]:
+        """Which network it is, and what is turned."""
+        return {**self.network, "knob": self.knob}
+
+
 @dataclass(frozen=True)
-class Row:
+class Row(Turned):
     """One row of Tables 2 and 3: which cells of the ledger answer it.
 
     Attributes:
@@ -36,16 +54,6 @@ class Row:
     strength: float | None = None
     policy: str | None = None
     paper: tuple[str, str] | None = None
-
-    @property
-    def network(self) -> dict[str, Any]:
-        """Which network it is, for :func:`sdnet.results.select.select`."""
-        return {"arch": self.arch, "variant": self.variant}
-
-    @property
-    def turned(self) -> dict[str, Any]:
-        """Which network it is, and what is turned."""
-        return {**self.network, "knob": self.knob}
 
     @property
     def oracle(self) -> bool:

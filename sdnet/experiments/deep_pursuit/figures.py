@@ -33,7 +33,7 @@ def measured(cells: pd.DataFrame, experiment: str = "pursuit", of: Sequence[str]
 
     It is the scale with most of the architectures, then most seeds, then width and epochs.
     """
-    chosen = pd.DataFrame(select(cells, experiment=experiment, arch=of))
+    chosen = select(cells, experiment=experiment, arch=of)
     if chosen.empty:
         return chosen
     counts = chosen.groupby(list(SCALE), as_index=False)[["arch", "seed"]].nunique()
@@ -128,7 +128,7 @@ def figure7(cells: pd.DataFrame) -> Shown | HTML:
 def figure8(cells: pd.DataFrame, metric: str = "reconstruction_share") -> Shown | HTML:
     """Reconstruction error per iteration of the networks with most iterations, mean over layers and seeds."""
     found = measured(cells)
-    found = pd.DataFrame(select(found, metric=metric, arch=ITERATED))
+    found = select(found, metric=metric, arch=ITERATED)
     if found.empty:
         return NOTHING
     found = found[found["iterations"] == found["iterations"].max()]

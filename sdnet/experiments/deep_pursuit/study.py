@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sdnet.data import datasets
-from sdnet.experiments.ablations.grid import Grid, Variant
+from sdnet.experiments.ablations.grid import Groups, Variant
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.attacks.settings import IMAGES
 from sdnet.experiments.corruptions.sweep import subset
@@ -28,7 +28,7 @@ ITERATED = {"lbp": "L-BP", "dp": "DP", "dp_res": "DP-res"}
 CURVE_EPSILON = 2 / 255
 """At which the curves of Fig. 7 are attacked."""
 
-GRID = Grid(
+GRID = Groups(
     {
         "depth": tuple(
             Variant(f"{label}, depth {depth}", arch, {"depth": depth})

@@ -1,13 +1,13 @@
 """The networks of the slides as one declared grid, for :func:`sdnet.experiments.deep_pursuit.study.run`."""
 
-from sdnet.experiments.ablations.grid import Grid, Variant
+from sdnet.experiments.ablations.grid import Groups, Variant
 
 DEPTHS = (1, 2, 4)
 """Blocks per stage; 4 are 25 layers."""
 ITERATIONS = (1, 2, 4)
 RESIDUAL = {"ml_csc": "plain (ML-CSC)", "res_csc": "Res-CSC", "res_csc_b": "ResNet (Res-CSC, B)"}
 
-GRID = Grid(
+GRID = Groups(
     {
         "degradation": tuple(
             Variant(f"{label}, depth {depth}", arch, {"depth": depth, "iterations": 1})

@@ -156,8 +156,7 @@ def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
 
 def gaps(cells: pd.DataFrame, lam: float = 0.1) -> Shown | HTML:
     """Certified relative gap of Eq. 4 against iterations: a line per solver, mean over networks."""
-    found = cells[(cells["metric"] == "relative_gap") & (cells["strength"] == lam)]
-    found = found.sort_values("started").drop_duplicates(["seed", "method", "iteration"], keep="last")
+    found = select(cells, one_per=("seed", "method", "iteration"), metric="relative_gap", strength=lam)
     if found.empty:
         return NOTHING
     x, y = "iterations", "certified relative gap (log₁₀)"
