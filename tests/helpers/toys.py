@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from sdnet import models
 from sdnet.data.datasets import Split
@@ -15,6 +16,22 @@ from sdnet.training.declaration import training
 TINY = {"epochs": 1, "width": 2, "atoms": 4, "precision": "fp32"}
 LINF = Attack("pgd", "linf", EPSILONS["linf"], steps=5)
 L2 = Attack("pgd", "l2", EPSILONS["l2"], steps=5)
+
+
+class Linear(nn.Module):
+    """Two classes apart by a plane: the class is the sign of ⟨w, x⟩ + b, the margin the distance from it times ‖w‖."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3 * 8 * 8) * torch.rand(3 * 8 * 8))
+        self.b = nn.Parameter(-(pixels.flatten(1) @ self.w).mean())
+        self.eval()
+
+    def value(self, pixels: Tensor) -> Tensor:
+        return pixels.flatten(1) @ self.w + self.b
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.stack([torch.zeros(len(pixels)), self.value(pixels)], 1)
 
 
 def network(arch: str = "sdnet18", **options: object) -> ResNet:

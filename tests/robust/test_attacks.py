@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
-from toys import L2, LINF, images, network
+from torch import Tensor
+from toys import L2, LINF, Linear, images, network
 
 from sdnet.data.batches import to_pixels
 from sdnet.experiments.attacks import protocols
@@ -27,22 +27,6 @@ def named(attack: Attack) -> str:
 def radius(perturbed: Tensor, pixels: Tensor, attack: Attack, std: float = 0.25) -> Tensor:
     shift = (perturbed - pixels).flatten(1) / (std if attack.units == "normalised" else 1)
     return shift.abs().amax(1) if attack.norm == "linf" else shift.norm(dim=1)
-
-
-class Linear(nn.Module):
-    """Two classes apart by a plane: the class is the sign of ⟨w, x⟩ + b, the margin the distance from it times ‖w‖."""
-
-    def __init__(self, pixels: Tensor) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.randn(3 * 8 * 8) * torch.rand(3 * 8 * 8))
-        self.b = nn.Parameter(-(pixels.flatten(1) @ self.w).mean())
-        self.eval()
-
-    def value(self, pixels: Tensor) -> Tensor:
-        return pixels.flatten(1) @ self.w + self.b
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return torch.stack([torch.zeros(len(pixels)), self.value(pixels)], 1)
 
 
 @pytest.mark.parametrize(("norm", "dual", "epsilon"), [("linf", 1, 0.004), ("l2", 2, 0.04)])

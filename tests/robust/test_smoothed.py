@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_attacks import Linear
 from torch import Tensor, nn
-from toys import LINF, images, network
+from toys import LINF, Linear, images, network
 
 from sdnet.csc.prox import soft_threshold
 from sdnet.data.batches import to_pixels
