@@ -15,10 +15,10 @@ from sdnet.experiments.ablations import grid
 from sdnet.experiments.attacks.protocols import PROTOCOLS
 from sdnet.experiments.attacks.settings import AttackSettings
 from sdnet.experiments.campaign.cost import TEST, Costs, Estimate, passes, total
-from sdnet.experiments.campaign.declared import adapted, attacked
+from sdnet.experiments.campaign.declared import adapted
 from sdnet.experiments.campaign.family import pursued
 from sdnet.experiments.campaign.questions import certificates, confident, waves
-from sdnet.experiments.campaign.runs import Run, swept
+from sdnet.experiments.campaign.runs import Run, attacked, swept
 from sdnet.experiments.corruptions.policies import check_policies
 from sdnet.experiments.corruptions.sweep import KNOBS, check_asked, default_knob, images_of
 from sdnet.experiments.visualisation import reconstruction
@@ -116,7 +116,7 @@ def _attack(trained: Network, told: dict[str, Any]) -> list[Run]:
     protocols, crafted = chosen.protocols or tuple(PROTOCOLS), chosen.crafted or ()
     return [
         attacked(
-            trained.training, chosen.count(name), protocols, attack=name, crafted=crafted, norms=chosen.norms, **own
+            trained.training, chosen.count(name), "", protocols, attack=name, crafted=crafted, norms=chosen.norms, **own
         )
         for name in chosen.attacks
     ]

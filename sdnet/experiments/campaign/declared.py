@@ -8,13 +8,11 @@ from typing import Any
 from sdnet.data.common_corruptions import COMMON
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
-from sdnet.experiments.attacks.settings import GRIDS
 from sdnet.experiments.campaign.family import family
 from sdnet.experiments.campaign.questions import questions
-from sdnet.experiments.campaign.runs import Run, Scale, merged, swept, trained, training_of
+from sdnet.experiments.campaign.runs import Run, Scale, attacked, merged, swept, trained, training_of
 from sdnet.experiments.corruptions.sweep import CONTROLS, KNOBS, SEVERITIES
 from sdnet.names import unknown_name
-from sdnet.robust.attacks import NORMS
 from sdnet.training.declaration import Training
 
 SEVEN = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
@@ -62,31 +60,7 @@ def adapted(of: Training, images: int, serves: str, policies: Sequence[str] = ()
     )  # fmt: skip
 
 
-def attacked(
-    of: Training,
-    images: int,
-    protocols: Sequence[str],
-    *,
-    attack: str = "pgd",
-    crafted: Sequence[float] = (),
-    norms: Sequence[str] = tuple(NORMS),
-    source: Training | None = None,
-    **options: Any,
-) -> Run:
-    """An attack under some protocols; the knob is the network's own unless told."""
-    knob = options.get("knob") or ("stem threshold" if of.arch.startswith("resnet") else "lam")
-    strengths: tuple[float | None, ...] = (None,) if protocols == ("policy",) else tuple(crafted or GRIDS[knob])
-    told: dict[str, Any] = {"preset": of.preset, "images": images, "norm": tuple(norms), "attack": attack}
-    told |= {"protocol": tuple(protocols)} | ({"crafted": tuple(crafted)} if crafted else {})
-    cells: dict[str, tuple[Any, ...]] = {"metric": ("robust_top1",), "protocol": tuple(protocols)}
-    cells |= {"attack": (attack,), "norm": tuple(norms)}
-    cells |= {"strength": strengths, "units": (options.get("units", "pixels"),)}
-    return Run(
-        "attack", of, {**told, "sanity": False, **options}, cells, images, {"knob": knob},
-        frozenset(("C9", "Table-4", "07")), source,
-    )  # fmt: skip
-
-
+ATTACKED = "C9 Table-4 07"
 NOISE = "C5 C6 Table-2 Table-3 Figure-2 06"
 ADAPTIVE = "C7 C8 C12a C12b Table-2 Table-3 Figure-3 06"
 
@@ -131,21 +105,21 @@ def _under_attack(images: int, *trainings: Training | None) -> Iterator[Run]:
     """
     resnet, sdnet, *others = (one for one in trainings if one is not None)
     for of in (sdnet, resnet, *others):
-        yield attacked(of, images, ("oblivious", "adaptive", "worst_case"))
-    yield attacked(sdnet, images, ("policy",))
+        yield attacked(of, images, ATTACKED, ("oblivious", "adaptive", "worst_case"))
+    yield attacked(sdnet, images, ATTACKED, ("policy",))
     for of, crafted in ((sdnet, (0.1, 0.5)), (resnet, (0.0,))):
-        yield attacked(of, images, ("adaptive",), attack="autoattack", crafted=crafted)
+        yield attacked(of, images, ATTACKED, attack="autoattack", crafted=crafted)
 
 
 def _other_adversaries(images: int, resnet: Training, sdnet: Training) -> Iterator[Run]:
     """The rest of page 07, on one seed: filters in front, black boxes, and the authors' units."""
     for knob in ("gaussian filter", "quantisation"):
-        yield attacked(resnet, images, ("oblivious", "adaptive"), knob=knob)
+        yield attacked(resnet, images, ATTACKED, ("oblivious", "adaptive"), knob=knob)
     for of, other, start in ((sdnet, resnet, 0.1), (resnet, sdnet, 0.0)):
-        yield attacked(of, images, ("transfer",), source=other)
-        yield attacked(of, images, ("adaptive",), attack="square", crafted=(start,), norms=("linf",))
+        yield attacked(of, images, ATTACKED, ("transfer",), source=other)
+        yield attacked(of, images, ATTACKED, attack="square", crafted=(start,), norms=("linf",))
         yield attacked(
-            of, images, ("oblivious",), crafted=(start,), norms=("l2",), epsilon=0.5, units="normalised"
+            of, images, ATTACKED, ("oblivious",), crafted=(start,), norms=("l2",), epsilon=0.5, units="normalised"
         )  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
-from sdnet.experiments.campaign.runs import Run, Scale, swept, trained, training_of
+from sdnet.experiments.campaign.runs import Run, Scale, attacked, swept, trained, training_of
 from sdnet.experiments.corruptions.sweep import SEVERITIES
 from sdnet.experiments.what_is_lambda import certify, fourier, solvers
 from sdnet.experiments.what_is_lambda.asked import strengths_of
@@ -116,39 +117,18 @@ def _turned(
 
 def smoothed(of: Training, images: int, crafted: tuple[float, ...]) -> Run:
     """PGD through smoothed thresholds, crafted at the strengths that are deployed."""
-    return attacked(of, images, "L5a L5b", "pgd_smoothed", crafted)
-
-
-def attacked(
-    of: Training,
-    images: int,
-    claim: str,
-    attack: str = "pgd",
-    crafted: tuple[float, ...] = (0.1, 0.5),
-    *,
-    sanity: bool = False,
-    **more: Any,
-) -> Run:
-    """An attack that knows the strength, crafted where it is deployed; ``more`` options go to the command."""
-    knob = "stem threshold" if of.arch.startswith("resnet") else "lam"
-    options = {"preset": of.preset, "images": images, "attack": attack, "protocol": "adaptive"}
-    cells: dict[str, tuple[Any, ...]] = {"metric": ("robust_top1",), "protocol": ("adaptive",)}
-    cells |= {"attack": (attack,), "norm": tuple(more.get("norm", ("linf", "l2"))), "strength": crafted}
-    cells |= {name: (more[name],) for name in ("steps", "restarts", "epsilon") if name in more}
-    options |= {"crafted": crafted, "sanity": sanity, **more}
-    return Run("attack", of, options, cells, images, {"knob": knob}, _serving(claim))
+    return attacked(of, images, "L5a L5b 13", attack="pgd_smoothed", crafted=crafted)
 
 
 def demanded(of: Training, resnet: Training) -> Iterator[Run]:
     """What the reviewer's page asks of a network beside Table 4's attacks: checks, effort, radii, a black box."""
-    yield attacked(of, CHECKED, "", "fgsm", sanity=True)
-    yield attacked(of, CHECKED, "", steps=20, restarts=1)
-    yield attacked(of, CHECKED, "", steps=100, restarts=5)
+    check = partial(attacked, of, CHECKED, "13", crafted=(0.1, 0.5))
+    yield check(attack="fgsm", sanity=True)
+    yield check(steps=20, restarts=1)
+    yield check(steps=100, restarts=5)
     for norm, radii in RADII.items():
-        yield from (attacked(of, CHECKED, "", norm=(norm,), epsilon=radius) for radius in radii)
-    options = {"preset": of.preset, "images": CHECKED, "attack": "pgd", "protocol": ("transfer",), "sanity": False}
-    cells = {"metric": ("robust_top1",), "protocol": ("transfer",), "norm": ("linf", "l2"), "strength": (0.1,)}
-    yield Run("attack", of, options, cells, CHECKED, {"knob": "lam"}, _serving(""), resnet)
+        yield from (check(norms=(norm,), epsilon=radius) for radius in radii)
+    yield attacked(of, CHECKED, "13", ("transfer",), source=resnet)
 
 
 def _serving(claims: str) -> frozenset[str]:

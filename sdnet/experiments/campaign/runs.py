@@ -9,12 +9,14 @@ from typing import Any
 
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.accuracy.scorecard import STAND_INS
+from sdnet.experiments.attacks.settings import GRIDS
 from sdnet.experiments.corruptions.sweep import KNOBS, SEVERITIES
 from sdnet.names import config_hash
 from sdnet.results import cards
 from sdnet.results.cells import identity, name_of
 from sdnet.results.commands import words
 from sdnet.results.ledger import Record, output_folder
+from sdnet.robust.attacks import NORMS
 from sdnet.training.declaration import Training, training
 
 DONE, SCALED_DOWN, NOT_RUN = "done", "scaled down", "not run"
@@ -211,6 +213,33 @@ def swept(
     options |= {"corruption": corruptions} if noises else {}
     options |= {"strength": tuple(strengths)} if strengths else {}
     return Run("sweep", of, options, {"metric": ("top1",), **cells}, images, {"knob": knob}, frozenset(serves.split()))
+
+
+def attacked(
+    of: Training,
+    images: int,
+    serves: str,
+    protocols: Sequence[str] = ("adaptive",),
+    *,
+    attack: str = "pgd",
+    crafted: Sequence[float] = (),
+    norms: Sequence[str] = tuple(NORMS),
+    source: Training | None = None,
+    **options: Any,
+) -> Run:
+    """An attack under some protocols; the knob is the network's own unless told, ``options`` are the command's."""
+    knob = options.get("knob") or ("stem threshold" if of.arch.startswith("resnet") else "lam")
+    strengths: tuple[float | None, ...] = (None,) if protocols == ("policy",) else tuple(crafted or GRIDS[knob])
+    told: dict[str, Any] = {"preset": of.preset, "images": images, "norm": tuple(norms), "attack": attack}
+    told |= {"protocol": tuple(protocols)} | ({"crafted": tuple(crafted)} if crafted else {})
+    cells: dict[str, tuple[Any, ...]] = {"metric": ("robust_top1",), "protocol": tuple(protocols)}
+    cells |= {"attack": (attack,), "norm": tuple(norms)}
+    cells |= {"strength": strengths, "units": (options.get("units", "pixels"),)}
+    cells |= {name: (options[name],) for name in ("steps", "restarts", "epsilon") if name in options}
+    return Run(
+        "attack", of, {**told, "sanity": False, **options}, cells, images, {"knob": knob},
+        frozenset(serves.split()), source,
+    )  # fmt: skip
 
 
 def merged(runs: Iterable[Run]) -> list[Run]:
