@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Mapping
 from pathlib import Path
-from types import GenericAlias, ModuleType
+from types import GenericAlias
 from typing import Any
 
 import nbformat
@@ -17,16 +17,20 @@ INJECTED = "# Parameters"
 
 
 LISTS: dict[str, Any] = {"groups": str, "seeds": Seed, "lams": Amount, "depths": str}
-"""Parameter that is a list, in whatever notebook → what it lists."""
+"""Parameter that is a list → what it lists."""
 NAMES = ("networks",)
 """Parameters that are names separated by commas."""
 
 
-def check_parameters() -> None:
+def check_parameters(*lists: str) -> None:
     """Check a notebook's parameters, however they were given, in the cell after them.
 
     Papermill itself only warns of a parameter that the notebook does not have, and runs for hours with the default.
     A list may be text with commas, which is all that papermill's ``-p`` can say, and is a list from here on.
+
+    Args:
+        lists: those of the notebook's parameters that are :data:`LISTS` or :data:`NAMES`. No other variable is
+            looked at.
 
     Raises:
         ValueError: naming the unknown parameter and the ones that exist, or a list of something else.
@@ -37,7 +41,7 @@ def check_parameters() -> None:
     history: list[str] = shell.user_ns["In"] if shell else []
     check_injected(history)
     if shell:
-        shell.user_ns.update(as_lists(shell.user_ns))
+        shell.user_ns.update(as_lists({name: shell.user_ns.get(name) for name in lists}))
 
 
 def as_lists(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,8 +52,7 @@ def as_lists(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name in (*LISTS, *NAMES):
-        # Pages 02 and 03 call something else by such a name.
-        if given.get(name) is None or isinstance(given[name], Mapping | ModuleType):
+        if given.get(name) is None:
             continue
         values = read(name, given[name], GenericAlias(tuple, (LISTS.get(name, str), ...)))
         if not values:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
@@ -17,7 +17,7 @@ import yaml
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.deep_pursuit import study as deep_pursuit
 from sdnet.experiments.mixed_scale import study as mixed_scale
-from sdnet.notebook import as_lists, assigned_names, check_injected
+from sdnet.notebook import LISTS, NAMES, as_lists, assigned_names, check_injected, check_parameters
 from sdnet.training.declaration import training
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -256,6 +256,26 @@ def test_every_list_among_parameters_may_be_text(path: Path) -> None:
             assert as_lists({name: value}) == {name: value}
             assert as_lists({name: ", ".join(map(str, value))}) == {name: value}
             assert as_lists({name: str(value)}) == {name: value}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_names_the_lists_among_its_parameters(path: Path) -> None:
+    sources = [cell.source for cell in code_cells(path)]
+    named = re.findall(r"^notebook\.check_parameters\((.*)\)$", "\n".join(sources), re.MULTILINE)
+    assert [set(re.findall(r'"(\w+)"', names)) for names in named] == (
+        [{*LISTS, *NAMES} & set(assigned_names(sources[0]))] if named else []
+    )
+
+
+def test_a_variable_by_the_name_of_a_list_is_no_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page 03 calls a dictionary so, and a cell that is run again by hand finds what later cells left."""
+    variables = {"In": [], "seeds": "0, 1", "depths": 3, "networks": {"SDNet-18": None}, "groups": None}
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns=variables))
+    before = dict(variables)
+    check_parameters()
+    assert variables == before
+    check_parameters("seeds", "groups")
+    assert variables == {**before, "seeds": [0, 1]}
 
 
 def test_a_list_of_something_else_is_refused() -> None:
