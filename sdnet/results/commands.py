@@ -139,7 +139,7 @@ def _attack(record: Record) -> str:
 
 def _visual(record: Record) -> str:
     config = record.config
-    said = {"images": config.get("images"), "method": config.get("methods")}
+    said = {"images": config.get("images"), "method": config.get("methods"), "depth": config.get("depths")}
     said |= {"steps": config.get("inversion_steps"), "seed": config.get("inversion_seed")}
     return f"{PROGRAM} visual {_network(config)} {_options(said)}"
 

@@ -233,7 +233,8 @@ def run(
     colour = pixels.mean((2, 3), keepdim=True).expand_as(pixels)
     results += likeness_cells(colour, pixels, method="one colour", weights_are="none", depth="", layer=0)
     searched = {f"inversion_{name}": value for name, value in asdict(search).items()}
-    return evaluation.record("visual", results, images=len(pixels), methods=list(methods), **searched)
+    asked = {"methods": list(methods), "depths": None if depths is None else list(depths)}
+    return evaluation.record("visual", results, images=len(pixels), **asked, **searched)
 
 
 def _sizes(preset: str, images: int | None, steps: int | None, seed: int) -> tuple[int, Search]:
