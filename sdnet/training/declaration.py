@@ -94,13 +94,19 @@ class Training:
         """Its data, with the validation images held out; ``workers`` read photographs.
 
         Raises:
-            ValueError: for data that is missing or broken, or if fewer than two images are left to train on.
+            ValueError: for data that is missing, broken or of one class, or if fewer than two images are left to train
+                on.
         """
         data: Dataset | PhotographSet
         if self.photographs:
             data = photographs.load(self.dataset, data_root, workers=workers)
         else:
             data = datasets.load(self.dataset, data_root)
+        if len(data.classes) < 2:
+            raise ValueError(
+                f"{data.name} has one class only, {data.classes[0]!r}, so there is nothing to learn; sort its images "
+                "into one folder per class."
+            )
         kept = data.hold_out(self.hold_out, self.seed)
         if len(kept.train) < 2:
             raise ValueError(

@@ -260,6 +260,37 @@ def test_cifar10_is_known_by_its_content_under_any_file_names(small_cifar10: Pat
     assert torch.equal(again.train.images, first.train.images)
 
 
+def test_torchvisions_archive_and_a_folder_of_pngs_are_one_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets as torchvision_datasets
+
+    make_cifar10(tmp_path / "archive")
+    batches, noise = tmp_path / "archive" / "cifar-10-batches-py", np.random.default_rng(0)
+    splits: dict[str, list[tuple[np.ndarray, int]]] = {"train": [], "test": []}
+    for path in sorted(batches.iterdir()):
+        data, labels = noise.integers(0, 256, (10, 3072), dtype=np.uint8), noise.permutation(10).tolist()
+        path.write_bytes(pickle.dumps({"data": data, "labels": labels}))
+        splits["test" if path.name == "test_batch" else "train"] += zip(data, labels, strict=True)
+    (batches / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    for part, images in splits.items():
+        for number, (row, label) in enumerate(reversed(images)):
+            folder = tmp_path / "folder" / "cifar10" / part / "abcdefghij"[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            # As the archive stores it: all of red, row by row, then green, then blue.
+            Image.fromarray(row.reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{number}.png")
+    monkeypatch.setattr(torchvision_datasets.CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(torchvision_datasets.cifar, "check_integrity", lambda *_: True)
+    monkeypatch.setattr(content, "COUNTS", (50, 10))
+    _, *decoded = load_image_folder(tmp_path / "folder" / "cifar10")
+    digests = tuple(content.digest(content.image_digests(*split)) for split in decoded)
+    monkeypatch.setitem(content.DIGESTS, "cifar10", digests)
+    pngs, archive = (datasets.load("cifar10", tmp_path / name) for name in ("folder", "archive"))
+    assert (archive.name, archive.data_hash) == ("cifar10", pngs.data_hash)
+    assert torch.equal(archive.train.images, pngs.train.images)
+    assert torch.equal(archive.test.labels, pngs.test.labels)
+
+
 def test_one_pixel_makes_another_data_set(
     small_cifar10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from sdnet.data import corruption_benchmarks, photographs
 from sdnet.data.folders import load_image_folder
+from sdnet.training.declaration import training
 
 Found = tuple[tuple[str, ...], int]
 
@@ -108,3 +109,46 @@ def test_a_class_of_hidden_files_alone_is_empty(read: Callable[[Path], Found], r
         path.rename(path.with_name(f".{path.name}"))
     with pytest.raises(ValueError, match=r"class 'b' has no images in .*; unpack the (data|benchmark) again"):
         read(root)
+
+
+KAGGLE = {
+    "labels of the test only in a table": (
+        ("train/cat/0", "train/dog/1", "test/2", "test/3"),
+        "test holds no class folders; it needs one folder of images per class",
+    ),
+    "labels of both only in a table": (
+        ("train/0", "train/1", "test/2"),
+        "(train|test) holds no class folders; it needs one folder of images per class",
+    ),
+    "the test in a folder of its own name": (
+        ("train/cat/0", "train/dog/1", "test/test/2"),
+        "classes that the training split lacks: test|different classes in its two splits",
+    ),
+    "both in a folder that is no class": (
+        ("train/images/0", "train/images/1", "test/images/2"),
+        "kaggle has one class only, 'images', so there is nothing to learn; sort its images into one folder per class",
+    ),
+}
+"""How competitions lay out their data → names without suffix, and what is said to it."""
+
+
+@pytest.mark.parametrize("preset", ["smoke", "paper_imagenet"])
+@pytest.mark.parametrize("layout", list(KAGGLE))
+def test_a_layout_of_kaggles_is_refused_in_one_sentence(layout: str, preset: str, tmp_path: Path) -> None:
+    names, said = KAGGLE[layout]
+    for index, name in enumerate(names):
+        path = tmp_path / "kaggle" / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (index, 0, 0)).save(path)
+    (tmp_path / "kaggle" / "train.csv").write_text("id,label\n0,cat\n1,dog\n")
+    with pytest.raises(ValueError, match=said):
+        training("sdnet18", str(tmp_path / "kaggle"), preset).load(None, workers=0)
+
+
+@pytest.mark.parametrize("preset", ["smoke", "paper_imagenet"])
+def test_kaggles_layout_with_a_sorted_validation_split_is_read(preset: str, root: Path) -> None:
+    (root / "test").mkdir()
+    Image.new("RGB", (4, 4)).save(root / "test" / "0.jpg")
+    (root / "sample_submission.csv").write_text("id,label\n0,a\n")
+    data = training("sdnet18", str(root), preset).load(None, workers=0)
+    assert (data.classes, len(data.train), len(data.test)) == (("a", "b"), 4, 4)
