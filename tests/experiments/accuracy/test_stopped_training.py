@@ -2,11 +2,14 @@
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from ranks import CONTEXT
 from toys import TINY
 
 from sdnet.cli import main
@@ -222,6 +226,27 @@ def test_the_same_run_started_twice_is_told_so_before_it_begins(folders: Path, m
     assert train.run(declared(epochs=1), device="cpu").record_file.exists()
     with locked(folder):
         pass
+
+
+def _started_at_once(both: Barrier, answers: "Queue[str]") -> None:
+    both.wait()
+    try:
+        answers.put(train.run(declared(epochs=3), device="cpu").record_file.name)
+    except ValueError as error:
+        answers.put(str(error))
+
+
+def test_of_two_starts_at_the_same_moment_one_trains_and_the_other_is_told(folders: Path) -> None:
+    both, answers = CONTEXT.Barrier(2), CONTEXT.Queue()
+    processes = [CONTEXT.Process(target=_started_at_once, args=(both, answers), daemon=True) for _ in range(2)]
+    for process in processes:
+        process.start()
+    said = sorted(answers.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(30)
+    (row,) = (path.name for path in (folders / "ledger").glob("*.json"))
+    assert said[1] == row
+    assert re.fullmatch(r"this training is running already, in process \d+ on .*; wait for its end, .*\.", said[0])
 
 
 def test_a_worker_that_outlives_its_parent_does_not_keep_the_folder_locked(tmp_path: Path) -> None:
