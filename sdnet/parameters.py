@@ -69,6 +69,7 @@ class SolverOptions(TypedDict, total=False):
     lipschitz_method: str | None
     projected: bool
     lipschitz_first: bool
+    learn_lam: str | None
 
 
 class NetworkOptions(CodingOptions, SolverOptions, total=False):

@@ -39,6 +39,7 @@ CSC = [
     ["lipschitz", "lasso"],
     ["atoms", "lam", "solvers"],
     ["gradients"],
+    ["arguments"],
     ["layers"],
     ["convert", "theory", "export", "network"],
     ["pursuit", "coherence", "layered"],

@@ -36,7 +36,7 @@ class CodingLayer(Projected):
         Equal to K calls of the layer; what does not depend on λ, the Aᵀx from which a solver starts, is computed once.
 
         Args:
-            lams: (K,), each >= 0; the layer's own λ is not looked at.
+            lams: (K,), or (K, C) for one per channel, each >= 0; the layer's own λ is not looked at.
         """
 
     @abstractmethod
@@ -54,8 +54,22 @@ def coding_layers(model: nn.Module) -> list[tuple[str, CodingLayer]]:
 
 
 def is_many(lam: Tensor) -> bool:
-    """Whether a λ has the shape (K, 1, 1), by which :func:`at_lams` asks a layer for :meth:`CodingLayer.many_codes`."""
-    return lam.dim() == 3 and lam.shape[1:] == (1, 1)
+    """Whether a λ has the shape (K, 1, 1 or C), by which :func:`at_lams` asks for :meth:`CodingLayer.many_codes`."""
+    return lam.dim() == 3 and lam.shape[1] == 1
+
+
+def flat(many: Tensor) -> Tensor:
+    """A λ that :func:`is_many`, as :meth:`CodingLayer.many_codes` takes it: (K, 1, 1) to (K,), (K, 1, C) to (K, C)."""
+    return many.flatten() if many.shape[2] == 1 else many.squeeze(1)
+
+
+def slowed(lam: Tensor, rate: float) -> Tensor:
+    """A λ with a fraction of its gradient: one number collects the gradients of all entries of a code.
+
+    Where these do not cancel, λ can leap beyond every correlation in a few steps, and no gradient leads back from a
+    code of zeros.
+    """
+    return torch.lerp(lam.detach(), lam, rate)
 
 
 def own_lam(model: nn.Module) -> float:
@@ -105,8 +119,9 @@ def at_lams(model: nn.Module, lams: Tensor, images: Tensor, *, shift: bool = Fal
         check_lam(lams)
     chosen: dict[str, Tensor] = {}
     for name, layer in coding_layers(model):
-        values = lams.to(layer.weight) + layer.lam if shift else lams.to(layer.weight)
-        chosen[_entry(name)] = values.repeat_interleave(len(images)) if chosen else values.view(-1, 1, 1)
+        values = lams.to(layer.weight).view(-1, 1, 1)
+        values = values + layer.lam if shift else values
+        chosen[_entry(name)] = flat(values).repeat_interleave(len(images), 0) if chosen else values
     output: Tensor = functional_call(model, chosen, (images,))
     return output.unflatten(0, (len(lams), len(images)))
 
@@ -116,7 +131,7 @@ def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] 
 
     Args:
         lam: a number, or a tensor of shape () for all images, (N,) for one λ per image of the batches to
-            come, (1, C) per channel, or (N, C). A λ that is learned, as SCN's, stays one number.
+            come, (1, C) per channel, or (N, C). A λ that is learned, as SCN's, keeps its own shape.
         where: which layers, by name; all by default.
 
     Raises:
@@ -130,9 +145,10 @@ def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] 
     layers = [layer for name, layer in coding_layers(model) if where(name)]
     if not layers:
         raise ValueError("set_lam found no CSC layer in this network; convert one with sdnet.convert first.")
-    learned = any(isinstance(layer.lam, nn.Parameter) for layer in layers)
-    if is_many(lam) or (learned and lam.dim()):
-        allowed = "(), since a layer here learns its λ" if learned else "(), (N,) or (N or 1, C or 1)"
+    learned = {tuple(layer.lam.shape) for layer in layers if isinstance(layer.lam, nn.Parameter)}
+    if is_many(lam) or (lam.dim() and learned - {tuple(lam.shape)}):
+        own = " or ".join(dict.fromkeys(map(str, ((), *sorted(learned)))))
+        allowed = f"{own}, since a layer here learns its λ" if learned else "(), (N,) or (N or 1, C or 1)"
         raise ValueError(f"lam must have the shape {allowed}; got {tuple(lam.shape)}.")
     for layer in layers:
         if isinstance(layer.lam, nn.Parameter):

@@ -5,23 +5,20 @@ laid down where, explain the whole input?": its output is the sparse code of its
 """
 
 import math
-from collections.abc import Sequence
-from numbers import Integral
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sdnet.csc.arguments import Size, check_channels, check_size, check_solver, one_of, pairs, per_dimension
 from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
-from sdnet.csc.gradients import GRADIENTS, checkpointed, implicit
-from sdnet.csc.lam import CodingLayer, is_many
+from sdnet.csc.gradients import checkpointed, implicit
+from sdnet.csc.lam import CodingLayer, flat, is_many, slowed
 from sdnet.csc.lasso import Lasso, check_signal, is_finite
-from sdnet.csc.solvers import METHODS, Solution, solve, unroll
-from sdnet.parameters import NETWORK, Count, Range, check
+from sdnet.csc.solvers import Solution, solve, unroll
+from sdnet.parameters import check
 from sdnet.runtime import is_jit_traced, is_traced
-
-Size = int | Sequence[int]
 
 
 class _CSCConv(Atoms, CodingLayer):
@@ -49,25 +46,27 @@ class _CSCConv(Atoms, CodingLayer):
         lipschitz_method: str | None = None,
         projected: bool = True,
         lipschitz_first: bool = False,
+        learn_lam: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check_channels(in_channels, out_channels, groups)
-        _check_solver(method, gradient, tolerance, lam=lam, iterations=iterations, ridge=ridge)
+        check_channels(in_channels, out_channels, groups)
+        check_solver(method, gradient, tolerance, lam=lam, iterations=iterations, ridge=ridge)
         choices = {"nonnegative": nonnegative, "projected": projected, "lipschitz_first": lipschitz_first}
         for name, choice in {"bias": bias, **choices}.items():
             check(name, choice, bool)
         if lipschitz_first and not projected:
             raise ValueError("lipschitz_first needs atoms that are projected, after L is found; choose projected=True.")
-        _one_of("padding_mode", padding_mode, PADDING_MODES)
-        _one_of("lipschitz_method", lipschitz_method, (None, "fourier", "power"))
-        kernel = _per_dimension("kernel_size", kernel_size, self.dims, 1)
-        _check_size(in_channels, out_channels // groups, kernel)
+        one_of("padding_mode", padding_mode, PADDING_MODES)
+        one_of("lipschitz_method", lipschitz_method, (None, "fourier", "power"))
+        one_of("learn_lam", learn_lam, (None, "layer", "channel"))
+        kernel = per_dimension("kernel_size", kernel_size, self.dims, 1)
+        check_size(in_channels, out_channels // groups, kernel)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel
-        self.stride = _per_dimension("stride", stride, self.dims, 1)
-        self.dilation = _per_dimension("dilation", dilation, self.dims, 1)
-        self.padding = self._pairs(padding)
+        self.stride = per_dimension("stride", stride, self.dims, 1)
+        self.dilation = per_dimension("dilation", dilation, self.dims, 1)
+        self.padding = pairs(padding, self.kernel_size, self.stride, self.dilation)
         self.groups, self.padding_mode = groups, padding_mode
         self.iterations, self.nonnegative, self.ridge = iterations, nonnegative, ridge
         self.method, self.gradient, self.tolerance = method, gradient, tolerance
@@ -77,7 +76,11 @@ class _CSCConv(Atoms, CodingLayer):
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel, **options))
         self.bias = nn.Parameter(torch.zeros(out_channels, **options)) if bias else None
-        self.register_buffer("lam", torch.empty((), **options))
+        first = torch.empty((1, out_channels) if learn_lam == "channel" else (), **options)
+        if learn_lam is None:
+            self.register_buffer("lam", first)
+        else:
+            self.lam = nn.Parameter(first)
         self.follow(lipschitz_method)
         self.reset_parameters()
 
@@ -87,12 +90,22 @@ class _CSCConv(Atoms, CodingLayer):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
         self.follow(self.lipschitz_method)
-        self.lam = torch.full_like(self.lipschitz, self._first_lam)
+        if isinstance(self.lam, nn.Parameter):
+            nn.init.constant_(self.lam, self._first_lam)
+        else:
+            self.lam = torch.full_like(self.lipschitz, self._first_lam)
         if self.weight.is_meta:
             return  # of shapes only
         with torch.no_grad():
             self.weight.copy_(unit_norm(self.weight))
         self.begin_()
+
+    @torch.no_grad()
+    def project_(self, power_steps: int = 1) -> None:
+        """As :meth:`sdnet.csc.atoms.Atoms.project_`; a λ that is learned and negative becomes 0."""
+        super().project_(power_steps)
+        if isinstance(self.lam, nn.Parameter):
+            self.lam.clamp_(min=0)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -110,7 +123,7 @@ class _CSCConv(Atoms, CodingLayer):
             return _as_leaf(self, signal)
         self.check_projected()
         if is_many(self.lam):
-            return self.many_codes(signal, self.lam.flatten())
+            return self.many_codes(signal, flat(self.lam))
         lasso = self.lasso(signal)
         if not is_traced():
             check_signal(signal, lasso.dictionary)
@@ -129,12 +142,12 @@ class _CSCConv(Atoms, CodingLayer):
         return self._shifted(code)
 
     def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
-        """The codes at each of K λ (K,), by unrolled steps; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
+        """The codes at each of K λ, by unrolled steps; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
         step_size = 1 / self.lipschitz
         correlation = self.dictionary.with_weight(step_size * self.weight).analysis(signal)
         # Unlike repeat(), cat() keeps channels-last memory.
         repeated, correlation = torch.cat([signal] * len(lams)), torch.cat([correlation] * len(lams))
-        lam = lams.repeat_interleave(len(signal))
+        lam = lams.repeat_interleave(len(signal), 0)
         lasso = Lasso(self.dictionary, repeated, lam, self.nonnegative, self.ridge)
         code = unroll(lasso, step_size, self.iterations, self.method, correlation)
         return self._shifted(code)
@@ -144,7 +157,11 @@ class _CSCConv(Atoms, CodingLayer):
 
     def lasso(self, signal: Tensor) -> Lasso:
         """The problem (Eq. 4) that this layer poses for ``signal``."""
-        return Lasso(self.dictionary, signal, self.lam, self.nonnegative, self.ridge)
+        lam = self.lam
+        if isinstance(lam, nn.Parameter):
+            sharing = math.prod(self.dictionary.code_size(signal.shape[2:])) * self.out_channels / lam.numel()
+            lam = slowed(lam, sharing**-0.5)
+        return Lasso(self.dictionary, signal, lam, self.nonnegative, self.ridge)
 
     def solve(self, signal: Tensor, *, iterations: int = 1000, tolerance: float | None = 1e-6) -> Solution:
         """Solve the layer's problem with FISTA to a certified duality gap, whatever ``iterations`` it runs."""
@@ -165,22 +182,10 @@ class _CSCConv(Atoms, CodingLayer):
             f"lam={lam}, iterations={self.iterations}, nonnegative={self.nonnegative}, method={self.method}"
         )
 
-    def _pairs(self, padding: Size | str) -> tuple[tuple[int, int], ...]:
-        if padding == "valid":
-            return ((0, 0),) * self.dims
-        if padding == "same":
-            if any(s != 1 for s in self.stride):
-                raise ValueError(f"padding='same' needs stride 1; got stride={self.stride}.")
-            spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-            return tuple((span // 2, span - span // 2) for span in spans)
-        if isinstance(padding, str):
-            raise ValueError(f"padding must be a number, 'same' or 'valid'; got {padding!r}.")
-        return tuple((p, p) for p in _per_dimension("padding", padding, self.dims, 0))
-
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         # λ is data: a saved network may carry one λ per channel where this one has a scalar.
         saved = state_dict.get(prefix + "lam")
-        if saved is not None and saved.shape != self.lam.shape:
+        if saved is not None and saved.shape != self.lam.shape and not isinstance(self.lam, nn.Parameter):
             self.lam = self.lam.new_empty(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
         # A plain convolution's weights come without L; the old one would make steps far too long for them.
@@ -226,57 +231,15 @@ class CSCConv2d(_CSCConv):
         projected: keep the atoms at unit norm, as Eq. 5 demands. Otherwise they start there and grow or shrink as
             training likes, and λ loses its unit with them.
         lipschitz_first: find L for the atoms before they are projected, as the authors' code does.
+        learn_lam: make λ a parameter that begins at ``lam``: ``"layer"``, one number, or ``"channel"``, one per atom;
+            None: a buffer. :func:`sdnet.project_` keeps it >= 0. Its gradient is divided by the square root of the
+            number of entries of a code that share it, as Esser et al. (2020) do for a learned step size.
 
     Raises:
         ValueError: for any argument out of its range.
     """
 
     dims = 2
-
-
-MOST = 10_000
-"""Of a kernel's side, a stride and the like: beyond it PyTorch overflows, or takes all memory."""
-MOST_NUMBERS = 10**9
-"""Of a layer's weight: 4 GB."""
-
-
-def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
-    for name, number in [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]:
-        check(name, number, Count)
-    if in_channels % groups or out_channels % groups:
-        raise ValueError(f"groups must divide in_channels={in_channels} and out_channels={out_channels}; got {groups}.")
-
-
-def _check_size(in_channels: int, atoms: int, kernel: tuple[int, ...]) -> None:
-    numbers = in_channels * atoms * math.prod(kernel)
-    if numbers > MOST_NUMBERS:
-        raise ValueError(
-            f"in_channels={in_channels}, out_channels and kernel_size={kernel} ask for {numbers:,} numbers of weight; "
-            f"choose at most {MOST_NUMBERS:,}."
-        )
-
-
-def _check_solver(method: str, gradient: str, tolerance: float | None, **numbers: float) -> None:
-    for name, number in {**numbers, "tolerance": tolerance}.items():
-        check(name, number, NETWORK[name])
-    _one_of("method", method, METHODS)
-    _one_of("gradient", gradient, GRADIENTS)
-    if tolerance is not None and gradient != "implicit":
-        raise ValueError(f"tolerance belongs to gradient='implicit'; got gradient={gradient!r}.")
-
-
-def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
-
-
-def _per_dimension(name: str, value: Size, dims: int, least: int) -> tuple[int, ...]:
-    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * dims
-    if len(values) != dims or not all(isinstance(each, Integral) for each in values):
-        raise ValueError(f"{name} must be an integer, or {dims} of them; got {value!r}.")
-    for each in values:
-        check(name, each, Annotated[int, Range(least, MOST)])
-    return values
 
 
 def _as_leaf(layer: nn.Module, signal: torch.fx.Proxy) -> Any:

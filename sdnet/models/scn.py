@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sdnet.csc.gradients import conjugate_gradients
-from sdnet.csc.lam import CodingLayer, is_many
+from sdnet.csc.lam import CodingLayer, flat, is_many, slowed
 from sdnet.csc.lasso import broadcast_lam, check_lam_shape
 from sdnet.models.classifier import Classifier
 from sdnet.runtime import no_autocast
@@ -43,9 +43,7 @@ class PatchCoding2d(CodingLayer):
         bias: only False: a code has none.
         lam: λ >= 0 to begin with. It is a parameter, one for all atoms; :func:`sdnet.project_` keeps it >= 0.
             :func:`sdnet.csc.lam.at_lam` evaluates at others, one for each image or atom too.
-        lam_rate: λ's learning rate as a fraction of that of all else, > 0; the gradient is multiplied by it. One number
-            collects the gradients of all entries of a code. Where these do not cancel, λ can leap beyond every
-            correlation in a few steps, and no gradient leads back from a code of zeros.
+        lam_rate: λ's learning rate as a fraction of that of all else, > 0; see :func:`sdnet.csc.lam.slowed`.
         iterations: steps of FISTA, >= 1.
 
     Raises:
@@ -87,19 +85,19 @@ class PatchCoding2d(CodingLayer):
 
     def forward(self, signal: Tensor) -> Tensor:
         if is_many(self.lam):
-            return self.many_codes(signal, self.lam.flatten())
+            return self.many_codes(signal, flat(self.lam))
         lam = self.lam
         check_lam_shape(lam, len(signal), self.out_channels)
         if isinstance(lam, nn.Parameter):
-            lam = torch.lerp(lam.detach(), lam, self.lam_rate)  # its value, and a fraction of its gradient
+            lam = slowed(lam, self.lam_rate)
         with no_autocast(signal.device):
             return self._codes(self._correlation(signal), lam)
 
     def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
-        """The codes at each of K λ (K,); see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
+        """The codes at each of K λ; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
         with no_autocast(signal.device):
             correlation = torch.cat([self._correlation(signal)] * len(lams))
-            return self._codes(correlation, lams.repeat_interleave(len(signal)))
+            return self._codes(correlation, lams.repeat_interleave(len(signal), 0))
 
     def residual(self, signal: Tensor, code: Tensor | None = None) -> Tensor:
         """y − Dᵀz for every patch y, (N, values of a patch, patches), for the code z that the layer gave.

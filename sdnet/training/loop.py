@@ -21,7 +21,7 @@ from sdnet.runtime import has_odd_dilation, is_narrow
 from sdnet.training.distributed import ALONE, Execution, Preempted, Ranks, unsynchronised
 from sdnet.training.progress import Progress
 from sdnet.training.recipes import Recipe
-from sdnet.training.run import BestEpoch, Epoch, Run
+from sdnet.training.run import BestEpoch, Epoch, Run, optimizer_of
 from sdnet.training.stopping import preemption
 
 CHECK_EVERY = 100
@@ -111,9 +111,7 @@ def train(
     execution.check_batch(min(recipe.batch_size, len(split)), ranks.size)
     split = split.to(next(model.parameters()).device)
     parallel = ranks.wrap(model, execution)
-    optimizer = torch.optim.SGD(
-        model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
-    )
+    optimizer = optimizer_of(model, recipe)
     rebuild_buckets(parallel, split)
     run = Run(model, optimizer, ranks, checkpoint, key, clock, best)
     run.resume()

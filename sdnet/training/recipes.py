@@ -19,8 +19,8 @@ class Recipe:
         epochs: passes over the training images.
         batch_size: images per step.
         lr: peak learning rate.
-        momentum, nesterov, weight_decay: of SGD. Weight decay acts on every parameter, the dictionary
-            included, as in the authors' code; the projection undoes its effect on the atoms' lengths.
+        momentum, nesterov, weight_decay: of SGD. Weight decay acts on every parameter but a λ that is learned, on the
+            dictionary too, as in the authors' code; the projection undoes its effect on the atoms' lengths.
         schedule: ``"cosine"`` from the peak to zero, step by step, or ``"steps"``: ÷10 at each milestone.
         milestones: epochs, for ``"steps"``.
         warmup: fraction of the training over which the learning rate rises linearly to its peak.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sdnet.csc.lam import coding_layers
 from sdnet.training.checkpoint import check_numbers, load_checkpoint, save_checkpoint
 from sdnet.training.distributed import Ranks, fingerprint
 from sdnet.training.recipes import Recipe
@@ -206,3 +207,14 @@ def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
     torch.set_rng_state(states[0])
     if device.type == "cuda" and len(states) > 1:
         torch.cuda.set_rng_state(states[1], device)
+
+
+def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD on all parameters; those that are a λ do not decay, since λ has a unit, and 0 is a choice like any other."""
+    lams = {id(layer.lam) for _, layer in coding_layers(model) if isinstance(layer.lam, nn.Parameter)}
+    groups: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if id(p) not in lams]}]
+    if lams:
+        groups.append({"params": [p for p in model.parameters() if id(p) in lams], "weight_decay": 0.0})
+    return torch.optim.SGD(
+        groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
+    )

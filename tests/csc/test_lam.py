@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from toys import network
 
-from sdnet import CSCConv2d, set_lam
+from sdnet import CSCConv2d, project_after_step, set_lam
 from sdnet.csc.lam import at_lam, at_lams, coding_layers, own_lam
 from sdnet.models.scn import PatchCoding2d
 
@@ -123,3 +123,52 @@ def test_a_learned_lam_stays_the_parameter_that_its_optimizer_knows() -> None:
         set_lam(model, torch.tensor([0.1, 0.2]))
     with pytest.raises(ValueError, match=r"lam must have the shape .*; got \(4, 1, 1\)"):
         set_lam(CSCConv2d(3, 4, 3), LAMS.view(-1, 1, 1))
+
+
+@pytest.mark.parametrize(("learn_lam", "shape"), [("layer", ()), ("channel", (1, 6))])
+@pytest.mark.parametrize("gradient", ["unrolled", "checkpointed", "implicit"])
+def test_a_csc_layer_learns_its_lam_and_keeps_it_nonnegative(
+    learn_lam: str, shape: tuple[int, ...], gradient: str
+) -> None:
+    layer = CSCConv2d(2, 6, 3, padding=1, lam=0.05, gradient=gradient, iterations=400, learn_lam=learn_lam).double()
+    signal, lam = torch.randn(2, 2, 4, 4).double(), torch.full(shape, 0.05).double().requires_grad_()
+    assert layer.lam.shape == shape
+    at_lam(layer, lam, signal).sum().backward()
+    code = layer(signal)
+    torch.testing.assert_close(code, at_lam(layer, lam, signal))
+    code.sum().backward()
+    sharing = 6 * 16 / layer.lam.numel()
+    torch.testing.assert_close(layer.lam.grad, lam.grad / sharing**0.5)
+    assert layer.lam.grad.abs().min() > 0
+    optimizer = torch.optim.SGD(layer.parameters(), 1.0)
+    project_after_step(optimizer, layer)
+    layer.lam.grad.fill_(0.02)
+    optimizer.step()
+    torch.testing.assert_close(layer.lam.detach(), torch.full(shape, 0.03).double())
+    layer.lam.grad.fill_(0.5)
+    optimizer.step()
+    assert torch.equal(layer.lam.detach(), torch.zeros(shape).double())
+
+
+def test_a_lam_learned_per_channel_is_shifted_saved_and_set() -> None:
+    layer, signal = CSCConv2d(3, 5, 3, padding=1, learn_lam="channel"), torch.randn(2, 3, 6, 6)
+    with torch.no_grad():
+        layer.lam.copy_(torch.linspace(0.05, 0.3, 5)[None])
+    found = at_lams(layer, torch.tensor([0.0, 0.2]), signal, shift=True)
+    torch.testing.assert_close(found[0], layer(signal))
+    torch.testing.assert_close(found[1], at_lam(layer, layer.lam.detach() + 0.2, signal))
+    again = CSCConv2d(3, 5, 3, padding=1, learn_lam="channel")
+    again.load_state_dict(layer.state_dict())
+    assert torch.equal(again.lam, layer.lam)
+    with pytest.raises(RuntimeError, match="size mismatch for lam"):
+        CSCConv2d(3, 5, 3, padding=1, learn_lam="layer").load_state_dict(layer.state_dict())
+    set_lam(layer, torch.full((1, 5), 0.4))
+    set_lam(again, 0.4)
+    assert torch.equal(layer.lam, again.lam)
+    with pytest.raises(ValueError, match=r"shape \(\) or \(1, 5\), since a layer here learns its λ; got \(2,\)"):
+        set_lam(layer, torch.tensor([0.1, 0.2]))
+    layer.reset_parameters()
+    assert isinstance(layer.lam, nn.Parameter)
+    assert torch.equal(layer.lam.detach(), torch.full((1, 5), 0.1))
+    with pytest.raises(ValueError, match="learn_lam must be one of None, 'layer', 'channel'; got 'image'"):
+        CSCConv2d(3, 5, 3, learn_lam="image")

@@ -16,7 +16,7 @@ from sdnet.training import loop
 from sdnet.training.checkpoint import load_checkpoint, read_network, save_checkpoint, save_network
 from sdnet.training.progress import duration
 from sdnet.training.recipes import PRESETS, Recipe, recipe
-from sdnet.training.run import BestEpoch, Diverged
+from sdnet.training.run import BestEpoch, Diverged, optimizer_of
 
 SMALL = Recipe(epochs=3, batch_size=16, lr=0.05, padding=1, width=2)
 
@@ -302,3 +302,16 @@ def test_narrow_networks_keep_away_from_onednn(width: int, atoms: int, safe: boo
         assert torch.backends.mkldnn.enabled is True
     finally:
         torch.backends.mkldnn.enabled = before
+
+
+def test_a_learned_lam_does_not_decay() -> None:
+    model = models.build("sdnet18", width=4, atoms=4, learn_lam="channel")
+    (layer,) = (layer for _, layer in csc_layers(model))
+    optimizer = optimizer_of(model, Recipe(1, lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.5))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    before = layer.weight.detach().clone()
+    optimizer.step()
+    assert torch.equal(layer.lam.detach(), torch.full((1, 4), 0.1))
+    torch.testing.assert_close(layer.weight.detach(), 0.95 * before)
+    assert len(optimizer_of(models.build("sdnet18", width=4, atoms=4), Recipe(1)).param_groups) == 1
