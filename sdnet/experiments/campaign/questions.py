@@ -37,7 +37,8 @@ def questions(size: Scale) -> Iterator[Run]:
     yield from trained(size, "sdnet18", SEEDS, "13", iterations=1)
     yield from _equal_cost(size.noisy, sdnets, resnets, one_step)
     yield from (waves(of, "L1b", knob) for of in sdnets for knob in ("lam", "gaussian filter"))
-    yield from (confident(of, FEW, "L7", "lam") for of in sdnets)
+    yield from (confident(of, FEW, "L7 L4a", "lam") for of in sdnets)
+    yield from (confident(of, FEW, "L4a L4b", "lam with batch statistics") for of in sdnets)
     yield from (confident(of, FEW, "L7", "gaussian filter") for of in resnets)
     knobs = ("lam", "norm threshold", "lam with batch statistics")
     yield from (confident(of, FEW, "L2", knob) for of in one_step for knob in knobs)
@@ -50,6 +51,11 @@ def questions(size: Scale) -> Iterator[Run]:
     for run in trained(size, "sdnet18", SEEDS, "L3 13", **MINIMISER):
         yield run
         yield alike(training_of(run), size.noisy, "L3", "lam", LAMS, grid.NOISES)
+    for run in (
+        run for learn in ("layer", "channel") for run in trained(size, "sdnet18", SEEDS, "L4c 13", learn_lam=learn)
+    ):
+        yield run
+        yield alike(training_of(run), size.noisy, "L4c", "lam shift", (0.0,))
 
 
 def _solvers() -> Run:
@@ -99,7 +105,12 @@ def confident(of: Training, images: int, claim: str, knob: str, *, corruptions: 
     options, settings, cells, _ = _turned(of, knob, {}, {**told, "images": images}, few=False)
     asked = tuple(corruptions or NOISES)
     options |= {"corruption": asked} if corruptions else {}
-    cells = {"metric": ("top1", "calibration_error"), "corruption": asked, "severity": SEVERITIES, **cells}
+    cells = {
+        "metric": ("top1", "calibration_error", "information"),
+        "corruption": asked,
+        "severity": SEVERITIES,
+        **cells,
+    }
     return Run("confidence", of, options, cells, images, {**settings, "images": images}, _serving(claim))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from sdnet.experiments.accuracy.scorecard import STAND_INS
-from sdnet.experiments.claims import attacks, codes, knob, noise, printed, pursuits
+from sdnet.experiments.claims import adaptation, attacks, codes, knob, noise, printed, pursuits
 from sdnet.experiments.claims.accuracy import AS_ACCURATE, LITTLE, beside
 from sdnet.experiments.claims.outcome import Verdict
 from sdnet.experiments.claims.rule import IMAGES, Controls, Requires, Rule
@@ -66,6 +66,9 @@ RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "L1b": question("fourier", knob.low_pass, knob.filter_by_frequency, images=200),
     "L2": question("confidence", knob.before_normalisation, knob.recomputed),
     "L3": question("sweep", knob.minimiser_helps, knob.one_step_beside_minimiser),
+    "L4a": question("confidence", adaptation.adapted_helps, adaptation.adapted_otherwise),
+    "L4b": question("confidence", adaptation.adapts_beyond_statistics, adaptation.statistics_otherwise),
+    "L4c": question("sweep", adaptation.learned_withstands, adaptation.learned_per_channel),
     "L5a": question("attack", knob.raised_withstands, knob.threshold_withstands),
     "L5b": question("attack", knob.smoothing_finds_nothing, knob.smoothing_a_relu),
     "L6": question("certify", knob.certifies_more, knob.filter_certifies, images=200),

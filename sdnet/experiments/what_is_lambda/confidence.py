@@ -1,4 +1,4 @@
-"""Question 7: what a knob does to a network's confidence; and, on the way, to its accuracy."""
+"""Questions 4 and 7: what a knob does to a network's confidence, and what its predictions say without labels."""
 
 import os
 from functools import partial
@@ -22,11 +22,14 @@ from sdnet.training.stopping import stoppable
 
 BINS = 15
 """Of confidence, equally wide, as Guo et al. (2017) have them."""
-METRICS = ("top1", "calibration_error", "nll")
+METRICS = ("top1", "calibration_error", "nll", "entropy", "information")
 
 
 def confidence(scores: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy, expected calibration error (ℓ₁, :data:`BINS` bins) and negative log-likelihood in nats, of means.
+
+    And without labels, in nats: ``entropy``, the mean over images of that of the prediction, and ``information``, the
+    entropy of the mean prediction less that: 0 for a network that answers the same to everything.
 
     Args:
         scores: (N, classes), before the softmax.
@@ -41,10 +44,13 @@ def confidence(scores: Tensor, labels: Tensor) -> dict[str, float]:
         raise ValueError("calibration needs torchmetrics; get it with: pip install 'sdnet[calibration]'.") from error
     probabilities = scores.softmax(1)
     calibration_error = multiclass_calibration_error(probabilities, labels, scores.shape[1], n_bins=BINS, norm="l1")
+    entropy = torch.special.entr(probabilities).sum(1).mean()
     return {
         "top1": (scores.argmax(1) == labels).double().mean().item(),
         "calibration_error": calibration_error.item(),
         "nll": cross_entropy(scores, labels).item(),
+        "entropy": entropy.item(),
+        "information": (torch.special.entr(probabilities.mean(0)).sum() - entropy).item(),
     }
 
 
@@ -71,7 +77,7 @@ def run(
     strengths: tuple[float, ...] | None = None,
     **where: Any,
 ) -> tuple[Record, Path]:
-    """Accuracy, calibration error and likelihood per corruption, severity and strength of a knob; a ledger row.
+    """Everything in :data:`METRICS` per corruption, severity and strength of a knob; a ledger row.
 
     Every condition is kept when it is done: a run that was stopped resumes when it is called again.
 

@@ -7,6 +7,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from sdnet.experiments.attacks.adversarial import NORMS, RESNET, SDNET, robust
+from sdnet.experiments.claims import adaptation
 from sdnet.experiments.claims.estimates import SEEDS, paired
 from sdnet.experiments.claims.rule import scales
 from sdnet.experiments.corruptions.robustness import Row
@@ -24,6 +25,14 @@ NOTHING = HTML(
 COST, GAIN = "clean accuracy lost (points)", "gained under noise (points)"
 METRICS = {"calibration_error": "calibration error (%)", "nll": "negative log-likelihood (nats)"}
 FILTERED = Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian filter")
+WITHOUT_LABELS = {
+    None: "0.1, as in training",
+    "most information": "of most information",
+    "least entropy": "of least entropy",
+    "labels": "chosen by labels",
+}
+"""How λ is chosen → what the table calls it."""
+UPDATES = (0, 1, 2, 5, 20, 100)
 RINGS = np.arange(0, 26, 2)
 """Edges of the rings of frequencies over which accuracy is averaged, in cycles per image."""
 
@@ -134,6 +143,36 @@ def confidence(cells: pd.DataFrame, metric: str, row: Row = LAM) -> Shown | HTML
     caption += f"{_scale(found)}."
     identity = f"{metric}-{row.arch}".replace("_", "-")
     return curves(table, x=row.label, y=y, hue="severity", caption=caption, identity=identity, made_from=found)
+
+
+def show_chosen(cells: pd.DataFrame) -> Shown | HTML:
+    """Accuracy under noise at the λ of training, at those chosen without labels, and at those that labels choose."""
+    found = at_one_scale(cells, "confidence", (LAM, adaptation.RECOMPUTED))
+    lines = []
+    for row, said in ((LAM, "of training"), (adaptation.RECOMPUTED, "of the batch")):
+        for objective in (None, *adaptation.OBJECTIVES):
+            points = adaptation.chosen(found, row, objective)
+            if not points.empty:
+                by_noise = {noise.removesuffix("_noise"): f"{points[noise].mean():.1f}" for noise in points.columns}
+                mean, seeds = f"{points.to_numpy().mean():.1f}", str(len(points))
+                how = WITHOUT_LABELS[objective]
+                lines.append({"λ is": how, "statistics": said, **by_noise, "mean": mean, "seeds": seeds})
+    if not lines:
+        return NOTHING
+    caption = "Accuracy (%) under noise, mean over severities and seeds; λ is chosen for each noise and severity, "
+    caption += f"labels are an oracle, statistics those of batch normalisation; {_scale(found)}."
+    return page(pd.DataFrame(lines), caption, "chosen", made_from=found)
+
+
+def show_drift(lam: float = 0.1) -> Shown:
+    """λ after so many updates whose gradient is zero: ACSC's, and projected gradient descent's."""
+    rows: dict[str, list[float]] = {"λ ← softplus(λ − η∇)": [lam], "λ ← max(0, λ − η∇)": [lam]}
+    for _ in range(UPDATES[-1]):
+        for update, found in zip((np.logaddexp, np.maximum), rows.values(), strict=True):
+            found.append(float(update(0.0, found[-1])))  # log(e⁰ + e^λ) is softplus(λ)
+    lines = [{"update": name, **{str(step): f"{found[step]:.2f}" for step in UPDATES}} for name, found in rows.items()]
+    caption = "λ after so many updates where the gradient is zero: the first is published, the second stays."
+    return page(pd.DataFrame(lines), caption, "drift", made_from="no images: λ alone")
 
 
 def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:

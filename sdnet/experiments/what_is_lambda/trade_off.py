@@ -48,9 +48,9 @@ def trade_offs(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
         cells: of one scale, each answer once.
         row: its ``strength`` is not looked at.
     """
-    own = _accuracies(cells, row)
+    own = accuracies(cells, row)
     knob = "lam" if row.knob in UNTOUCHED else str(row.knob)
-    usual = own if knob == row.knob else _accuracies(cells, replace(row, knob=knob))
+    usual = own if knob == row.knob else accuracies(cells, replace(row, knob=knob))
     start = usual[usual["strength"] == UNTOUCHED.get(knob, 0.0)].set_index("seed")[["clean", "noisy"]]
     both = own.merge(start.add_suffix("_start").reset_index(), on="seed")
     both = both[both.groupby("seed")["strength"].transform("nunique") > 1].copy()
@@ -58,7 +58,8 @@ def trade_offs(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     return both[["seed", "strength", "cost", "gain"]].sort_values(["seed", "strength"]).reset_index(drop=True)
 
 
-def _accuracies(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
+def accuracies(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
+    """Accuracy in points per seed and strength: ``clean``, and ``noisy``, mean over four noises and five severities."""
     chosen = select(cells, metric="top1", **row.turned)
     chosen = chosen.assign(points=100 * chosen["value"].astype(float))
     keys = ["seed", "strength"]

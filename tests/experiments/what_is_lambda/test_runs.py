@@ -132,5 +132,5 @@ def test_every_question_has_runs_on_three_seeds() -> None:
         [{"claim": claim, "seed": run.training.seed} for run in plan if run.training for claim in run.serves]
     )
     seeds = served.groupby("claim")["seed"].nunique()
-    assert set(seeds.index) == {"13", "L1a", "L1b", "L2", "L3", "L5a", "L5b", "L6", "L7"}
+    assert set(seeds.index) == {"13", "L1a", "L1b", "L2", "L3", "L4a", "L4b", "L4c", "L5a", "L5b", "L6", "L7"}
     assert (seeds == 3).all()
