@@ -2,7 +2,8 @@
 
 Athalye et al. (2018), "Obfuscated gradients give a false sense of security": forwards the network computes what it
 always does; backwards a threshold max(v, 0) has the derivative of a smooth function near it. A ReLU is such a threshold
-at 0, and the threshold λ of a non-negative code is a ReLU of v − λη: both are smoothed.
+at 0, and the threshold λ of a non-negative code is a ReLU of v − λη: both are smoothed. What sets small values to 0 and
+leaves the others (MeanSparse) is passed through as if it did nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,7 @@ RELU: frozenset[Callable[..., Tensor]] = frozenset(
     {torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, nn.functional.relu}
 )
 """The names under which torch knows max(v, 0)."""
-HARD = ("Relu", "FreeReLU", "Threshold", "Clamp", "Minimum", "Maximum", "_Minimiser")
+HARD = ("Relu", "FreeReLU", "Hardshrink", "Threshold", "Clamp", "Minimum", "Maximum", "_Minimiser")
 """Beginnings of the names of autograd's nodes whose derivative is a step: none may be left."""
 
 
@@ -38,8 +39,21 @@ class _Smoothed(torch.autograd.Function):
         return grads[0] * torch.sigmoid(values / scale).to(grads[0].dtype), None
 
 
+class _Through(torch.autograd.Function):
+    """Hard shrinkage with the derivative of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, threshold: float) -> Tensor:
+        return nn.functional.hardshrink(values, threshold)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
 class SmoothThresholds(TorchFunctionMode):
-    """Within, every max(v, 0) that is differentiated has the derivative σ(v / (width · s)), s the deviation of all v.
+    """Within, every max(v, 0) that is differentiated has the derivative σ(v / (width · s)), s the deviation of all v,
+    and every hard shrinkage the derivative 1.
 
     Args:
         width: > 0. The smaller, the closer to the true derivative, which is 0 below the threshold.
@@ -63,6 +77,8 @@ class SmoothThresholds(TorchFunctionMode):
     ) -> Any:
         if func in RELU and torch.is_grad_enabled() and args[0].requires_grad:
             return _Smoothed.apply(args[0], self.width)
+        if func is nn.functional.hardshrink and torch.is_grad_enabled() and args[0].requires_grad:
+            return _Through.apply(*args)
         return func(*args, **(kwargs or {}))
 
 

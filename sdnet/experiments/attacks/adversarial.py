@@ -33,10 +33,12 @@ class Attacked(Turned):
 
 
 RESNET = Attacked("ResNet-18", "resnet18", "", "stem threshold", 0.0, "resnet18")
+MEAN_SPARSE = Attacked("ResNet-18, MeanSparse", "resnet18", "", "mean sparse", 0.0)
 ONE_STEP_SDNET = Attacked("One-step SDNet-18", "sdnet18", ONE_STEP, "lam", 0.1)
 SDNET = Attacked("SDNet-18", "sdnet18", "", "lam", 0.1, "sdnet18")
 ROWS = (
     RESNET,
+    MEAN_SPARSE,
     Attacked("ResNet-18 behind a Gaussian filter", "resnet18", "", "gaussian filter", 0.0),
     Attacked("ResNet-18 behind quantisation", "resnet18", "", "quantisation", 0.0),
     ONE_STEP_SDNET,

@@ -8,6 +8,7 @@ from typing import Any
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.campaign.runs import Run, Scale, attacked, swept, trained, training_of
+from sdnet.experiments.claims.knob import ALPHA
 from sdnet.experiments.corruptions.sweep import SEVERITIES
 from sdnet.experiments.what_is_lambda import certify, fourier, solvers
 from sdnet.experiments.what_is_lambda.asked import strengths_of
@@ -44,6 +45,9 @@ def questions(size: Scale) -> Iterator[Run]:
     yield from (confident(of, FEW, "L2", knob) for of in one_step for knob in knobs)
     for of, crafted in ((sdnets, (0.1, 0.5)), (resnets, (0.0, 0.1))):
         yield from (smoothed(one, size.attacked, crafted) for one in of)
+    for one in resnets:
+        yield attacked(one, size.attacked, "L5a L5b 13", crafted=(0.0, ALPHA), knob="mean sparse")
+        yield smoothed(one, size.attacked, (0.0, ALPHA), "mean sparse")
     yield from (run for of, resnet in zip(sdnets, resnets, strict=True) for run in demanded(of, resnet))
     yield from (certificates(of, "L6", "lam") for of in sdnets)
     yield from (certificates(of, "L6", "gaussian filter") for of in resnets)
@@ -126,9 +130,10 @@ def _turned(
     return options, {"knob": knob}, {"strength": strengths_of(knob, told.get("strengths") or None, few)}, images
 
 
-def smoothed(of: Training, images: int, crafted: tuple[float, ...]) -> Run:
-    """PGD through smoothed thresholds, crafted at the strengths that are deployed."""
-    return attacked(of, images, "L5a L5b 13", attack="pgd_smoothed", crafted=crafted)
+def smoothed(of: Training, images: int, crafted: tuple[float, ...], turned: str | None = None) -> Run:
+    """PGD through smoothed thresholds, crafted at the strengths that are deployed; of the own knob unless told."""
+    told: dict[str, Any] = {"knob": turned} if turned else {}
+    return attacked(of, images, "L5a L5b 13", attack="pgd_smoothed", crafted=crafted, **told)
 
 
 def demanded(of: Training, resnet: Training) -> Iterator[Run]:

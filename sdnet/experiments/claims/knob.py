@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from sdnet.experiments.attacks.adversarial import NORMS, SDNET, Attacked, robust
+from sdnet.experiments.attacks.adversarial import MEAN_SPARSE, NORMS, SDNET, Attacked, robust
 from sdnet.experiments.attacks.adversarial import RESNET as ATTACKED_RESNET
 from sdnet.experiments.claims.estimates import Requirement, paired
 from sdnet.experiments.claims.noise import iterations_help, one_step_beside_eight, short
@@ -27,8 +27,10 @@ BLUR = 0.6
 LOW, HIGH = 4.0, 8.0
 """Cycles per image: a frequency is low up to the one and high above the other."""
 DEPLOYED = 0.5
-"""λ under attack (L5a, L5b), as Table 4's grid has it; of a ResNet's threshold :data:`THRESHOLD`."""
-THRESHOLD = 0.1
+"""λ under attack (L5a, L5b), as Table 4's grid has it."""
+THRESHOLD, ALPHA = 0.1, 0.2
+"""Of a ResNet's threshold and of MeanSparse, deployed beside it."""
+OTHER_THRESHOLDS = {"ResNet-18, threshold": (ATTACKED_RESNET, THRESHOLD), MEAN_SPARSE.label: (MEAN_SPARSE, ALPHA)}
 SIGMA, RADIUS = 0.12, 0.1
 """Noise of randomized smoothing, and the ℓ₂ radius that is certified (L6), in pixels."""
 SOLVED_AT = 64
@@ -102,12 +104,12 @@ def raised_withstands(cells: pd.DataFrame) -> list[Requirement]:
 
 
 def threshold_withstands(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
-    """L5a: the same of a ResNet's threshold, less that of λ, mean over norms."""
-    ours, theirs = (
+    """L5a: the same of a ResNet's threshold and of MeanSparse, less that of λ, mean over norms."""
+    ours, *theirs = (
         _over_conditions(_gains_under_attack(cells, *told))
-        for told in ((SDNET, USUAL, DEPLOYED), (ATTACKED_RESNET, 0.0, THRESHOLD))
+        for told in ((SDNET, USUAL, DEPLOYED), *((row, 0.0, at) for row, at in OTHER_THRESHOLDS.values()))
     )
-    return {"ResNet-18, threshold": (theirs - ours).dropna()}
+    return {name: (other - ours).dropna() for name, other in zip(OTHER_THRESHOLDS, theirs, strict=True)}
 
 
 def smoothing_finds_nothing(cells: pd.DataFrame) -> list[Requirement]:
@@ -116,9 +118,12 @@ def smoothing_finds_nothing(cells: pd.DataFrame) -> list[Requirement]:
 
 
 def smoothing_a_relu(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
-    """L5b: the same of a ResNet's raised threshold, less that of λ, mean over norms."""
-    theirs = _over_conditions(_lost_by_smoothing(cells, ATTACKED_RESNET, THRESHOLD))
-    return {"ResNet-18, threshold": (theirs - _over_conditions(_lost_by_smoothing(cells, SDNET, DEPLOYED))).dropna()}
+    """L5b: the same of a ResNet's raised threshold and of MeanSparse, less that of λ, mean over norms."""
+    ours = _over_conditions(_lost_by_smoothing(cells, SDNET, DEPLOYED))
+    return {
+        name: (_over_conditions(_lost_by_smoothing(cells, *told)) - ours).dropna()
+        for name, told in OTHER_THRESHOLDS.items()
+    }
 
 
 def _lost_by_smoothing(cells: pd.DataFrame, row: Attacked, strength: float) -> dict[str, "pd.Series[float]"]:

@@ -27,6 +27,7 @@ from sdnet.results.ledger import Record
 from sdnet.results.unfinished import Keep, computed
 from sdnet.robust import denoisers
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, LamShift, StemThreshold
+from sdnet.robust.mean_sparse import MeanSparse
 from sdnet.robust.sweep import sweep
 from sdnet.training.stopping import stoppable
 
@@ -38,6 +39,7 @@ THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(15))
 ITERATIONS = {f"{method} iterations": method for method in METHODS}
 """Knob → the solver that takes the steps."""
 ANYWHERE: dict[str, tuple[float, ...]] = {
+    MeanSparse.name: (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
     "batch statistics": (0.0, 0.5, 1.0),
     **{name: strengths for name, (_, strengths) in denoisers.DENOISERS.items()},
 }
@@ -55,6 +57,7 @@ BUILDERS: dict[str, Callable[[nn.Module], Knob]] = {
     "lam": Lam,
     "lam shift": LamShift,
     "stem threshold": StemThreshold,
+    MeanSparse.name: MeanSparse,
     "batch statistics": BatchStatistics,
     **{name: partial(Iterations, method=method) for name, method in ITERATIONS.items()},
     **{name: partial(Denoiser, denoise=made, name=name) for name, (made, _) in denoisers.DENOISERS.items()},
