@@ -252,8 +252,8 @@ def finished(
     """
     plt.close(fig)
     for ax in fig.axes:
-        if not np.isfinite(ax.dataLim.minpos).all():
-            ax.set(xscale="linear", yscale="linear")  # a logarithmic axis without data cannot be drawn
+        x, y = np.isfinite(ax.dataLim.minpos)  # a logarithmic axis without positive data cannot be drawn
+        ax.set(xscale=ax.get_xscale() if x else "linear", yscale=ax.get_yscale() if y else "linear")
     picture = any(ax.get_images() for ax in fig.axes)
     natural, least = least_width(fig)
     style = f"min-width:{least:.0f}px;max-width:{ENLARGED * natural:.0f}px"

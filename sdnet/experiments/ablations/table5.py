@@ -82,7 +82,7 @@ def show_table5(cells: pd.DataFrame) -> Shown:
                 printed[condition] = f'<span style="opacity:0.8">paper {found.iloc[0]:.2f}</span><br>'
         lines.append({"iterations": f"<b>{variant.label}</b>", **_columns(cells, variant, printed)})
     caption = _caption(cells, GRID["iterations"])
-    caption += "; the paper's numbers under noise are at an adapted λ, to be compared with the small ones"
+    caption += " Grey: what the paper prints. Under noise it adapts λ, so compare with the small numbers."
     return page(pd.DataFrame(lines), caption, "table5", made_from=cells)
 
 
@@ -125,8 +125,9 @@ def _caption(cells: pd.DataFrame, variants: tuple[Variant, ...]) -> str:
     seeds = found.groupby("name")["seed"].nunique()
     count = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     return (
-        f"{run['dataset']}, width {run['width']:.0f}, {run['epochs']:.0f} epochs, {count} seeds; accuracy in %, at the "
-        "λ of training, small the best λ by test labels; speed and memory of a training step over ResNet-18's"
+        f"Accuracy (%) and cost of each variant; {run['dataset']}, width {run['width']:.0f}, {run['epochs']:.0f} "
+        f"epochs, {count} seeds. Bold: at the λ of training. Small: at the λ that is best by test labels. Speed and "
+        "memory are those of a training step, as multiples of ResNet-18's."
     )
 
 
@@ -158,7 +159,10 @@ def at_test_time(cells: pd.DataFrame) -> Shown:
     panels[0].set_ylabel("accuracy (%)")
     if panels[0].get_legend_handles_labels()[0]:
         fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, labelcolor=INK)
-    caption = "Accuracy with more steps at test time than in training; solid: clean images, dashed: Gaussian noise."
+    caption = (
+        "Accuracy when the trained network takes more steps at test time, by solver. Solid: clean images. Dashed: "
+        "Gaussian noise."
+    )
     return finished(fig, caption, "steps-at-test-time", made_from=chosen)
 
 
@@ -182,6 +186,9 @@ def against_lam(cells: pd.DataFrame) -> Shown:
             ax.plot(means.index.to_numpy(float), means, color=PALETTE[index], label=label)
         ax.set(xscale="log", title=heading, xlabel="λ in training")
         ax.set_ylabel("accuracy (%)")
-    panels[-1].legend(labelcolor=INK)
-    caption = "Accuracy against the λ of training, clean and under noise; a dot per seed, the line is their mean."
+    fig.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2, labelcolor=INK)
+    caption = (
+        "Accuracy of networks trained with different λ, on clean images and under three noises. A dot is a seed, a "
+        "line the mean. Blue: tested at the λ of training. Orange: at the λ that is best by test labels."
+    )
     return finished(fig, caption, "lam-of-training", made_from=cells[cells["run"].isin(concat(behind)["run"])])

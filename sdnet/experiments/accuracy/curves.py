@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sdnet.report.plots import finished, two_columns
 from sdnet.report.shown import Shown
@@ -24,35 +25,48 @@ def longest(records: Iterable[Record]) -> list[Record]:
 
 
 def histories(records: Iterable[Record]) -> pd.DataFrame:
-    """The epochs of all records below each other, with the network's name and seed."""
+    """The epochs of all records below each other, with the network's name, its data and seed."""
     frames = [
-        pd.DataFrame(record.history).assign(network=name_of(record.config), seed=record.config["seed"])
+        pd.DataFrame(record.history).assign(
+            network=name_of(record.config), data=record.config["dataset"], seed=record.config["seed"]
+        )
         for record in records
     ]
-    columns = ["epoch", "loss", "train_accuracy", "network", "seed"]
+    columns = ["epoch", "loss", "train_accuracy", "network", "data", "seed"]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def learning_curves(records: Iterable[Record]) -> Shown:
-    """Training loss and training accuracy against epochs, one colour per network."""
+    """Training loss and training accuracy against epochs: a row of panels per data set, a colour per network."""
     records = list(records)
     epochs = histories(records)
-    figure, axes = two_columns(2, 2.9)
-    handles: list[Artist] = []
-    labels: list[str] = []
+    names, sets = (list(dict.fromkeys(epochs[column])) for column in ("network", "data"))
+    figure, axes = two_columns(2 * max(len(sets), 1), 2.6)
+    legend: dict[str, Artist] = {}
     epochs["accuracy"] = 100 * epochs["train_accuracy"]
-    for axis, column, label in [(axes[0], "loss", "cross-entropy"), (axes[1], "accuracy", "accuracy (%)")]:
-        sns.lineplot(epochs, x="epoch", y=column, hue="network", style="network", markers=True, dashes=False, ax=axis)
-        axis.set(xlabel="epoch", ylabel=label)
-        if legend := axis.get_legend():
-            handles = [handle for handle in legend.legend_handles if handle is not None]
-            labels = [text.get_text() for text in legend.get_texts()]
-            legend.remove()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    axes[0].set(yscale="log", title="Training loss")
-    axes[1].set(title="Training accuracy")
-    caption = "Training loss, and accuracy on augmented training images, after every epoch."
+    for row, data in enumerate(sets):
+        panels = axes[2 * row], axes[2 * row + 1]
+        for axis, column, label in zip(panels, ("loss", "accuracy"), ("cross-entropy", "accuracy (%)"), strict=True):
+            sns.lineplot(
+                epochs[epochs["data"] == data], x="epoch", y=column, hue="network", style="network", hue_order=names,
+                style_order=names, markers=True, dashes=False, ax=axis, legend="full",
+            )  # fmt: skip
+            axis.set(xlabel="epoch", ylabel=label)
+            handles, labels = axis.get_legend_handles_labels()
+            legend |= dict(zip(labels, handles, strict=True))
+            if drawn := axis.get_legend():
+                drawn.remove()
+        panels[0].set(yscale="log", title=f"Loss, {data}")
+        panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panels[0].yaxis.set_minor_locator(NullLocator())
+        panels[1].set(title=f"Accuracy, {data}")
+    if legend:
+        figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=2)
+    caption = (
+        "Loss and accuracy after every epoch, on the training images as they are augmented. Of several seeds the "
+        "line is the mean, and the shade its 95 % interval."
+    )
     return finished(
         figure, caption, "learning-curves", made_from=to_frame(records), values=epochs.drop(columns="accuracy")
     )

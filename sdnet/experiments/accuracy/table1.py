@@ -1,5 +1,7 @@
 """Table 1 in full: a network per row, what the paper printed beside what was measured, like with like in a column."""
 
+from typing import Any
+
 import pandas as pd
 
 from sdnet.experiments.accuracy.scorecard import DATASETS, STAND_INS, STEMS, UNITS, find, trained
@@ -22,17 +24,21 @@ def show_in_full(cells: pd.DataFrame, dataset: str) -> Shown:
     """:func:`in_full` as HTML, with the scale at which memory and speed were measured."""
     run = benchmark_of(cells, (BASELINE,), STEMS[dataset])
     timed = "" if run is None else f" Memory and speed were measured at {scale_of(run)}."
-    caption = f"The paper's Table 1 for {DATASETS[dataset]}: what it prints beside what was measured. "
-    caption += f"In brackets behind a speed or a memory: as a multiple of ResNet-18's in the same column.{timed}"
-    caption += "" if run is None else " A speed is a median, with its quartiles below."
+    caption = (
+        f"The paper's Table 1 for {DATASETS[dataset]}. Grey: what the paper prints. Below it: what was measured; "
+        "behind an accuracy the number of seeds, if there are several. With ×: as a multiple of ResNet-18's. Memory "
+        "is the peak of a training step. Training and inference are images per second"
+    )
+    caption += f".{timed}" if run is None else f", each a median with its quartiles.{timed}"
     return page(in_full(cells, dataset), caption, f"table1-{dataset}", wrap=True, made_from=cells)
 
 
 def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """Size, accuracy, memory and speed of every network of the paper's block for ``dataset``, as printed.
 
-    Accuracies have one column per setting in which at least two of the networks were trained: mean over seeds, the
-    number of seeds in brackets if there is more than one. What was not measured is ``not run``.
+    The paper's number stands above the measured one. Accuracies have one column per setting in which at least two of
+    the networks were trained: mean over seeds, the number of seeds in brackets if there is more than one. What was not
+    measured is ``not run``.
 
     Args:
         cells: from :func:`sdnet.results.cells.to_frame`.
@@ -43,11 +49,10 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
     printed = paper.pivot(index="arch", columns="metric", values="value")
     archs = list(dict.fromkeys(paper["arch"]))
     table = pd.DataFrame({"network": list(dict.fromkeys(paper["row"]))}, index=archs)
-    table["size, paper"] = printed["parameters"].map("{:.1f} M".format)
     sizes = [find(cells, dataset, arch, "parameters") for arch in archs]
     counted = [Number(f"{size.value:.2f} M", size.cells[BEHIND]) if size else NOT_RUN for size in sizes]
-    table["size"] = pd.Series(counted, archs, dtype=object)
-    table["accuracy, paper"] = printed["top1"].map("{:.2f} %".format)
+    table["parameters"] = _below(printed["parameters"].map("{:.1f} M".format), counted)
+    table["accuracy in the paper"] = printed["top1"].map("{:.2f} %".format).map(paper_prints)
     for name, column in _accuracies(cells, dataset, archs).items():
         table[name] = pd.Series(column, archs, dtype=object)
     run = benchmark_of(cells, (BASELINE,), STEMS[dataset])
@@ -56,12 +61,29 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
         ("training", "train_images_per_second", "/s"),
         ("inference", "infer_images_per_second", "/s"),
     ):
-        if metric in printed:
-            digits = 1 if metric == "train_memory" else 0
-            table[f"{name}, paper"] = _with_ratio(printed[metric], archs, unit, digits)
         digits = 2 if metric == "train_memory" else 1
-        table[name] = pd.Series(_timed(run, metric, archs, unit, digits), archs, dtype=object)
+        measured = _timed(run, metric, archs, unit, digits)
+        if metric in printed:
+            above = pd.Series(_with_ratio(printed[metric], archs, unit, digits - 1), archs)
+            table[name] = _below(above, measured)
+        else:
+            table[name] = pd.Series(measured, archs, dtype=object)
     return table.reset_index(drop=True)
+
+
+def paper_prints(text: str) -> str:
+    """What the paper prints, in grey."""
+    return f'<span style="opacity:0.8">{text}</span>'
+
+
+def _below(printed: "pd.Series[str]", measured: list[Number | str]) -> "pd.Series[Any]":
+    """What the paper prints, and below it what was measured, with the cells behind that."""
+    texts = [f"{paper_prints(above)}<br>{ours}" for above, ours in zip(printed, measured, strict=True)]
+    both = [
+        Number(text, ours.cells) if isinstance(ours, Number) else text
+        for text, ours in zip(texts, measured, strict=True)
+    ]
+    return pd.Series(both, printed.index, dtype=object)
 
 
 def _accuracies(cells: pd.DataFrame, dataset: str, archs: list[str]) -> dict[str, list[Number | str]]:
@@ -71,7 +93,8 @@ def _accuracies(cells: pd.DataFrame, dataset: str, archs: list[str]) -> dict[str
     for (data, width, epochs, preset, precision), group in chosen.groupby(SETTING):
         values = {str(arch): part for arch, part in group.groupby("arch")}
         if len(values) > 1:
-            name = f"{data}, {preset}, width {width:g}, {epochs:g} epoch{'s' * (epochs != 1)}, {precision}"
+            about = f"{data}, {preset}, width {width:g}, {epochs:g} epoch{'s' * (epochs != 1)}, {precision}"
+            name = f"accuracy: {about}"
             columns[name] = [_mean(values[arch]) if arch in values else NOT_RUN for arch in archs]
     return columns
 
@@ -100,6 +123,8 @@ def _timed(run: pd.DataFrame | None, metric: str, archs: list[str], unit: str, d
 
 def _with_ratio(values: "pd.Series[float]", archs: list[str], unit: str, digits: int) -> list[str]:
     return [
-        f"{values[arch]:.{digits}f} {unit} ({values[arch] / values[BASELINE]:.3f})" if arch in values.index else NOT_RUN
+        f"{values[arch]:.{digits}f} {unit} (×{values[arch] / values[BASELINE]:.2f})"
+        if arch in values.index
+        else NOT_RUN
         for arch in archs
     ]

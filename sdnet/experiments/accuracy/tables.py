@@ -25,7 +25,7 @@ def show_scorecard(table: pd.DataFrame) -> Shown:
     Where ImageNet was not run, the time that the cell would take by the paper's speed, which opens to the command.
     """
     counts = table["status"].value_counts()
-    legend = " ".join(f"{chip(status)} {counts.get(status, 0)}" for status in STATUSES)
+    legend = ", ".join(f"{counts.get(status, 0)} {chip(status)}" for status in STATUSES)
     speeds = costs.speeds(table)
     texts: list[Number | str] = []
     for row in table.to_dict("records"):
@@ -38,7 +38,10 @@ def show_scorecard(table: pd.DataFrame) -> Shown:
     wide = cells.pivot_table(index=["dataset", "row"], columns="column", values="text", aggfunc="first", sort=False)
     wide = wide[order].reset_index().rename(columns={"dataset": "", "row": "network"})
     wide[""] = wide[""].where(wide[""] != wide[""].shift(), "")
-    caption = f"Every cell of the paper's Table 1: its number, and below it ours with a status. {legend}"
+    caption = (
+        "Every cell of the paper's Table 1: the paper's number, and below it the measured one with its status and "
+        f"scale. How many cells have each status: {legend}."
+    )
     return page(wide, caption, "scorecard", wrap=True, made_from=concat(table["cells"]))
 
 
@@ -72,8 +75,8 @@ def show_runs(records: Iterable[Record]) -> HTML:
                 "width": recipe["width"],
                 "epochs": recipe["epochs"],
                 "seed": record.config["seed"],
-                "test accuracy": f"<b>{top1['value']:.2%}</b> ({low:.1%} – {high:.1%})",
-                "images": f"{top1['n']:,}",
+                "accuracy (%)": f"<b>{100 * top1['value']:.2f}</b><br>{note(f'{100 * low:.1f} to {100 * high:.1f}')}",
+                "test images": f"{top1['n']:,}",
                 "precision": record.config["precision"],
                 "commit": (record.code["commit"] or "?")[:7] + ("*" if record.code["dirty"] else ""),
                 "data hash": (record.data_hash or "")[:7],
@@ -81,7 +84,10 @@ def show_runs(records: Iterable[Record]) -> HTML:
         )
     if not rows:
         return HTML("<p>No training run yet: <b>not run</b>.</p>")
-    caption = "Training runs and what their numbers depend on. In brackets the 95 % interval over test images (Wilson)."
+    caption = (
+        "Training runs, one per line. Below an accuracy: its 95 % interval over test images (Wilson). Commit: the "
+        "version of the code, with * if it had uncommitted changes. Data hash: a fingerprint of all images."
+    )
     cells = to_frame(records)
     return page(pd.DataFrame(rows), caption, "runs", made_from=cells[cells["metric"] == "top1"])
 
@@ -97,7 +103,10 @@ def show_comparison(cells: pd.DataFrame, arch: str, baseline: str) -> HTML:
         f"<b>{difference:+.2f}</b> ± {interval:.2f} points"
         for difference, interval in zip(table["difference"], table.pop("interval"), strict=True)
     ]
-    caption = f"Test accuracy of {arch} and {baseline} wherever they were trained alike, with the 95 % interval."
+    caption = (
+        f"Test accuracy of {arch} and {baseline} wherever both were trained in the same way, mean over seeds, and the "
+        "difference with its 95 % interval."
+    )
     table = table.drop(columns="preset").rename(columns={"dataset": "data"})
     behind = [part for _, *parts in trained_alike(cells, arch, baseline) for part in parts]
     return page(table, caption, "comparison", made_from=concat(behind))
@@ -115,7 +124,10 @@ def show_precision(cells: pd.DataFrame) -> HTML:
         table[f"accuracy, {label}"] = [f"{value:.2%}" for value in wide["top1", precision]]
     for precision, label in (("fp32", "float32"), ("bf16", "bfloat16")):
         table[f"‖x − A(z)‖, {label}"] = [f"{value:.3f}" for value in wide["residual", precision]]
-    caption = "A trained network in float32 and in bfloat16: accuracy on test images and mean norm of the residual."
+    caption = (
+        "A trained network computed in float32 and in bfloat16: accuracy on test images, and the mean norm of the "
+        "residual x − A(z), by λ."
+    )
     return page(table, caption, "precision", made_from=latest)
 
 
@@ -124,7 +136,10 @@ def show_recipe(config: Mapping[str, Any]) -> Shown:
     recipe = config["recipe"]
     rows = {**{key: config[key] for key in ("arch", "dataset", "preset", "seed")}, **recipe, **config["network"]}
     shown = {name.replace("_", " "): str(value) for name, value in rows.items() if value not in ([], "")}
-    table = pd.DataFrame({"what": shown.keys(), "value": shown.values()})
+    table = pd.DataFrame({"parameter": shown.keys(), "value": shown.values()})
     return page(
-        table, "The run as it is declared.", "recipe", made_from="the parameters of this notebook, nothing measured"
+        table,
+        "The parameters of the training run below, before it starts.",
+        "recipe",
+        made_from="the parameters of this notebook, nothing measured",
     )

@@ -114,6 +114,7 @@ def show_sizes(networks: Mapping[str, Anatomy], archs: Mapping[str, str], datase
             }
         )
     caption = (
-        f"Layers, parameters, and additions and multiplications of one forward pass, beside {next(iter(networks))}'s."
+        "Layers, parameters, and the billions of additions and multiplications (GFLOP) of one forward pass; in the "
+        f"last column as a multiple of {next(iter(networks))}'s."
     )
     return page(pd.DataFrame(rows), caption, "sizes", made_from="the networks of sdnet.models, counted; n = 1 image")

@@ -98,15 +98,17 @@ def show_table4(cells: pd.DataFrame) -> Shown:
         adaptive, oblivious = (robust(cells, row, norm, protocol) for protocol in ("adaptive", "oblivious"))
         untuned, tuned = (_printed(paper, row, norm, tuned=tuned) for tuned in (False, True))
         return {
-            "as trained": _cell(at_start(oblivious, row), False, untuned),
-            "(a) crafted as trained,<br>then tuned": _cell(best(oblivious), before=tuned),
-            "(b) crafted where<br>deployed": _cell(best(adaptive)),
-            "(c) worst of all<br>crafted": _cell(best(robust(cells, row, norm, "worst_case"))),
+            "λ of training": _cell(at_start(oblivious, row), False, untuned),
+            "(a) crafted at the λ of training, then λ tuned": _cell(best(oblivious), before=tuned),
+            "(b) crafted at the λ in use": _cell(best(adaptive)),
+            "(c) the worst of all perturbations": _cell(best(robust(cells, row, norm, "worst_case"))),
             "AutoAttack": _cell(best(robust(cells, row, norm, "adaptive", "autoattack"))),
         }
 
     caption = (
-        "Accuracy (%) under attack, beside the paper's Table 4; ± half the 95 % interval over test images (Wilson)."
+        "Accuracy (%) under attack, mean over seeds. Grey: the paper's Table 4. Bold: measured, ± half the 95 % "
+        "interval over test images (Wilson). Small: at which strength (λ, threshold or filter width), and of how "
+        "many images."
     )
     return _by_norm(ROWS, columns, caption, "table4", cells)
 
@@ -117,15 +119,18 @@ def show_others(cells: pd.DataFrame) -> Shown:
     def columns(row: Attacked, norm: str) -> dict[str, Number | str]:
         scaled = robust(cells, row, norm, "oblivious", units="normalised")
         return {
-            "(d) policy in the loop": _policy(cells, row, norm),
-            "transfer,<br>as trained": _cell(at_start(robust(cells, row, norm, "transfer"), row), False),
-            "transfer,<br>tuned": _cell(best(robust(cells, row, norm, "transfer"))),
-            "Square,<br>as trained": _cell(at_start(robust(cells, row, norm, "adaptive", "square"), row), False),
-            "ε in normalised units,<br>as trained": _cell(at_start(scaled, row), False),
-            "ε in normalised units,<br>(a) tuned": _cell(best(scaled)),
+            "(d) knows the policy for λ": _policy(cells, row, norm),
+            "transfer, λ of training": _cell(at_start(robust(cells, row, norm, "transfer"), row), False),
+            "transfer, λ tuned": _cell(best(robust(cells, row, norm, "transfer"))),
+            "Square, λ of training": _cell(at_start(robust(cells, row, norm, "adaptive", "square"), row), False),
+            "ε after normalisation, λ of training": _cell(at_start(scaled, row), False),
+            "ε after normalisation, λ tuned": _cell(best(scaled)),
         }
 
-    caption = "Accuracy (%) under other adversaries; ± half the 95 % interval over test images (Wilson)."
+    caption = (
+        "Accuracy (%) under other adversaries, ± half the 95 % interval over test images (Wilson). Of a ResNet, the "
+        "threshold of its first ReLU takes the place of λ."
+    )
     return _by_norm((RESNET, SDNET), columns, caption, "adversaries", cells)
 
 
@@ -137,7 +142,7 @@ def _by_norm(
     cells: pd.DataFrame,
 ) -> Shown:
     lines = [
-        {"network": f"<b>{row.label}</b>" if norm == "linf" else "", "ball": label, **columns(row, norm)}
+        {"network": f"<b>{row.label}</b>" if norm == "linf" else "", "perturbation": label, **columns(row, norm)}
         for row in rows
         for norm, label in NORMS.items()
     ]
@@ -176,7 +181,7 @@ def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Sh
         lines = {
             "clean": unattacked,
             f"(a) crafted at {row.start:g}": robust(cells, row, norm, "oblivious"),
-            "(b) crafted where deployed": robust(cells, row, norm, "adaptive"),
+            "(b) crafted at the strength in use": robust(cells, row, norm, "adaptive"),
         }
         behind += lines.values()
         for index, (name, found) in enumerate(lines.items()):
@@ -186,7 +191,10 @@ def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Sh
         ax.set(title=label, xlabel=axis, ylim=(-3, None))
     panels[0].set_ylabel("accuracy (%)")
     fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, labelcolor=INK)
-    caption = f"{row.label} under attack: accuracy against {axis}, mean over seeds."
+    caption = (
+        f"Accuracy of {row.label} at each {axis}: on clean images, (a) under perturbations made at {row.start:g}, and "
+        "(b) under perturbations made for the strength in use. Mean over seeds."
+    )
     used = cells[cells["run"].isin(concat(part[["run"]] for part in behind)["run"])]
     identity = f"attacked-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-")
     return finished(fig, caption, identity, made_from=used)
@@ -205,7 +213,10 @@ def over_steps(cells: pd.DataFrame, row: Attacked) -> Shown:
             ax.plot(means.index.to_numpy(float), means, marker=MARKERS[index], color=PALETTE[index], label=name)
         ax.set(xlabel="steps", ylabel=label)
     panels[0].legend(labelcolor=INK)
-    caption = f"{row.label}: accuracy and loss against the number of PGD steps, at the strength of training."
+    caption = (
+        f"Has the attack on {row.label} converged? Accuracy and loss against the number of PGD steps, at the strength "
+        "of training."
+    )
     used = chosen[chosen["metric"].isin(["steps_top1", "steps_loss"])]
     return finished(fig, caption, f"steps-{row.arch}-{row.variant}", made_from=used)
 
@@ -230,15 +241,18 @@ def show_sanity(cells: pd.DataFrame) -> HTML:
         lines.append(
             {
                 "network": f"{arch} ({variant})" if variant else arch,
-                "ε without limit leaves": _check(f"{everything:.2%}", everything == 0),
-                "largest rise with more steps": _check(f"{max(rise, 0):.2%}", rise <= 0.01),
-                "white box against Square": _check(f"{white.mean():.2%} : {black.mean():.2%}", ahead),
-                "zero gradients": _check(f"{zero:.1%}", zero < 0.01),
+                "accuracy left if ε is unlimited": _check(f"{everything:.2%}", everything == 0),
+                "largest rise of accuracy with more steps": _check(f"{max(rise, 0):.2%}", rise <= 0.01),
+                "accuracy under PGD, under Square": _check(f"{white.mean():.2%}, {black.mean():.2%}", ahead),
+                "images without a gradient": _check(f"{zero:.1%}", zero < 0.01),
             }
         )  # fmt: skip
     if not lines:
         return HTML(f"<p>{chip('not run')}</p>")
-    caption = "Checks of the attacks: what must hold, and what was measured."
+    caption = (
+        "Checks of the attacks. Each number has a check mark if it is as it must be: nothing left, hardly a rise, no "
+        "more under PGD than under the black box Square, hardly an image without a gradient."
+    )
     used = chosen[chosen["run"].isin(chosen.loc[chosen["metric"] == "large_epsilon_top1", "run"])]
     return page(pd.DataFrame(lines), caption, "sanity", made_from=used)
 

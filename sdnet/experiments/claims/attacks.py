@@ -30,7 +30,13 @@ def withstands_attacks(cells: pd.DataFrame) -> list[Requirement]:
         for what, difference, parts, bound, role in (
             ("gain", tuned - start, ("start", "oblivious"), GAIN, "for"),
             ("change where the attack knows λ", known - tuned, ("oblivious", "adaptive"), LOSS, "for"),
-            ("what is left, less half", known - SHARE * tuned, ("oblivious", "adaptive"), 0.0, "against"),
+            (
+                "what is left, minus half of the tuned accuracy",
+                known - SHARE * tuned,
+                ("oblivious", "adaptive"),
+                0.0,
+                "against",
+            ),
         ):
             name = f"{label}: {what}"
             values[name], asked[name] = difference, (bound, role)

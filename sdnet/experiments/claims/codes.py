@@ -17,6 +17,9 @@ CONTROLS = {
 """Control → method and weights of its cells."""
 
 
+CODES = {"layer": "the layer's code", "minimiser": "the minimiser"}
+
+
 def decoding_shows_more(cells: pd.DataFrame) -> list[Requirement]:
     """C11b: decoding is closer to the image than each control of the same network at most depths.
 
@@ -51,7 +54,7 @@ def guarantee_applies(cells: pd.DataFrame) -> list[Requirement]:
     for case in ("layer", "minimiser"):
         for metric, role in (("most", "both"), ("fewest", "against")):
             if f"{metric} {case}" in by and "sparsity_limit " in by:
-                label = f"limit less {metric} non-zeros ({case})"
+                label = f"theorem's limit minus the {metric} non-zeros of any image ({CODES[case]})"
                 found[label], roles[label] = (by["sparsity_limit "] - by[f"{metric} {case}"]).dropna(), role
     asked = paired(found, unit="non-zeros")
     return [replace(one, role=roles[one.label]) for one in asked]

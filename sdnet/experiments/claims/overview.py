@@ -21,9 +21,9 @@ RATIOS = ("of ", "times")
 """Units of what has no sign."""
 MOST = 5
 """Of more conditions only the one that is nearest to falling is drawn."""
-CAPTION = """Claims, a line each. Upright line: what it asks for, on its shaded side. Dot and bar: what
-was measured here and its 95 % interval; a circle without a bar: fewer than three seeds, which give no verdict. Diamond:
-what the paper prints. Every strip, and every unit within it, has a scale of its own."""
+CAPTION = """The claims, one line each. A claim holds where its bars lie on the shaded side of the upright line. Dot and
+bar: what was measured here, with its 95 % interval. Hollow circle: measured with fewer than three seeds, too few for a
+verdict. Diamond: what the paper prints. Each strip has a scale of its own, so compare within a strip only."""
 
 
 def show_overview(verdicts: Judged, letters: str) -> Shown:
@@ -43,8 +43,8 @@ def show_overview(verdicts: Judged, letters: str) -> Shown:
         lines.append(
             {
                 "claim": f'<a href="{claim["page"]}.html">{claim["id"]}</a> {claim["short"]}',
-                "what it asks for, what was measured": _shown(found),
                 "verdict": coloured(found.verdict, TONES[found.verdict]) + _seeds(found),
+                "measured, beside what is claimed": _shown(found),
             }
         )
     made_from = verdicts.behind(names)

@@ -96,7 +96,7 @@ class Rule:
         if verdict == HOLDS and _equivalent(asked, self.level):
             numbers += "; equivalent within the margin"
         if verdict == FAILS and (fallen := [one.label for one in below(asked, self.level) if one.label]):
-            numbers += f"; below the bound: {', '.join(fallen)}"
+            numbers += f"; on the wrong side of the bound: {', '.join(fallen)}"
         return replace(
             begun,
             verdict=verdict,
@@ -219,9 +219,9 @@ def _excludes(ours: Sequence[Effect], printed: Sequence[Effect]) -> str:
     for one in printed:
         if one.label in intervals:
             low, high = intervals[one.label]
-            word = "not excluded" if low <= one.value <= high else "excluded"
+            word = "within the interval" if low <= one.value <= high else "outside the interval"
             parts.append(f"{one.label} {one.value:+.2f} {word}".strip())
-    return f"the paper's effect: {', '.join(parts)}" if parts else ""
+    return f"the paper prints: {', '.join(parts)}" if parts else ""
 
 
 def _needed(asked: Sequence[Requirement], level: float) -> str:
@@ -236,6 +236,7 @@ def _needed(asked: Sequence[Requirement], level: float) -> str:
     where = f"{one.label}: " if one.label else ""
     unit = f" {one.unit}" if one.unit else ""
     return (
-        f"{where}{estimate.seeds} seeds tell what is {estimate.detectable(level):.2f}{unit} from {one.bound:+g} "
-        f"(power 0.8); at the difference measured, {count} would decide"
+        f"{where}with {estimate.seeds} seeds the rule sees, in 8 of 10 cases, a true value that lies "
+        f"{estimate.detectable(level):.2f}{unit} from its bound of {one.bound:+g}; "
+        f"if the truth is what was measured, {count} would decide"
     )

@@ -68,7 +68,7 @@ def show_verdicts(verdicts: Judged, only: tuple[str, ...] = ()) -> Shown:
         lines.append(_line(first, said, rule, elsewhere))
         # A timing at another scale is no smaller copy of the first: it has a line of its own.
         lines += [_line(one, ["", ""], rule) for one in others if not one.seeds]
-    caption = "What is claimed and where, and the verdict of the rule on what was measured."
+    caption = "Each claim with its place in the paper, its verdict, and the measurements that the verdict rests on."
     return page(pd.DataFrame(lines), caption, "verdicts", wrap=True, made_from=verdicts.behind(only or tuple(verdicts)))
 
 
@@ -84,7 +84,7 @@ def summary(verdicts: Judged) -> str:
 def show_changes() -> Shown:
     """Which rules were changed after which first numbers (``data/paper/rule_changes.csv``), the latest last."""
     changes = pd.read_csv(ledger.repository_data() / "paper" / "rule_changes.csv")
-    caption = "Which rules were changed after which first numbers."
+    caption = "When the rules were written or changed, and which numbers were known by then."
     return page(changes, caption, "rule-changes", wrap=True, made_from=CHANGES_IN)
 
 

@@ -44,7 +44,9 @@ def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Shown:
         ax.set(title=LABELS[corruption], xlabel=axis)
     _labels(panels, "accuracy (%)")
     _legend(fig, panels[0], 3)
-    caption = f"Accuracy against {axis}, a line per severity; the star is its best. Mean over seeds."
+    caption = (
+        f"Accuracy against {axis}, one line per severity, mean over seeds. A star marks the best {axis} of a line."
+    )
     behind = cells[cells["run"].isin(chosen["run"])]
     return finished(fig, caption, f"accuracy-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-"), made_from=behind)
 
@@ -74,7 +76,8 @@ def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -
     _labels(panels, "best λ")
     _legend(fig, panels[0], 4)
     caption = (
-        f"Best λ against the mean {'norm' if power == 1 else 'square'} of the residual, and the line fitted to it."
+        f"The λ that is best at each noise level, against the mean {'norm' if power == 1 else 'squared norm'} of the "
+        "residual, with the straight line that Algorithm 1 fits."
     )
     return finished(fig, caption, f"best-lam-{policy}", made_from=concat([points, lines]))
 
@@ -97,7 +100,10 @@ def optimal_strength(cells: pd.DataFrame, rows: Mapping[str, Row]) -> Shown:
         ax.set(title=LABELS[corruption], xlabel="severity", xticks=range(6), xticklabels=["clean", 1, 2, 3, 4, 5])
     _labels(panels, "best strength")
     _legend(fig, panels[0], 1)
-    caption = "Best strength by test labels against the severity of a noise: mean over seeds, bars from least to most."
+    caption = (
+        "The strength that is best by test labels, against the severity of the noise. Mean over seeds; bars reach "
+        "from the lowest seed to the highest."
+    )
     behind = cells[cells["run"].isin(concat(top1(cells, row) for row in rows.values())["run"])]
     return finished(fig, caption, "best-strength", made_from=behind)
 

@@ -48,7 +48,7 @@ def show_scale(cells: pd.DataFrame) -> HTML:
         )
     if not lines:
         return HTML(f"<p>No sweep yet: {chip('not run')}.</p>")
-    return page(pd.DataFrame(lines), "The networks that were asked under noise.", "scale", made_from=runs)
+    return page(pd.DataFrame(lines), "The networks that were tested under noise, and on what.", "scale", made_from=runs)
 
 
 def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> Shown:
@@ -65,7 +65,7 @@ def show_table2(cells: pd.DataFrame, corruption: str = "gaussian_noise") -> Show
             line["clean" if severity == 0 else f"severity {severity}"] = _cell(here, printed, strength=_turned(row))
         lines.append(line)
     beside = "" if paper is None else ", beside the paper's Table 2"
-    caption = f"Accuracy (%) under {LABELS[corruption]} noise by severity, mean over seeds{beside}."
+    caption = f"Accuracy (%) under {LABELS[corruption]} noise by severity, mean over seeds{beside}. {SMALL_PRINT}"
     return page(pd.DataFrame(lines), caption, f"table2-{corruption}", wrap=True, made_from=cells)
 
 
@@ -89,7 +89,10 @@ def show_table3_imagenet(cells: pd.DataFrame) -> Shown:
             cost = costs.show(costs.of_imagenet_c(row, speeds[row.arch])) if here.empty else ""
             line[LABELS[corruption]] = f"{printed}{cost}" if here.empty else printed
         lines.append(line)
-    caption = "The ImageNet-C block of the paper's Table 3: accuracy (%), and what a cell takes that nobody has run."
+    caption = (
+        "The ImageNet-C block of the paper's Table 3: accuracy (%), and for what was not run the time it would take, "
+        "which opens to the command."
+    )
     return page(pd.DataFrame(lines), caption, "table3-imagenet", made_from=cells[cells["experiment"].isin(ASKED)])
 
 
@@ -108,9 +111,16 @@ def show_table3(cells: pd.DataFrame) -> Shown:
         line[LABELS["mean"]] = _cell(mean, None)
         lines.append(line)
     caption = (
-        "Accuracy (%) under four noises, mean over five severities and over seeds: the paper's Table 3 for CIFAR-10-C."
+        "Accuracy (%) under four noises, mean over five severities and over seeds: the paper's Table 3 for "
+        f"CIFAR-10-C. {SMALL_PRINT} In brackets the 95 % interval over images."
     )
     return page(pd.DataFrame(lines), caption, "table3", wrap=True, made_from=cells)
+
+
+SMALL_PRINT = (
+    "Grey: what the paper prints. Small: the number n of test images, the lowest and highest seed if there are "
+    "several, and behind “at” the strength that was chosen."
+)
 
 
 def _turned(row: Row) -> bool:
@@ -171,12 +181,15 @@ def show_optimal(cells: pd.DataFrame, rows: dict[str, Row]) -> Shown:
     lines = []
     for label, row in rows.items():
         found = optimal_strengths(cells, row)
-        line = {"turned": label}
+        line = {"what is turned": label}
         for corruption in NOISES:
             rho = found[found["corruption"] == corruption]["rho"]
             line[LABELS[corruption]] = ", ".join(f"{v:.2f}" for v in rho) or chip("not run")
         lines.append(line)
-    caption = "Spearman's ρ between the severity of a noise and the best strength of a knob, one value per seed."
+    caption = (
+        "Does the best strength grow with the severity of the noise? Spearman's ρ between the two, one value per "
+        "seed: 1 if it never falls, 0 if there is no trend."
+    )
     behind = cells[cells["run"].isin(concat(top1(cells, row) for row in rows.values())["run"])]
     return page(pd.DataFrame(lines), caption, "optimal", made_from=behind)
 
@@ -194,15 +207,18 @@ def show_fits(cells: pd.DataFrame) -> HTML:
             chosen = fits[fits["fitted_on"] == corruption]
             if not chosen.empty:
                 behind.append(chosen)
-                line = {"fitted as": label, "on": LABELS.get(corruption, "all four")}
-                for power, name in ((1, "R², norm"), (2, "R², square")):
+                line = {"rule": label, "fitted on": LABELS.get(corruption, "all four")}
+                for power, name in ((1, "R² against ‖r‖"), (2, "R² against ‖r‖²")):
                     line[name] = ", ".join(f"{v:.2f}" for v in chosen[chosen["power"] == power]["value"])
                 slope = chosen[chosen["power"] == 1]["slope"]
-                line["slope, norm"] = ", ".join(f"{v:.3f}" for v in slope)
+                line["slope against ‖r‖"] = ", ".join(f"{v:.3f}" for v in slope)
                 lines.append(line)
     if not lines:
         return HTML(f"<p>Algorithm 1: {chip('not run')}</p>")
-    caption = "How well a line describes the best λ: R² against the residual's norm and its square, one value per seed."
+    caption = (
+        "How well a straight line describes the best λ: R² (1 is perfect) against the norm of the residual r and "
+        "against its square, and the slope of the line. One value per seed."
+    )
     return page(pd.DataFrame(lines), caption, "fits", made_from=concat(behind))
 
 
@@ -219,10 +235,11 @@ def show_cross_type(cells: pd.DataFrame) -> Shown:
                 if fitted_on == corruption
                 else f"{100 * here['loss'].mean():+.2f} (λ off by {here['lam_error'].mean():.2f})"
             )
-            line[f"asked on {LABELS[corruption]}"] = own if not here.empty else chip("not run")
+            line[f"tested on {LABELS[corruption]}"] = own if not here.empty else chip("not run")
         lines.append(line)
     caption = (
-        "Points of accuracy lost where Algorithm 1 was fitted to one noise and asked under another, mean over seeds."
+        "Points of accuracy lost if Algorithm 1 was fitted on one noise and meets another, and in brackets how far "
+        "its λ is off. Mean over seeds and severities."
     )
     asked = select(cells, experiment="policies", policy="residual_fit", metric="top1")
     return page(pd.DataFrame(lines), caption, "cross", made_from=asked[asked["variant"] == ""])
@@ -241,7 +258,8 @@ def show_clean(cells: pd.DataFrame) -> Shown:
             line[f"severity {severity}"] = Number(f"{text}<br>{small}", here) if not here.empty else chip("not run")
         lines.append(line)
     caption = (
-        "Clean accuracy (%) at the λ that Algorithm 1 chose for a noise, and in brackets what that costs in points."
+        "Accuracy (%) on clean images at the λ that Algorithm 1 chose for noisy ones, and in brackets the change "
+        "against λ = 0.1, in points."
     )
     return page(pd.DataFrame(lines), caption, "clean", made_from=cells)
 

@@ -72,7 +72,8 @@ def figure5(cells: pd.DataFrame, attack: str = "fgsm") -> Shown | HTML:
         }
     )
     caption = (
-        f"Accuracy of feed-forward networks under {ATTACKS[attack]} against its radius, by depth. Mean over seeds."
+        f"Accuracy of feed-forward networks under {ATTACKS[attack]}, against the radius ε of the attack, by depth. "
+        "Mean over seeds."
     )
     return curves(
         table, x="ε · 255", y=str(table.columns[1]), hue="blocks per stage", panel="", caption=caption,
@@ -87,8 +88,8 @@ def figure6(cells: pd.DataFrame, epsilon: float = 2 / 255) -> Shown | HTML:
         found = by_iterations(attacked(cells, attack, protocol))
         parts.append(found[(found["epsilon"] - epsilon).abs() < 1e-9].assign(heading=heading))
     caption = (
-        f"Accuracy against the iterations T under perturbations of {255 * epsilon:g}/255: by FGSM and PGD through all "
-        "iterations, and by FGSM made on L-TP. Mean over seeds."
+        f"Accuracy under perturbations of {255 * epsilon:g}/255 against the number of iterations T. The attacks are "
+        "FGSM and PGD through all iterations, and FGSM made on the feed-forward network L-TP. Mean over seeds."
     )
     return _against_iterations(concat(parts), "accuracy (%)", 100, caption, "iterations-attacked", "heading")
 
@@ -135,8 +136,10 @@ def figure8(cells: pd.DataFrame, metric: str = "reconstruction_share") -> Shown 
     mean = means(found, "arch", "iteration")
     name = "left unexplained (share)" if metric == "reconstruction_share" else "mean squared error"
     table = pd.DataFrame({"iteration": mean["iteration"], name: mean["value"], "network": mean["arch"].map(LABELS)})
-    unit = "as a share of what is coded" if metric == "reconstruction_share" else "as a mean square"
-    caption = f"What the codes leave unexplained after each iteration, {unit}. Mean over layers and seeds."
+    unit = "as a share of its energy" if metric == "reconstruction_share" else "as a mean square"
+    caption = (
+        f"What the codes leave unexplained of a layer's input after each iteration, {unit}. Mean over layers and seeds."
+    )
     identity = metric.replace("_", "-")
     return curves(table, x="iteration", y=name, hue="network", caption=caption, identity=identity, made_from=found)
 
@@ -146,7 +149,7 @@ def coherence_figure(cells: pd.DataFrame, metric: str) -> Shown | HTML:
     ``"welch_bound"``."""
     found = measured(cells)
     found = by_iterations(found[found["metric"] == metric])
-    caption = f"The {MEASURES[metric]} of the block dictionary against the iterations T. Mean over seeds."
+    caption = f"The {MEASURES[metric]} of the block dictionary against the number of iterations T. Mean over seeds."
     return _against_iterations(found, MEASURES[metric], 1, caption, metric.replace("_", "-"))
 
 
@@ -193,13 +196,16 @@ def show_stability(cells: pd.DataFrame, arch: str = "dp_res") -> Shown | HTML:
         {
             "layer": int(row["layer"]),
             "μ": f"{row['layer_coherence']:.2f}",
-            "non-zeros per stripe allowed, (1 + 1/μ)/3": f"{row['layer_limit']:.2f}",
-            "the fewest that any image has": f"{row['layer_sparsity']:.0f}",
-            "": "holds" if row["layer_sparsity"] < row["layer_limit"] else "vacuous",
+            "non-zeros allowed per stripe, (1 + 1/μ)/3": f"{row['layer_limit']:.2f}",
+            "the fewest of any image": f"{row['layer_sparsity']:.0f}",
+            "the theorem": "holds" if row["layer_sparsity"] < row["layer_limit"] else "vacuous",
         }
         for row in table.to_dict("records")
     ]
-    caption = f"What the theorems ask of every layer of {LABELS[arch]}, and what its codes have. Mean over seeds."
+    caption = (
+        f"How many non-zeros the theorems allow in each layer of {LABELS[arch]} with mutual coherence μ, and how many "
+        "its codes have. Vacuous: every image has more than is allowed. Mean over seeds."
+    )
     return page(pd.DataFrame(lines), caption, "pursuit-stability", made_from=found)
 
 
@@ -217,6 +223,9 @@ def show_planted(table: pd.DataFrame) -> Shown:
         }
         for row in table.to_dict("records")
     ]
-    caption = "Planted codes of two layers: what layered pursuits find of them, and the theorems' bounds."
+    caption = (
+        "Signals made from known codes of two layers, with noise of norm ‖E‖ in the worst patch: do layered pursuits "
+        "find which entries are non-zero (the support), and is the error below the theorem's bound?"
+    )
     said = f"seed 0 of the dictionaries, codes and errors; n = {table['‖E‖'].nunique()} signals"
     return page(pd.DataFrame(lines), caption, "pursuit-planted", made_from=said)

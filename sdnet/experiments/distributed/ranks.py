@@ -33,13 +33,16 @@ def show_ranks(cells: pd.DataFrame) -> HTML:
                     "network": f"{speed['arch']}, width {speed['width']:.0f}",
                     "batch": f"{speed['batch']:.0f}",
                     "ranks": f"{speed['ranks']:.0f} on {speed['device']} ({speed['device_type']})",
-                    "": case,
+                    "what is timed": case,
                     "images/s": f"<b>{speed['value']:.0f}</b> {spread}",
                     "efficiency": "" if efficiency is None else _spread(efficiency),
                     "load before, per core": f"{load:.1f}",
                 }
             )
-    caption = "Images per second on one rank and on several, with quartiles, and what a further rank gains."
+    caption = (
+        "Images per second on one rank and on several, with quartiles in brackets. Efficiency: the speed over that "
+        "of one rank, divided by the number of ranks. Load: what else ran on the machine before."
+    )
     return page(pd.DataFrame(lines), caption, "ranks", made_from=chosen)
 
 

@@ -60,6 +60,9 @@ def released_lipschitz(dictionary: Dictionary, size: int, probe: Tensor | None =
     return dictionary.synthesis(probe, signal_size).square().sum(), probe
 
 
+NAMES = {"heavy_ball": "heavy ball", "ista": "ISTA"}
+
+
 def solvers(lasso: Lasso, counts: tuple[int, ...] = (1, 2, 3, 4, 8)) -> pd.DataFrame:
     """Steps → of ISTA and of the released heavy ball ‖z − z_FISTA‖/‖z_FISTA‖ and P(z)/P(z_FISTA) − 1 (Eq. 4)."""
     step, lines = 1 / fourier_bound(lasso.dictionary, lasso.signal_size), []
@@ -68,8 +71,8 @@ def solvers(lasso: Lasso, counts: tuple[int, ...] = (1, 2, 3, 4, 8)) -> pd.DataF
         line: dict[str, float] = {"steps": count}
         fista = codes.pop("fista")
         for method, code in codes.items():
-            line[f"{method}: code"] = float((code - fista).norm() / fista.norm())
-            line[f"{method}: objective"] = float((lasso.objective(code) / lasso.objective(fista) - 1).mean())
+            line[f"{NAMES[method]}: distance of the code"] = float((code - fista).norm() / fista.norm())
+            line[f"{NAMES[method]}: objective"] = float((lasso.objective(code) / lasso.objective(fista) - 1).mean())
         lines.append(line)
     return pd.DataFrame(lines).set_index("steps")
 

@@ -29,7 +29,10 @@ def show_switches(records: Sequence[Record], switches: Iterable[Switch], identit
     """
     cells = to_frame(records)
     lines = [_line(cells, records, switch) for switch in switches]
-    caption = "Where the released code differs from the paper, the switch that turns one into the other, and its worth."
+    caption = (
+        "Where the released code differs from the paper, the command that runs the other choice, and what the code's "
+        "choice is worth: its accuracy minus that of the paper's choice, in points. Where that was not run: the cost."
+    )
     return page(pd.DataFrame(lines), caption, identity, wrap=True, made_from=AUDIT)
 
 
@@ -77,7 +80,7 @@ def _words(estimate: Estimate) -> str:
     if estimate.of_seeds:
         of = f"{len(estimate.by_seed)} seeds: {', '.join(f'{one:+.2f}' for one in estimate.by_seed)}"
     else:
-        of = "1 seed, images only"
+        of = "1 seed, interval over images"
     text = f"{estimate.what} <b>{estimate.value:+.2f}</b> ({estimate.low:+.2f} to {estimate.high:+.2f})<br>"
     return text + _small(f"{of}; n = {estimate.n:,}")
 
@@ -105,7 +108,7 @@ def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> Shown
         "no": "do not matter",
         "undecided": "undecided",
         NOT_RUN: NOT_RUN,
-        "—": "nothing to decide",
+        "—": "nothing to measure",
     }
     lines = [
         {"": f"<b>{label}</b>", "how many": f"{len(groups[verdict])}", "differences": ", ".join(groups[verdict])}
@@ -113,5 +116,10 @@ def show_summary(records: Sequence[Record], switches: Sequence[Switch]) -> Shown
         if verdict in groups
     ]
     commands = sum(bool(switch.command) for switch in switches)
-    source = f"{REPOSITORY} at {COMMIT[:7]}: {len(switches)} differences, {commands} commands"
+    source = (
+        f"The {len(switches)} differences between the paper and {REPOSITORY} at commit {COMMIT[:7]}, by whether they "
+    )
+    source += (
+        f"change the numbers. In brackets the number of the difference in the tables below; {commands} have a command."
+    )
     return page(pd.DataFrame(lines), source, "audit-summary", wrap=True, made_from=AUDIT)

@@ -59,16 +59,16 @@ def show_targets(cells: pd.DataFrame) -> Shown:
     for target in TARGETS:
         found = measured(cells, target)
         bound = f"{'≥' if target.at_least else '≤'} {target.bound:.2f}"
-        line = {"what": target.what, "on": {"cpu": "CPU", "cuda": "GPU"}[target.device], "target": bound}
+        line = {"ratio": target.what, "on": {"cpu": "CPU", "cuda": "GPU"}[target.device], "target": bound}
         if found is None:
-            lines.append({**line, "measured": chip("not run"), "": "", "device": ""})
+            lines.append({**line, "measured": chip("not run"), "met?": "", "device": ""})
             continue
         value, low, high, device, behind = found
         met = value >= target.bound if target.at_least else value <= target.bound
         spread = f" {note(f'({low:.3g} – {high:.3g})')}" if low is not None else ""
         number = Number(f"<b>{value:.3g}</b>{spread}", behind)
-        lines.append({**line, "measured": number, "": "met" if met else "not met", "device": device})
-    caption = "What was aimed at, and the ratio that was measured, with its quartiles."
+        lines.append({**line, "measured": number, "met?": "met" if met else "not met", "device": device})
+    caption = "Each line is a ratio: what was aimed at, and what was measured, with quartiles in brackets."
     return page(pd.DataFrame(lines), caption, "targets", wrap=True, made_from=cells)
 
 
@@ -150,7 +150,7 @@ def show_choices(cells: pd.DataFrame) -> Shown:
         runs[_scale(run)] = run.set_index("case"), memory
     lines = []
     for case, what in CHOICES.items():
-        line: dict[str, object] = {"": f"<b>{case}</b>", " ": what}
+        line: dict[str, object] = {"what is changed": f"<b>{case}</b>", "how": what}
         for scale, (speed, memory) in runs.items():
             if case not in speed.index:
                 line[f"speed, {scale}"] = line[f"memory, {scale}"] = chip("not run")
@@ -161,7 +161,10 @@ def show_choices(cells: pd.DataFrame) -> Shown:
             line[f"speed, {scale}"] = Number(f"<b>{row['value']:.2f}</b> {spread}", cells_of)
             line[f"memory, {scale}"] = f"{memory[case] / memory['as it is']:.2f}" if case in memory else chip("not run")
         lines.append(line)
-    caption = "SDNet-18's training step without each of the choices, over the step as it is; speed with quartiles."
+    caption = (
+        "Speed and memory of SDNet-18's training step with one choice undone, as multiples of the step as it is. "
+        "Quartiles in brackets."
+    )
     return page(pd.DataFrame(lines), caption, "choices", wrap=True, made_from=chosen)
 
 
@@ -198,5 +201,8 @@ def scaling(cells: pd.DataFrame) -> Shown:
             ax.yaxis.set_minor_formatter(NullFormatter())
             ax.legend(loc="best", labelcolor=INK)
         ax.set_ylabel("images per second")
-    caption = "Images per second as the work grows, with quartiles; dashed: the slope if nothing but the work counted."
+    caption = (
+        "Images per second as the work grows, with quartiles. Dashed: how the speed would change if it depended on "
+        "the amount of work alone."
+    )
     return finished(fig, caption, "scaling", made_from=rates)

@@ -62,14 +62,14 @@ def favourites(found: pd.DataFrame) -> pd.DataFrame:
 def show_shares(found: pd.DataFrame, noise: str) -> Shown:
     """:func:`shares` as a table of the book."""
     table = shares(found).rename_axis(index="picture").reset_index().astype(str)
-    caption = f"Share of {found['draw'].nunique()} draws of {noise} (severity 5) answered rightly, in percent."
+    caption = f"In how many percent of {found['draw'].nunique()} draws of {noise} (severity 5) the answer is right."
     return page(table, caption, f"shares-{noise.split()[0]}".lower(), made_from=_made(found))
 
 
 def show_favourites(found: pd.DataFrame, noise: str) -> Shown:
     """:func:`favourites` as a table of the book."""
     table = favourites(found).rename_axis(index="network").reset_index().astype(str)
-    caption = f"The answer given most often under {noise} of severity 5, over all pictures and draws."
+    caption = f"The answer that a network gives most often, over all pictures and draws of {noise} (severity 5)."
     return page(table, caption, f"favourites-{noise.split()[0]}".lower(), made_from=_made(found))
 
 
@@ -83,7 +83,10 @@ def attacked() -> pd.DataFrame:
 def show_attacked() -> Shown:
     """:func:`attacked` as a table of the book."""
     count = len(pictures())
-    caption = f"Of the {count} pictures, how many are right as they are and changed by PGD within 8/255."
+    caption = (
+        f"How many of the {count} pictures are recognised: as they are, and also after PGD has changed every colour "
+        "value by at most 8 of 255."
+    )
     table = attacked().rename_axis(index="adversary").reset_index().astype(str)
     made = f"the networks {SDNET} and {RESNET}, seed 0 of the attack, n = {count} pictures"
     return page(table, caption, "attacked-pictures", wrap=True, made_from=made)
@@ -92,7 +95,10 @@ def show_attacked() -> Shown:
 def show_lines() -> Shown:
     """:func:`lines` as a table of the book."""
     table = lines().map("{:.3f}".format).rename_axis(index="fitted on").reset_index()
-    caption = "The lines λ = slope · r + intercept of Algorithm 1 that the page uses."
+    caption = (
+        "Algorithm 1 in the playground: λ = slope · r + intercept, where r is the mean residual. One line for each "
+        "noise that it was fitted on."
+    )
     return page(table, caption, "playground-lines", made_from=f"the network {SDNET}, n = 1,000 training images")
 
 
@@ -103,5 +109,7 @@ def _made(found: pd.DataFrame) -> str:
 def lines() -> pd.DataFrame:
     """The stored lines λ = slope · r + intercept of Algorithm 1, by the noise that they were fitted on."""
     found = read_lines(SDNET)
-    table = {name: {"slope": policy.slope, "intercept": policy.intercept} for name, policy in found.items()}
+    table = {
+        name.replace("_", " "): {"slope": policy.slope, "intercept": policy.intercept} for name, policy in found.items()
+    }
     return pd.DataFrame(table).T.round(3)

@@ -124,8 +124,11 @@ def against_depth(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", 
     if legend:
         fig.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=1)
     values = [line.points.assign(metric=metric, line=line.label) for metric, found in drawn.items() for line in found]
-    caption = f"Against depth: {' and '.join(METRICS[metric] for metric in metrics)}. "
-    caption += "Solid: trained; dashed: random weights; dotted: one colour. Shades are 95 % intervals over images."
+    caption = (
+        f"By depth, from the first layer to the last: {', and '.join(METRICS[metric] for metric in metrics)}. Solid: "
+        "trained weights. Dashed: random weights. Dotted: the best image of one colour. Shades are 95 % intervals "
+        "over images."
+    )
     identity, table = f"depth-{'-'.join(metrics)}", pd.concat(values) if values else None
     return finished(fig, caption, identity, made_from=_about(cells, metrics), values=table)
 
@@ -142,14 +145,22 @@ def show_depths(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", "s
     if not columns:
         return HTML("<p>No network has been decoded yet: <b>not run</b>.</p>")
     rows = sorted({key for column in columns.values() for key in column})
-    table = pd.DataFrame({"layer": [number for number, _ in rows], "depth": [depth for _, depth in rows]})
+    table = pd.DataFrame({"layer": [number for number, _ in rows], "depth": [short(depth) for _, depth in rows]})
     for label, column in columns.items():
         table[label] = [" / ".join(column.get(row, ["–"])) for row in rows]
     floors = [one_colour(cells, metric) for metric in metrics]
-    caption = " / ".join(METRICS[metric] for metric in metrics)
+    caption = (
+        "How alike image and decoded image are, by depth (stage.block.layer): "
+        f"{' / '.join(METRICS[metric] for metric in metrics)}."
+    )
     if all(floor is not None for floor in floors):
-        caption += "; the best single colour: " + " / ".join(f"{floor:.2f}" for floor in floors)
-    return page(table, f"{caption}, by depth.", "depths", made_from=_about(cells, metrics))
+        caption += f" The best image of one colour has {' / '.join(f'{floor:.2f}' for floor in floors)}."
+    return page(table, caption, "depths", made_from=_about(cells, metrics))
+
+
+def short(depth: str) -> str:
+    """``"stage1.block2.conv2"`` as 1.2.2."""
+    return depth.replace("stage", "").replace(".block", ".").replace(".conv", ".")
 
 
 def against_controls(cells: pd.DataFrame, metric: str = "psnr_affine") -> pd.DataFrame:
@@ -175,10 +186,13 @@ def against_controls(cells: pd.DataFrame, metric: str = "psnr_affine") -> pd.Dat
 
 def show_controls(cells: pd.DataFrame, metric: str = "psnr_affine") -> HTML:
     """:func:`against_controls` as a table."""
-    table = against_controls(cells, metric).rename(columns={"decoding": ""})
+    table = against_controls(cells, metric)
     if table.empty:
         return HTML("<p>No network has been decoded beside its controls yet: <b>not run</b>.</p>")
-    caption = f"Decoding against each control, by {METRICS[metric]}: at how many depths it is better or worse."
+    caption = (
+        f"At how many depths decoding is closer to the image than a control, by {METRICS[metric]}. Undecided: the 95 "
+        "% intervals over images touch."
+    )
     return page(table, caption, "controls", wrap=True, made_from=_about(cells, [metric]))
 
 
@@ -195,8 +209,7 @@ def pictures(
     blank = image.new_ones(image.shape)
     rows = {label: [image, *(shown.get(depth, blank) for depth in depths)] for label, shown in views.items()}
     arrays = {label: [one[0].permute(1, 2, 0).cpu().numpy() for one in row] for label, row in rows.items()}
-    headings = [depth.replace("stage", "").replace(".block", ".").replace(".conv", ".") for depth in depths]
-    return image_grid(arrays, ["image", *headings], size=1.1, **about)
+    return image_grid(arrays, ["image", *map(short, depths)], size=1.1, **about)
 
 
 def _about(cells: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

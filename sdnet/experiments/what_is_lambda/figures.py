@@ -73,8 +73,11 @@ def equal_cost(cells: pd.DataFrame, rows: Sequence[Row], identity: str) -> Shown
             lines.append(pd.DataFrame({COST: budgets, GAIN: gained, "remedy": row.label}))
     if not lines:
         return NOTHING
-    caption = "Accuracy gained under noise at each price in clean accuracy, four noises and five severities, mean over "
-    caption += f"seeds; {_scale(found)}. Every remedy has one strength for all, or mixes two."
+    caption = (
+        "What each remedy gains in accuracy under noise (mean over four noises, five severities and seeds), against "
+        "what it costs on clean images. A remedy has one strength for all images, or draws between two strengths; "
+        f"{_scale(found)}."
+    )
     table = pd.concat(lines).groupby(["remedy", COST], sort=False)[GAIN].mean().reset_index()
     return curves(table, x=COST, y=GAIN, hue="remedy", caption=caption, identity=identity, made_from=found)
 
@@ -86,17 +89,26 @@ def show_areas(cells: pd.DataFrame) -> Shown | HTML:
     for row in REMEDIES:
         own = areas(found, row)
         if own.empty:
-            lines.append({"remedy": row.label, "area (points)": chip("not run"), "λ − it": "", "seeds": ""})
+            lines.append(
+                {"remedy": row.label, "mean gain (points)": chip("not run"), "λ minus remedy": "", "seeds": ""}
+            )
             continue
         less = (ours - own).dropna()
         difference = "" if row is LAM or less.empty else _with_interval(less)
         lines.append(
-            {"remedy": row.label, "area (points)": _with_interval(own), "λ − it": difference, "seeds": str(len(own))}
+            {
+                "remedy": row.label,
+                "mean gain (points)": _with_interval(own),
+                "λ minus remedy": difference,
+                "seeds": str(len(own)),
+            }
         )
     if found.empty:
         return NOTHING
-    caption = f"Accuracy gained under noise, mean over clean prices from 0 to {BUDGET:g} points [95 % interval over "
-    caption += f"seeds]; {_scale(found)}."
+    caption = (
+        f"The height of these curves, averaged over clean losses from 0 to {BUDGET:g} points [95 % interval over "
+        f"seeds]; {_scale(found)}."
+    )
     return page(pd.DataFrame(lines), caption, "areas", made_from=found)
 
 
@@ -117,8 +129,10 @@ def fourier(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     x, y = "frequency (cycles per image)", "accuracy (%)"
     table = found.assign(**{x: ring, y: 100 * found["value"].astype(float), row.label: _named(found["strength"])})
     table = table.groupby([row.label, x])[y].mean().reset_index()
-    caption = f"Accuracy under waves of single frequencies (ℓ₂ norm {found['epsilon'].max():g} per channel), mean over "
-    caption += f"rings of frequencies and over seeds; {_scale(found)}."
+    caption = (
+        f"Accuracy when a wave of a single frequency is added to every image (ℓ₂ norm {found['epsilon'].max():g} per "
+        f"channel). Mean over rings of frequencies and over seeds; {_scale(found)}."
+    )
     identity = f"fourier-{row.arch}-{row.knob}".replace(" ", "-")
     return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
 
@@ -139,8 +153,10 @@ def confidence(cells: pd.DataFrame, metric: str, row: Row = LAM) -> Shown | HTML
     table = found.assign(**{row.label: found["strength"].astype(float), y: values, "severity": severity})
     table = table.groupby(["severity", row.label])[y].mean().reset_index()
     table = table.sort_values("severity", key=lambda names: names.replace("clean", "0"))
-    caption = "What a knob does to confidence: a line per severity, mean over noises and seeds; "
-    caption += f"{_scale(found)}."
+    caption = (
+        f"{y[0].upper()}{y[1:]} against {row.label}, one line per severity. Mean over noises and seeds; "
+        f"{_scale(found)}."
+    )
     identity = f"{metric}-{row.arch}".replace("_", "-")
     return curves(table, x=row.label, y=y, hue="severity", caption=caption, identity=identity, made_from=found)
 
@@ -187,7 +203,8 @@ def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     )
     table = table.groupby([row.label, x])[y].mean().reset_index()
     caption = (
-        "Accuracy certified by randomized smoothing: no perturbation within the radius changes the smoothed class."
+        "Share of images whose right answer is certified: no perturbation within the radius changes the answer of "
+        "the smoothed network."
     )
     identity = f"certified-{row.arch}-{row.knob}".replace(" ", "-")
     return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
@@ -201,8 +218,10 @@ def gaps(cells: pd.DataFrame, lam: float = 0.1) -> Shown | HTML:
     x, y = "iterations", "certified relative gap (log₁₀)"
     table = found.assign(**{x: found["iteration"].astype(float), y: found["value"].astype(float).map(np.log10)})
     table = table.groupby(["method", x])[y].mean().reset_index().rename(columns={"method": "solver"})
-    caption = f"How far from the minimum of Eq. 4 at λ = {lam:g} each solver is at most: the duality gap over P(0), "
-    caption += "geometric mean over pieces of photographs and the atoms of trained networks."
+    caption = (
+        f"How far each solver is at most from the minimum of Eq. 4 at λ = {lam:g}: the duality gap as a fraction of "
+        "P(0), geometric mean over pieces of photographs and over the atoms of trained networks."
+    )
     absent = [name for name in SOLVERS if name not in set(found["method"])]
     caption += f" Not run, for want of the library: {', '.join(absent)}." if absent else ""
     axes = {"xscale": "log"}
@@ -221,15 +240,17 @@ def show_smoothed(cells: pd.DataFrame) -> Shown | HTML:
                 values = 100 * group[["value", "value_smoothed"]].astype(float).mean()
                 lines.append(
                     {
-                        "network": row.label, "ball": label, "λ or threshold": f"{strength:g}",
+                        "network": row.label, "perturbation": label, "λ or threshold": f"{strength:g}",
                         "PGD": f"{values['value']:.1f}", "PGD, thresholds smoothed": f"{values['value_smoothed']:.1f}",
                         "seeds": str(group["seed"].nunique()),
                     }
                 )  # fmt: skip
     if not lines:
         return NOTHING
-    caption = "Accuracy (%) left by an attacker who knows the strength, without and with smoothed thresholds; "
-    caption += f"{_scale(found)}."
+    caption = (
+        "Accuracy (%) left by an attacker who knows the strength: by PGD as it is, and by PGD that sees through "
+        f"thresholds because it smooths them; {_scale(found)}."
+    )
     return page(pd.DataFrame(lines), caption, "smoothed", made_from=found)
 
 

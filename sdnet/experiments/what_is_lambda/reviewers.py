@@ -238,18 +238,20 @@ def show_demands(cells: pd.DataFrame) -> Shown | HTML:
         number = chip("not run")
         if not values.empty:
             seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}"
-            number = f"<b>{values.mean():.4g}</b> {demand['unit']}<br>{note(seeds)}"
+            number = f"<b>{values.mean():.3g}</b> {demand['unit']}<br>{note(seeds)}"
         lines.append(
             {
                 "demand": f"{demand['demand']}<br>{note(demand['source'])}",
                 "the number that answers it": demand["number"],
                 "met if": _bounds(demand["least"], demand["most"], demand["unit"]),
                 "number": number,
-                "": coloured("met", "good") if met else coloured("open", "open"),
+                "met?": coloured("met", "good") if met else coloured("open", "open"),
             }
         )
-    caption = "What public checklists demand of an evaluation of robustness, and the numbers of SDNet-18 that answer: "
-    caption += f"mean over seeds; met if every seed lies within the bounds, {SEEDS} at least."
+    caption = (
+        "What public checklists demand of an evaluation of robustness, and the number that answers for SDNet-18, a "
+        f"mean over seeds. Met: at least {SEEDS} seeds were run, and each lies within the bound. Otherwise open."
+    )
     made_from = found[found["experiment"].isin(EXPERIMENTS)]
     return page(pd.DataFrame(lines), caption, "demands", wrap=True, made_from=made_from)
 

@@ -44,7 +44,7 @@ def test_the_table_says_scale_seeds_rule_effect_and_other_scales() -> None:
     shown = verdicts.show_verdicts(verdicts.judge(cells), only=("C7",)).data
     assert "cifar10, width 16, 15 epochs, 10,000 images, 4 seeds<" in shown
     assert "cifar10, width 8, 15 epochs, 10,000 images, 3 seeds: <b>does not hold</b>" in shown
-    assert "the paper&#x27;s effect: gaussian +14.34 excluded" in shown or "effect: gaussian +14.34 excluded" in shown
+    assert "the paper prints: gaussian +14.34 outside the interval" in shown
     assert "<summary>rule</summary>holds: gain above 0 under every noise" in shown
     assert "C6" not in shown
 
@@ -52,7 +52,7 @@ def test_the_table_says_scale_seeds_rule_effect_and_other_scales() -> None:
 def test_an_undecided_claim_says_what_its_seeds_can_tell_and_how_many_would_decide() -> None:
     (found,) = RULES["C6"](frame(cells_for("C6", 0.5, 3, 1)))
     assert found.verdict == UNDECIDED
-    assert "3 seeds tell what is" in found.needed
+    assert "with 3 seeds the rule sees" in found.needed
     assert "seeds would decide" in found.needed
 
 
@@ -61,7 +61,7 @@ def test_being_better_is_being_as_accurate_and_equivalence_is_named() -> None:
     assert better.verdict == equal.verdict == HOLDS
     assert "equivalent" not in better.numbers
     assert "equivalent within the margin" in equal.numbers
-    assert "the paper's effect: -0.34 excluded" in better.excludes
+    assert "the paper prints: -0.34 outside the interval" in better.excludes
 
 
 def test_conditions_below_their_bound_are_named() -> None:
@@ -70,7 +70,7 @@ def test_conditions_below_their_bound_are_named() -> None:
             for row in rows]  # fmt: skip
     (found,) = RULES["C7"](frame(shot))
     assert found.verdict == FAILS
-    assert found.numbers.endswith("below the bound: shot")
+    assert found.numbers.endswith("on the wrong side of the bound: shot")
 
 
 def test_controls_match_do_not_match_or_have_too_few_seeds() -> None:
