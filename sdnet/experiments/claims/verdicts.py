@@ -73,11 +73,16 @@ def show_verdicts(verdicts: Judged, only: tuple[str, ...] = ()) -> Shown:
 
 
 def summary(verdicts: Judged) -> str:
-    """The verdict words with the claims that have each, in one line of Markdown, for the README."""
+    """The verdict words with the claims that have each, in one line of Markdown, for the README.
+
+    What was decided is named in words.
+    """
+    short = dict(zip(claims()["id"], claims()["short"], strict=True))
     parts = []
     for word in TONES:
         names = [claim for claim, found in verdicts.items() if found[0].verdict == word]
-        parts += [f"**{word}** {', '.join(names)}"] if names else []
+        said = [f"{short[name]} ({name})" for name in names] if word in (HOLDS, FAILS) else names
+        parts += [f"**{word}:** {', '.join(said)}"] if names else []
     return "; ".join(parts) + "."
 
 
