@@ -252,8 +252,9 @@ def finished(
     """
     plt.close(fig)
     for ax in fig.axes:
-        x, y = np.isfinite(ax.dataLim.minpos)  # a logarithmic axis without positive data cannot be drawn
-        ax.set(xscale=ax.get_xscale() if x else "linear", yscale=ax.get_yscale() if y else "linear")
+        for axis, least in zip((ax.xaxis, ax.yaxis), ax.dataLim.minpos, strict=True):
+            if axis.get_scale() == "log" and not np.isfinite(least):
+                axis.axes.set(**{f"{axis.axis_name}scale": "linear"})  # without positive data it cannot be drawn
     picture = any(ax.get_images() for ax in fig.axes)
     natural, least = least_width(fig)
     style = f"min-width:{least:.0f}px;max-width:{ENLARGED * natural:.0f}px"

@@ -25,11 +25,12 @@ def show_in_full(cells: pd.DataFrame, dataset: str) -> Shown:
     run = benchmark_of(cells, (BASELINE,), STEMS[dataset])
     timed = "" if run is None else f" Memory and speed were measured at {scale_of(run)}."
     caption = (
-        f"The paper's Table 1 for {DATASETS[dataset]}. Grey: what the paper prints. Below it: what was measured; "
-        "behind an accuracy the number of seeds, if there are several. With ×: as a multiple of ResNet-18's. Memory "
-        "is the peak of a training step. Training and inference are images per second"
+        f"The paper's Table 1 for {DATASETS[dataset]}. Grey: what the paper prints; below it, what was measured. Size: "
+        "millions of parameters. The next columns are accuracies: the paper's, then one column for each way in which "
+        "networks were trained here, in brackets the number of seeds if there are several. Memory is the peak of a "
+        "training step, training and inference are images per second; × says what multiple of ResNet-18's"
     )
-    caption += f".{timed}" if run is None else f", each a median with its quartiles.{timed}"
+    caption += f".{timed}" if run is None else f". A speed is a median, with its quartiles below.{timed}"
     return page(in_full(cells, dataset), caption, f"table1-{dataset}", wrap=True, made_from=cells)
 
 
@@ -46,13 +47,13 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """
     paper = paper_table(1)
     paper = paper[paper["dataset"] == dataset]
-    printed = paper.pivot(index="arch", columns="metric", values="value")
     archs = list(dict.fromkeys(paper["arch"]))
+    printed = paper.pivot(index="arch", columns="metric", values="value").loc[archs]
     table = pd.DataFrame({"network": list(dict.fromkeys(paper["row"]))}, index=archs)
     sizes = [find(cells, dataset, arch, "parameters") for arch in archs]
     counted = [Number(f"{size.value:.2f} M", size.cells[BEHIND]) if size else NOT_RUN for size in sizes]
-    table["parameters"] = _below(printed["parameters"].map("{:.1f} M".format), counted)
-    table["accuracy in the paper"] = printed["top1"].map("{:.2f} %".format).map(paper_prints)
+    table["size"] = _below(printed["parameters"].map("{:.1f} M".format), counted)
+    table["paper"] = printed["top1"].map("{:.2f} %".format).map(paper_prints)
     for name, column in _accuracies(cells, dataset, archs).items():
         table[name] = pd.Series(column, archs, dtype=object)
     run = benchmark_of(cells, (BASELINE,), STEMS[dataset])
@@ -93,8 +94,7 @@ def _accuracies(cells: pd.DataFrame, dataset: str, archs: list[str]) -> dict[str
     for (data, width, epochs, preset, precision), group in chosen.groupby(SETTING):
         values = {str(arch): part for arch, part in group.groupby("arch")}
         if len(values) > 1:
-            about = f"{data}, {preset}, width {width:g}, {epochs:g} epoch{'s' * (epochs != 1)}, {precision}"
-            name = f"accuracy: {about}"
+            name = f"{data}, {preset}, width {width:g}, {epochs:g} epoch{'s' * (epochs != 1)}, {precision}"
             columns[name] = [_mean(values[arch]) if arch in values else NOT_RUN for arch in archs]
     return columns
 

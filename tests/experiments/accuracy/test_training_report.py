@@ -8,7 +8,8 @@ from sdnet.results import ledger
 
 def test_learning_curves_draw_the_ledger() -> None:
     record = ledger.start().record(
-        experiment="train", config={"arch": "sdnet18", "seed": 0}, data_hash="", device={}, results=[],
+        experiment="train", config={"arch": "sdnet18", "dataset": "digits", "seed": 0}, data_hash="", device={},
+        results=[],
         history=[{"epoch": e, "loss": 1 / e, "train_accuracy": 1 - 0.1 / e} for e in (1, 2, 3)],
     )  # fmt: skip
     figure = learning_curves([record])

@@ -265,7 +265,7 @@ def test_the_heavy_ball_is_the_released_recursion(lasso: Lasso) -> None:
 def test_what_the_page_computes(lasso: Lasso) -> None:
     found = codes.solvers(lasso, (2, 3))
     assert (found.loc[2] == 0).all()
-    assert (found.loc[3, ["heavy_ball: code", "ista: code"]] > 0).all()
+    assert (found.loc[3, ["heavy ball: distance of the code", "ISTA: distance of the code"]] > 0).all()
     assert codes.signed(lasso)["negative"].tolist() == pytest.approx([0, 0.45], abs=0.2)
     sizes = codes.steps(lasso)
     assert sizes["times 1/‖A‖²"].iloc[-1] == pytest.approx(0.9)
