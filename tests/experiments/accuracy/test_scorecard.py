@@ -172,16 +172,21 @@ def test_table_1_in_full_puts_networks_trained_alike_into_one_column() -> None:
     assert "not run" in table.loc["SCN", fifteen]
     assert "not run" in table.loc["MDEQ", one]
     assert "98" not in "".join(map(str, table[one]))  # alone at its scale
-    assert table.loc["SCN", "accuracy, paper"] == "94.36 %"
-    assert table.loc["SCN", "training, paper"] == "39 /s (0.024)"
-    assert str(table.loc["SCN", "training"]) == "10.0 /s (0.100)"
-    assert str(table.loc["SCN", "inference"]) == "10.0 /s (0.100)"
+    assert table.loc["SCN", "paper"] == table1.paper_prints("94.36 %")
+    assert str(table.loc["SCN", "training"]) == f"{table1.paper_prints('39 /s (×0.02)')}<br>10.0 /s (×0.10)"
+    assert str(table.loc["SCN", "inference"]) == "10.0 /s (×0.10)"
     assert "not run" in table.loc["MDEQ", "training"]
     spread = cells.assign(low=cells["value"] / 2, high=2 * cells["value"])
     assert "5.0 – 20.0" in table1.show_in_full(spread, "cifar10").content
     html = table1.show_in_full(cells, "cifar10").data
     assert "width 64, batches of 16, fp32, on a CPU" in html
     assert "not run" in table1.show_in_full(to_frame([]), "imagenet").data
+
+
+def test_a_size_stands_below_the_papers_for_the_same_network() -> None:
+    sizes = table1.in_full(to_frame(ledger.read()), "cifar10").set_index("network")["size"].astype(str)
+    for network, printed, counted in (("ResNet-34", "21.1 M", "21.28 M"), ("MDEQ", "11.1 M", "11.10 M")):
+        assert sizes[network] == f"{table1.paper_prints(printed)}<br>{counted}"
 
 
 def test_smaller_images_have_a_column_in_imagenets_block_and_answer_for_none_of_its_numbers() -> None:

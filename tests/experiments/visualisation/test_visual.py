@@ -87,8 +87,8 @@ def test_the_experiment_end_to_end(folders: Path, monkeypatch: pytest.MonkeyPatc
     assert [line.label for line in found] == [text for label in labels for text in (label, f"{label}, random weights")]
     assert len(report.against_depth(cells, ("psnr", "ssim_affine", "contrast")).axes) == 3
     table = report.show_depths(cells).data
-    assert "stage3.block1.conv2" in table
-    assert "the best single colour" in table
+    assert "3.1.2" in table
+    assert "best image of one colour" in table
     controls = report.show_controls(cells).data
     assert all(label in controls for label in labels[1:])
 
