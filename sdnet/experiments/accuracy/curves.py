@@ -56,11 +56,11 @@ def learning_curves(records: Iterable[Record]) -> Shown:
             legend |= dict(zip(labels, handles, strict=True))
             if drawn := axis.get_legend():
                 drawn.remove()
-        panels[0].set(yscale="log", title=f"Loss, {data}")
+        panels[0].set(yscale="log", title=data)
         panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panels[0].yaxis.set_minor_locator(NullLocator())
-        panels[1].set(title=f"Accuracy, {data}")
+        panels[1].set(title=data)
     if legend:
         figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=2)
     caption = (
