@@ -175,8 +175,10 @@ def show_chosen(cells: pd.DataFrame) -> Shown | HTML:
                 lines.append({"λ is": how, "statistics": said, **by_noise, "mean": mean, "seeds": seeds})
     if not lines:
         return NOTHING
-    caption = "Accuracy (%) under noise, mean over severities and seeds; λ is chosen for each noise and severity, "
-    caption += f"labels are an oracle, statistics those of batch normalisation; {_scale(found)}."
+    caption = (
+        "Accuracy (%) under noise, mean over severities and seeds, with λ chosen for each noise and severity. Choosing by "
+        f"labels is an oracle. Statistics: those that batch normalisation uses; {_scale(found)}."
+    )
     return page(pd.DataFrame(lines), caption, "chosen", made_from=found)
 
 
@@ -187,7 +189,10 @@ def show_drift(lam: float = 0.1) -> Shown:
         for update, found in zip((np.logaddexp, np.maximum), rows.values(), strict=True):
             found.append(float(update(0.0, found[-1])))  # log(e⁰ + e^λ) is softplus(λ)
     lines = [{"update": name, **{str(step): f"{found[step]:.2f}" for step in UPDATES}} for name, found in rows.items()]
-    caption = "λ after so many updates where the gradient is zero: the first is published, the second stays."
+    caption = (
+        "What a learned λ becomes after so many updates (columns) if its gradient is zero throughout, so that it should "
+        "stay. First line: the update that was published. Second line: projected gradient descent."
+    )
     return page(pd.DataFrame(lines), caption, "drift", made_from="no images: λ alone")
 
 
