@@ -252,9 +252,11 @@ def finished(
     """
     plt.close(fig)
     for ax in fig.axes:
-        for axis, least in zip((ax.xaxis, ax.yaxis), ax.dataLim.minpos, strict=True):
-            if axis.get_scale() == "log" and not np.isfinite(least):
-                axis.axes.set(**{f"{axis.axis_name}scale": "linear"})  # without positive data it cannot be drawn
+        x, y = np.isfinite(np.asarray(ax.dataLim.minpos))
+        if ax.get_xscale() == "log" and not x:
+            ax.set(xscale="linear")  # without positive data it cannot be drawn
+        if ax.get_yscale() == "log" and not y:
+            ax.set(yscale="linear")
     picture = any(ax.get_images() for ax in fig.axes)
     natural, least = least_width(fig)
     style = f"min-width:{least:.0f}px;max-width:{ENLARGED * natural:.0f}px"

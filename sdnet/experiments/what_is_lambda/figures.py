@@ -176,8 +176,8 @@ def show_chosen(cells: pd.DataFrame) -> Shown | HTML:
     if not lines:
         return NOTHING
     caption = (
-        "Accuracy (%) under noise, mean over severities and seeds, with λ chosen for each noise and severity. Choosing by "
-        f"labels is an oracle. Statistics: those that batch normalisation uses; {_scale(found)}."
+        "Accuracy (%) under noise, mean over severities and seeds, with λ chosen for each noise and severity. Choosing "
+        f"by labels is an oracle. Statistics: those that batch normalisation uses; {_scale(found)}."
     )
     return page(pd.DataFrame(lines), caption, "chosen", made_from=found)
 
@@ -190,8 +190,8 @@ def show_drift(lam: float = 0.1) -> Shown:
             found.append(float(update(0.0, found[-1])))  # log(e⁰ + e^λ) is softplus(λ)
     lines = [{"update": name, **{str(step): f"{found[step]:.2f}" for step in UPDATES}} for name, found in rows.items()]
     caption = (
-        "What a learned λ becomes after so many updates (columns) if its gradient is zero throughout, so that it should "
-        "stay. First line: the update that was published. Second line: projected gradient descent."
+        "What a learned λ becomes after so many updates (columns) if its gradient is zero throughout, so that it "
+        "should stay. First line: the update that was published. Second line: projected gradient descent."
     )
     return page(pd.DataFrame(lines), caption, "drift", made_from="no images: λ alone")
 
