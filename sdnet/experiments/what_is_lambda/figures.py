@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from sdnet.experiments.attacks.adversarial import NORMS, RESNET, SDNET, robust
+from sdnet.experiments.attacks.adversarial import MEAN_SPARSE, NORMS, RESNET, SDNET, robust
 from sdnet.experiments.claims import adaptation
 from sdnet.experiments.claims.estimates import SEEDS, paired
 from sdnet.experiments.claims.rule import scales
@@ -33,6 +33,8 @@ WITHOUT_LABELS = {
 }
 """How λ is chosen → what the table calls it."""
 UPDATES = (0, 1, 2, 5, 20, 100)
+THRESHOLDED = (SDNET, RESNET, MEAN_SPARSE)
+"""Networks with a threshold that an attacker may smooth."""
 RINGS = np.arange(0, 26, 2)
 """Edges of the rings of frequencies over which accuracy is averaged, in cycles per image."""
 
@@ -235,9 +237,9 @@ def gaps(cells: pd.DataFrame, lam: float = 0.1) -> Shown | HTML:
 
 def show_smoothed(cells: pd.DataFrame) -> Shown | HTML:
     """Robust accuracy where the attack was crafted: PGD, and PGD that smooths every threshold."""
-    found = at_one_scale(cells, "attack", [Row(one.label, one.arch, one.variant, one.knob) for one in (SDNET, RESNET)])
+    found = at_one_scale(cells, "attack", [Row(one.label, one.arch, one.variant, one.knob) for one in THRESHOLDED])
     lines = []
-    for row in (SDNET, RESNET):
+    for row in THRESHOLDED:
         for norm, label in NORMS.items():
             plain, smoothed = (robust(found, row, norm, "adaptive", attack) for attack in ("pgd", "pgd_smoothed"))
             both = plain.merge(smoothed, on=["seed", "strength"], suffixes=("", "_smoothed"))
