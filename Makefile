@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 NOTEBOOKS := $(sort $(wildcard book/*.ipynb))
 EXECUTED := _build/source
 
@@ -18,7 +19,7 @@ alone = SDNET_PRESET=smoke SDNET_DATASET=digits OMP_NUM_THREADS=1 \
 export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf notebooks test test-slow faults nbval lint clean
+.PHONY: help book pdf notebooks test test-slow lowest faults nbval lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -71,8 +72,21 @@ nbval-%: $(READY)
 	@$(call alone,$*) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	    --nbval-sanitize-with tests/nbval.cfg book/$*.ipynb
 
-test-slow: $(READY) ## run the slow tests only: ranks that die, two nodes, rivals in notebook 04; about 7 minutes on two cores
+test-slow: $(READY) ## run the slow tests only: ranks that die, two nodes, rivals in notebook 04; about 7 minutes on two cores (see lowest too)
 	$(BIN)/python -m pytest -m slow tests
+
+$(LOWEST)/.ready: pyproject.toml
+	@echo "Setting up $(LOWEST) with the lowest versions that pyproject.toml allows."
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and \
+	    "The lowest versions exist for Python 3.11 and 3.12 only; say which with make lowest PYTHON=...")'
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/python -m uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[test]'
+	touch $@
+
+lowest: $(LOWEST)/.ready ## test the library with the lowest allowed versions, in an environment of their own; about 4 minutes
+	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests/test_parameters.py \
+	    tests/csc tests/models tests/data tests/training tests/robust tests/results
 
 faults: $(READY) ## put in faults, quick and long form, and count what became of them in data/faults.csv; about 5 minutes
 	SDNET_FAULTS="$(CURDIR)/data/faults.csv" $(BIN)/python -m pytest tests/faults
@@ -83,4 +97,4 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/mypy
 
 clean: ## remove everything that was built, the environment included
-	rm -rf _build $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf _build $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache
