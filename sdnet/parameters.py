@@ -196,6 +196,8 @@ def _fits(value: Any, base: Any, limits: Range | None) -> bool:
     if base in (int, float):
         is_number = isinstance(value, Integral if base is int else Real) and not isinstance(value, bool)
         return is_number and (limits is None or limits.holds(value))
+    if isinstance(value, str) and "\0" in value:
+        return False  # which no name of a file or of anything else has
     return get_origin(base) is None and isinstance(value, base)
 
 

@@ -168,6 +168,8 @@ def training(arch: str, dataset: str | None, preset: str, *, seed: Any = 0, **ch
     named = dataset if not isinstance(dataset, os.PathLike) else os.fspath(dataset)
     for name, value in (("arch", arch), ("dataset", named or ""), ("preset", preset)):
         parameters.check(name, value, str)
+    if named == "":
+        raise ValueError("dataset must be a name or a folder; got ''. Choose digits, cifar10, cifar100 or a folder.")
     dataset = usual_dataset(preset) if dataset is None else dataset
     seed = parameters.read("seed", seed, Seed)
     for name in changes:

@@ -241,7 +241,7 @@ def test_of_two_starts_at_the_same_moment_one_trains_and_the_other_is_told(folde
     processes = [CONTEXT.Process(target=_started_at_once, args=(both, answers), daemon=True) for _ in range(2)]
     for process in processes:
         process.start()
-    said = sorted(answers.get(timeout=120) for _ in processes)
+    said = sorted(answers.get(timeout=600) for _ in processes)
     for process in processes:
         process.join(30)
     (row,) = (path.name for path in (folders / "ledger").glob("*.json"))

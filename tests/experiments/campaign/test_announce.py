@@ -56,7 +56,7 @@ def test_the_ablations_say_how_long_all_of_them_take(folders: Path, monkeypatch:
         "--dataset",
         "cifar10",
         "--seed",
-        "0",
+        "99",  # which nobody has trained
         "--device",
         "cpu",
     ]
