@@ -154,6 +154,12 @@ def refused(tally: Tally, kind: str, case: tuple[str, Callable[..., object], str
     tally.tried(kind, f"{door}({name}={value!r})"[:150], lambda: call(**{name: value}), spelled, right)
 
 
+def warm(found: Sequence[Door]) -> None:
+    """Use every door once as it should be: what Python and PyTorch load at the first call is not a fault's time."""
+    for _, call, _ in found:
+        call()
+
+
 def test_the_library_refuses(tally: Tally) -> None:
     @many(400)
     @given(doors(CHEAP))
@@ -164,6 +170,8 @@ def test_the_library_refuses(tally: Tally) -> None:
 
 
 def test_builders_and_trainings_refuse(tally: Tally) -> None:
+    warm([*BUILDERS, *TRAININGS])
+
     @many(250)
     @given(doors(BUILDERS) | doors(TRAININGS))
     def try_one(case: Any) -> None:
@@ -232,6 +240,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_line_refuses(tally: Tally, network: Path, folders: Path) -> None:
+    for line, _, _ in LINES:  # whose modules are loaded when they are first asked for
+        CliRunner().invoke(main, [*line.replace("NETWORK", str(network)).split(), "--nope"])
+
     @many(60)
     @given(st.sampled_from(typed(network)))
     def try_one(case: tuple[list[str], str]) -> None:
