@@ -8,16 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 from toys import TINY, untrained
 
 from sdnet.results import networks
-from sdnet.training.checkpoint import read_network
+from sdnet.training.checkpoint import read_network, whole
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """An untrained network with a CSC stem, in a file as a training leaves it."""
     return untrained(tmp_path / "network.safetensors", **TINY)
+
+
+def rewrite(path: Path, state: dict[str, Tensor], said: str) -> None:
+    """Put another file in its place: what safetensors has read may still lie in the old one."""
+    with whole(path) as part:
+        save_file(state, part, metadata={"sdnet": said})
 
 
 def test_loading_leaves_the_random_numbers_alone(saved: Path) -> None:
@@ -44,7 +51,7 @@ def test_a_network_that_cannot_compute_is_refused(saved: Path, tensor: str, numb
     state, description = read_network(saved)
     name = next(name for name in state if name.endswith(tensor))
     state[name].view(-1)[0] = number
-    save_file(state, saved, metadata={"sdnet": json.dumps(description)})
+    rewrite(saved, state, json.dumps(description))
     with pytest.raises(ValueError, match=f"{re.escape(str(saved))}.*'{re.escape(name)}' {said}"):
         networks.load(saved)
 
@@ -60,7 +67,7 @@ def test_tensors_of_another_network_are_named(saved: Path) -> None:
     state, description = read_network(saved)
     name = next(name for name in state if state[name].dim() == 4)
     for changed in ({**state, name: state[name][:, :, :1].clone()}, {k: v for k, v in state.items() if k != name}):
-        save_file(changed, saved, metadata={"sdnet": json.dumps(description)})
+        rewrite(saved, changed, json.dumps(description))
         with pytest.raises(ValueError, match=f"{re.escape(str(saved))} does not hold .*{re.escape(name)}") as error:
             networks.load(saved)
         assert "\n" not in str(error.value)
@@ -69,6 +76,6 @@ def test_tensors_of_another_network_are_named(saved: Path) -> None:
 @pytest.mark.parametrize("said", ["{", "[]", "{}", '{"training": {"recipe": {}}, "classes": []}'])
 def test_a_description_that_declares_no_training_is_named(saved: Path, said: str) -> None:
     state, _ = read_network(saved)
-    save_file(state, saved, metadata={"sdnet": said})
+    rewrite(saved, state, said)
     with pytest.raises(ValueError, match=re.escape(str(saved))):
         networks.load(saved)
