@@ -11,7 +11,7 @@ import pandas as pd
 from sdnet.experiments.claims.estimates import Requirement, paired
 from sdnet.experiments.claims.noise import short
 from sdnet.experiments.corruptions.robustness import NOISES, Row
-from sdnet.experiments.what_is_lambda.trade_off import LAM, UNTOUCHED, accuracies
+from sdnet.experiments.what_is_lambda.trade_off import LAM, SEVERITIES, UNTOUCHED, accuracies
 from sdnet.results.cells import variant
 from sdnet.results.select import select
 
@@ -20,35 +20,36 @@ OBJECTIVES = {"most information": ("information", 1), "least entropy": ("entropy
 RECOMPUTED = Row("λ with the batch's statistics", "sdnet18", knob="lam with batch statistics")
 LEARNED = Row("learned λ", "sdnet18", variant({"network": {"learn_lam": "layer"}}), knob="lam shift")
 PER_CHANNEL = Row("λ learned per channel", "sdnet18", variant({"network": {"learn_lam": "channel"}}), knob="lam shift")
-STRENGTHS, SEVERITIES = 7, 5
-"""λ is chosen among at least so many; severities that a noise must have."""
+STRENGTHS = 7
+"""A strength is chosen among at least so many."""
 
 
-def chosen(cells: pd.DataFrame, row: Row, objective: str | None) -> pd.DataFrame:
-    """Accuracy in points by seed (rows) and noise (columns), mean over severities, at the λ that is chosen for each.
+def chosen(cells: pd.DataFrame, row: Row, objective: str | None, of: str = "top1") -> pd.DataFrame:
+    """A metric in hundredths by seed (rows) and noise (columns), mean over severities, at the strength chosen for each.
 
     Args:
         cells: of one scale, each answer once; of the experiment ``confidence``.
-        objective: of :data:`OBJECTIVES`; None for the λ of training.
+        objective: of :data:`OBJECTIVES`; None for the strength of training.
+        of: the metric, by default accuracy.
     """
     keys = ["seed", "corruption", "severity"]
     found = select(cells, corruption=NOISES, **row.turned)
     wide = found.pivot_table(index=[*keys, "strength"], columns="metric", values="value").reset_index()
-    metric, sign = OBJECTIVES.get(objective or "", ("top1", 1))
-    if not {metric, "top1"} <= set(wide.columns):
+    metric, sign = OBJECTIVES.get(objective or "", (of, 1))
+    if not {metric, of} <= set(wide.columns):
         return pd.DataFrame(columns=NOISES, dtype=float)
     wide = wide[wide.groupby(keys)["strength"].transform("nunique") >= STRENGTHS].dropna(subset=metric)
     if objective is None:
-        wide = wide[wide["strength"] == UNTOUCHED[str(row.knob)]]
+        wide = wide[wide["strength"] == UNTOUCHED.get(str(row.knob), 0.0)]
     best = wide.loc[(sign * wide[metric]).groupby([wide[key] for key in keys]).idxmax()] if objective else wide
-    by = (100 * best["top1"].astype(float)).groupby([best["seed"], best["corruption"]])
+    by = (100 * best[of].astype(float)).groupby([best["seed"], best["corruption"]])
     means = by.mean()[by.size() == SEVERITIES].unstack()
     return means.reindex(columns=NOISES).dropna()
 
 
 def adapted_helps(cells: pd.DataFrame, row: Row = LAM) -> list[Requirement]:
     """L4a: accuracy at the λ of most information less that at the λ of training, by noise."""
-    return _by_noise(chosen(cells, row, "most information") - chosen(cells, row, None))
+    return paired(by_noise(chosen(cells, row, "most information") - chosen(cells, row, None)))
 
 
 def adapted_otherwise(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
@@ -84,9 +85,10 @@ def _at_own(cells: pd.DataFrame, row: Row) -> "pd.Series[float]":
     return found[found["strength"] == UNTOUCHED.get(str(row.knob), 0.0)].set_index("seed")["noisy"].astype(float)
 
 
-def _by_noise(differences: pd.DataFrame) -> list[Requirement]:
+def by_noise(differences: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
+    """The columns of the seeds that have all noises; empty if none has."""
     values = differences.dropna()
-    return [] if values.empty else paired({short(noise): values[noise] for noise in NOISES})
+    return {} if values.empty else {short(noise): values[noise] for noise in NOISES}
 
 
 def _mean(differences: pd.DataFrame) -> "pd.Series[float]":

@@ -12,9 +12,10 @@ import pandas as pd
 
 from sdnet.experiments.attacks.adversarial import MEAN_SPARSE, NORMS, SDNET, Attacked, robust
 from sdnet.experiments.attacks.adversarial import RESNET as ATTACKED_RESNET
+from sdnet.experiments.claims.adaptation import by_noise, chosen
 from sdnet.experiments.claims.estimates import Requirement, paired
-from sdnet.experiments.claims.noise import iterations_help, one_step_beside_eight, short
-from sdnet.experiments.corruptions.robustness import NOISES, Row
+from sdnet.experiments.claims.noise import iterations_help, one_step_beside_eight
+from sdnet.experiments.corruptions.robustness import Row
 from sdnet.experiments.what_is_lambda.solvers import OTHERS as OTHER_SOLVERS
 from sdnet.experiments.what_is_lambda.trade_off import BEHIND, FILTERS, LAM, ONE_STEP_LAM, OTHERS, RECOMPUTED, areas
 from sdnet.results.cells import variant
@@ -35,8 +36,6 @@ SIGMA, RADIUS = 0.12, 0.1
 """Noise of randomized smoothing, and the ℓ₂ radius that is certified (L6), in pixels."""
 SOLVED_AT = 64
 """Iterations after which solvers are compared (L9)."""
-STRENGTHS = 7
-"""The most accurate λ (L7) is looked for among at least so many."""
 MINIMISER = Row("minimum", "sdnet18", variant({"network": {"gradient": "implicit", "iterations": 64}}), knob="lam")
 FILTERED = Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian filter")
 
@@ -176,33 +175,19 @@ def _certified(cells: pd.DataFrame, row: Row, usual: float, turned: float) -> "p
 
 def calibrated_at_best(cells: pd.DataFrame) -> list[Requirement]:
     """L7: calibration error at λ = 0.1 less that at each severity's most accurate λ, by noise, above −1 hundredth."""
-    return paired(_calibration_gains(cells, LAM, USUAL), -1.0, unit="hundredths")
+    return paired(_calibration_gains(cells, LAM), -1.0, unit="hundredths")
 
 
 def filter_calibrated(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     """L7: the same of a Gaussian filter in front of a ResNet, less that of λ, mean over noises."""
-    ours, theirs = (
-        _over_conditions(_calibration_gains(cells, *told)) for told in ((LAM, USUAL), (FILTERED, 0.0))
-    )  # fmt: skip
+    ours, theirs = (_over_conditions(_calibration_gains(cells, row)) for row in (LAM, FILTERED))
     return {FILTERED.label: (theirs - ours).dropna()}
 
 
-def _calibration_gains(cells: pd.DataFrame, row: Row, usual: float) -> dict[str, "pd.Series[float]"]:
-    """Calibration error at the usual strength less that at the most accurate one (by test labels), over severities."""
-    chosen = select(cells, **row.turned)
-    keys = ["seed", "corruption", "severity", "strength"]
-    chosen = select(chosen, metric=["top1", "calibration_error"], corruption=NOISES)
-    wide = chosen.pivot_table(index=keys, columns="metric", values="value").reset_index()
-    if not {"top1", "calibration_error"} <= set(wide.columns):
-        return {}
-    wide = wide[wide.groupby(keys[:3])["strength"].transform("nunique") >= STRENGTHS]
-    best = wide.loc[wide.groupby(keys[:3])["top1"].idxmax()]
-    both = wide[wide["strength"] == usual].merge(best, on=keys[:3], suffixes=("", "_best"))
-    both["points"] = 100 * (both["calibration_error"] - both["calibration_error_best"]).astype(float)
-    sizes = both.groupby(["seed", "corruption"])["points"].agg(["mean", "size"]).reset_index()
-    sizes = sizes[sizes["size"] == 5]
-    found = {short(noise): sizes[sizes["corruption"] == noise].set_index("seed")["mean"] for noise in NOISES}
-    return {} if any(series.empty for series in found.values()) else found
+def _calibration_gains(cells: pd.DataFrame, row: Row) -> dict[str, "pd.Series[float]"]:
+    """Calibration error at the strength of training less that at the most accurate one (by test labels)."""
+    usual, best = (chosen(cells, row, objective, "calibration_error") for objective in (None, "labels"))
+    return by_noise(usual - best)
 
 
 def needs_no_more_iterations(cells: pd.DataFrame) -> list[Requirement]:
