@@ -61,7 +61,7 @@ class Lam(Knob):
     def __init__(self, model: nn.Module) -> None:
         if not coding_layers(model):
             raise ValueError("this network has no CSC layer whose λ could be turned; convert one with sdnet.convert.")
-        self.model = _in_eval(model)
+        self.model = in_eval(model)
 
     @property
     def start(self) -> float:
@@ -100,7 +100,7 @@ class Iterations(Knob):
         self.layers = [layer for _, layer in csc_layers(model)]
         if not self.layers:
             raise ValueError("this network has no CSC layer whose steps could be counted; choose an sdnet.")
-        self.model, self.method, self.name = _in_eval(model), method, f"{method} iterations"
+        self.model, self.method, self.name = in_eval(model), method, f"{method} iterations"
 
     @property
     def start(self) -> float:
@@ -136,7 +136,7 @@ class StemThreshold(Knob):
                 f"this {type(model).__name__} has no ReLU whose threshold could be shifted, as a resnet has behind its "
                 "stem; choose a resnet, or another knob."
             )
-        self.network = _in_eval(model)
+        self.network = in_eval(model)
         self.model = self.network
 
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class Denoiser(Knob):
     """
 
     def __init__(self, model: nn.Module, denoise: Callable[[Tensor, float], Tensor], name: str) -> None:
-        self.model, self.denoise, self.name = _in_eval(model), denoise, name
+        self.model, self.denoise, self.name = in_eval(model), denoise, name
 
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
         return torch.stack([self.model(self.denoise(images, strength)) for strength in strengths.tolist()])
@@ -172,7 +172,7 @@ class BatchStatistics(Knob):
     name, batch = "batch statistics", 500
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = deepcopy(_in_eval(model))
+        self.model = deepcopy(in_eval(model))
         self.norms = [module for module in self.model.modules() if isinstance(module, nn.BatchNorm2d)]
         if not self.norms:
             raise ValueError("this network has no nn.BatchNorm2d whose statistics could be adapted.")
@@ -204,7 +204,8 @@ def _follow(share: float) -> Callable[[nn.Module, tuple[Tensor]], None]:
     return hook
 
 
-def _in_eval(model: Model) -> Model:
+def in_eval(model: Model) -> Model:
+    """The network itself; ValueError unless it is in eval mode."""
     if model.training:
         raise ValueError("the network is in train mode, where its predictions depend on the batch; call eval() first.")
     return model

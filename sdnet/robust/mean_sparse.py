@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdnet.robust.knobs import Knob
+from sdnet.robust.knobs import Knob, in_eval
 
 
 class MeanSparse(Knob):
@@ -24,11 +24,7 @@ class MeanSparse(Knob):
     name = "mean sparse"
 
     def __init__(self, model: nn.Module) -> None:
-        if model.training:
-            raise ValueError(
-                "the network is in train mode, where its predictions depend on the batch; call eval() first."
-            )
-        self.model = model
+        self.model = in_eval(model)
         self.norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.affine]
         if not self.norms:
             raise ValueError("this network has no nn.BatchNorm2d behind which features could be made sparse.")

@@ -75,10 +75,8 @@ class SmoothThresholds(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func in RELU and torch.is_grad_enabled() and args[0].requires_grad:
-            return _Smoothed.apply(args[0], self.width)
-        if func is nn.functional.hardshrink and torch.is_grad_enabled() and args[0].requires_grad:
-            return _Through.apply(*args)
+        if func in (*RELU, nn.functional.hardshrink) and torch.is_grad_enabled() and args[0].requires_grad:
+            return _Smoothed.apply(args[0], self.width) if func in RELU else _Through.apply(*args)
         return func(*args, **(kwargs or {}))
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from sdnet.csc.lam import CodingLayer, coding_layers, own_lam, set_lam
 from sdnet.csc.prox import soft_threshold
 from sdnet.models.resnet import ResNet
-from sdnet.robust.knobs import BatchStatistics, Knob
+from sdnet.robust.knobs import BatchStatistics, Knob, in_eval
 
 
 class NormThreshold(Knob):
@@ -23,9 +23,8 @@ class NormThreshold(Knob):
             raise ValueError(
                 f"this {type(model).__name__} has no CSC layer before a normalisation in its stem; choose an sdnet."
             )
-        if model.training:
-            raise ValueError("the network is in train mode, where its predictions depend on the batch; call eval().")
-        self.network, self.model = model, model
+        self.network = in_eval(model)
+        self.model = self.network
 
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
         layer, norm, *after = self.network.stem
