@@ -43,6 +43,11 @@ def chip(status: str) -> str:
     )
 
 
+def paper_prints(text: str) -> str:
+    """What the paper prints, in grey."""
+    return f'<span style="opacity:0.8">{text}</span>'
+
+
 def note(text: str) -> str:
     """Something small below or behind a number."""
     return f'<span style="opacity:0.8;font-size:0.85em">{text}</span>'

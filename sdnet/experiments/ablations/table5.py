@@ -9,7 +9,7 @@ from sdnet.experiments.ablations.grid import GRID, LAMS, NOISES, Variant, traine
 from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
-from sdnet.report.tables import Number, chip, note, page
+from sdnet.report.tables import Number, chip, note, page, paper_prints
 from sdnet.results.paper import paper_table
 from sdnet.results.select import alike, select
 
@@ -79,7 +79,7 @@ def show_table5(cells: pd.DataFrame) -> Shown:
             corruption = "" if condition == NATURAL else condition
             found = select(paper, iterations=steps, corruption=corruption)["value"]
             if method == "fista" and not found.empty:
-                printed[condition] = f'<span style="opacity:0.8">paper {found.iloc[0]:.2f}</span><br>'
+                printed[condition] = f"{paper_prints(f'paper {found.iloc[0]:.2f}')}<br>"
         lines.append({"iterations": f"<b>{variant.label}</b>", **_columns(cells, variant, printed)})
     caption = _caption(cells, GRID["iterations"])
     caption += " Grey: what the paper prints. Under noise it adapts λ, so compare with the small numbers."

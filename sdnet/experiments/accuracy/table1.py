@@ -7,7 +7,7 @@ import pandas as pd
 from sdnet.experiments.accuracy.scorecard import DATASETS, STAND_INS, STEMS, UNITS, find, trained
 from sdnet.experiments.performance.benchmarks import benchmark_of, scale_of
 from sdnet.report.shown import Shown
-from sdnet.report.tables import Number, chip, note, page
+from sdnet.report.tables import Number, chip, note, page, paper_prints
 from sdnet.results.paper import paper_table
 
 BASELINE = "resnet18"
@@ -70,11 +70,6 @@ def in_full(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
         else:
             table[name] = pd.Series(measured, archs, dtype=object)
     return table.reset_index(drop=True)
-
-
-def paper_prints(text: str) -> str:
-    """What the paper prints, in grey."""
-    return f'<span style="opacity:0.8">{text}</span>'
 
 
 def _below(printed: "pd.Series[str]", measured: list[Number | str]) -> "pd.Series[Any]":

@@ -11,7 +11,7 @@ from sdnet.experiments import costs
 from sdnet.experiments.accuracy.scorecard import DATASETS, STATUSES, comparison, trained_alike
 from sdnet.report.origin import concat
 from sdnet.report.shown import Shown
-from sdnet.report.tables import Number, chip, note, page
+from sdnet.report.tables import Number, chip, note, page, paper_prints
 from sdnet.results.cells import name_of, to_frame
 from sdnet.results.ledger import Record
 
@@ -50,7 +50,7 @@ def _cell(
 ) -> str:
     digits, space = DIGITS[metric], "" if unit in ("%", "M") else " "
     printed = f"paper {value:.{PRINTED_DIGITS[metric]}f}{space}{unit}"
-    printed = f'<span style="opacity:0.8">{printed}</span><br>'
+    printed = f"{paper_prints(printed)}<br>"
     if status == "not run":
         return printed + chip(status)
     about = f"{scale or 'at the scale of the paper'}, {seeds} seed{'s' * (seeds > 1)}"

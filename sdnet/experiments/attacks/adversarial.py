@@ -12,7 +12,7 @@ from sdnet.experiments.corruptions.robustness import ONE_STEP, Turned, same_scal
 from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
-from sdnet.report.tables import Number, chip, note, page
+from sdnet.report.tables import Number, chip, note, page, paper_prints
 from sdnet.results.paper import paper_table
 from sdnet.results.select import select
 from sdnet.robust.attacks import EPSILONS
@@ -154,7 +154,8 @@ def _printed(paper: pd.DataFrame, row: Attacked, norm: str, *, tuned: bool) -> s
         return ""
     chosen = select(paper, arch=row.paper, norm=norm)
     chosen = chosen[(chosen["policy"] == "tuned") == tuned]
-    return f'<span style="opacity:0.8">paper {chosen["value"].iloc[0]:.2f}</span><br>'
+    printed = chosen["value"].iloc[0]
+    return f"{paper_prints(f'paper {printed:.2f}')}<br>"
 
 
 def _policy(cells: pd.DataFrame, row: Attacked, norm: str) -> Number | str:

@@ -47,7 +47,7 @@ def questions(size: Scale) -> Iterator[Run]:
         yield from (smoothed(one, size.attacked, crafted) for one in of)
     for one in resnets:
         yield attacked(one, size.attacked, "L5a L5b 13", crafted=(0.0, ALPHA), knob="mean sparse")
-        yield smoothed(one, size.attacked, (0.0, ALPHA), "mean sparse")
+        yield smoothed(one, size.attacked, (0.0, ALPHA), knob="mean sparse")
     yield from (run for of, resnet in zip(sdnets, resnets, strict=True) for run in demanded(of, resnet))
     yield from (certificates(of, "L6", "lam") for of in sdnets)
     yield from (certificates(of, "L6", "gaussian filter") for of in resnets)
@@ -55,11 +55,10 @@ def questions(size: Scale) -> Iterator[Run]:
     for run in trained(size, "sdnet18", SEEDS, "L3 13", **MINIMISER):
         yield run
         yield alike(training_of(run), size.noisy, "L3", "lam", LAMS, grid.NOISES)
-    for run in (
-        run for learn in ("layer", "channel") for run in trained(size, "sdnet18", SEEDS, "L4c 13", learn_lam=learn)
-    ):
-        yield run
-        yield alike(training_of(run), size.noisy, "L4c", "lam shift", (0.0,))
+    for learn_lam in ("layer", "channel"):
+        for run in trained(size, "sdnet18", SEEDS, "L4c 13", learn_lam=learn_lam):
+            yield run
+            yield alike(training_of(run), size.noisy, "L4c", "lam shift", (0.0,))
 
 
 def _solvers() -> Run:
@@ -130,9 +129,8 @@ def _turned(
     return options, {"knob": knob}, {"strength": strengths_of(knob, told.get("strengths") or None, few)}, images
 
 
-def smoothed(of: Training, images: int, crafted: tuple[float, ...], turned: str | None = None) -> Run:
-    """PGD through smoothed thresholds, crafted at the strengths that are deployed; of the own knob unless told."""
-    told: dict[str, Any] = {"knob": turned} if turned else {}
+def smoothed(of: Training, images: int, crafted: tuple[float, ...], **told: Any) -> Run:
+    """PGD through smoothed thresholds, crafted at the strengths that are deployed; ``told`` as for an attack."""
     return attacked(of, images, "L5a L5b 13", attack="pgd_smoothed", crafted=crafted, **told)
 
 

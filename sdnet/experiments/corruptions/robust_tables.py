@@ -18,7 +18,7 @@ from sdnet.experiments.corruptions.robustness import (
 )
 from sdnet.report.origin import concat
 from sdnet.report.shown import Shown
-from sdnet.report.tables import Number, chip, note, page
+from sdnet.report.tables import Number, chip, note, page, paper_prints
 from sdnet.results.paper import paper_table
 from sdnet.results.select import select
 
@@ -162,7 +162,7 @@ def _cell(
     values: pd.DataFrame, printed: float | None, *, strength: bool = False, interval: tuple[float, float] | None = None
 ) -> Number | str:
     """The paper's number, ours as a mean over seeds, what was chosen, and below it the spread."""
-    text = "" if printed is None else f'<span style="opacity:0.8">paper {printed:.2f}</span><br>'
+    text = "" if printed is None else f"{paper_prints(f'paper {printed:.2f}')}<br>"
     if values.empty:
         return text + chip("not run")
     value = 100 * values["value"]
