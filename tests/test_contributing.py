@@ -66,7 +66,7 @@ RECIPES: dict[str, dict[str, str]] = {
                 name = "brightness"
 
                 def __init__(self, model: nn.Module) -> None:
-                    self.model = _in_eval(model)
+                    self.model = in_eval(model)
 
                 def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
                     return torch.stack([self.model((images + strength).clamp(0, 1)) for strength in strengths])
