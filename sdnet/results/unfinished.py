@@ -5,14 +5,15 @@ import json
 import textwrap
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from sdnet.results.ledger import Start
-from sdnet.training.checkpoint import load_checkpoint, save_checkpoint
+from sdnet.training.checkpoint import load_checkpoint, locked, save_checkpoint
 from sdnet.training.distributed import Preempted
 from sdnet.training.stopping import signals_wait
 
@@ -34,7 +35,8 @@ class Unfinished:
     """The parts of one measurement that are done, in a file that is there until the measurement is finished.
 
     A part is what :func:`torch.save` writes of plain values, lists, dictionaries and tensors; it must depend on nothing
-    but what the key names. Used in a ``with`` statement, it turns Ctrl-C into :class:`Preempted`.
+    but what the key names. A ``with`` statement resumes it, turns Ctrl-C into :class:`Preempted`, and raises a
+    :class:`ValueError` where another process is at the same measurement.
 
     Args:
         folder: for the file. What cannot be written costs a sentence, and the run goes on without it.
@@ -47,7 +49,7 @@ class Unfinished:
         self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.path, self.start, self.kept = folder / f"{name}-{self.key[:16]}.pt", start, True
         self.parts: dict[str, Any] = {}
-        self._read()
+        self._stack = ExitStack()
 
     def __call__(self, name: str, compute: Callable[[], T], /) -> T:
         if name not in self.parts:
@@ -59,19 +61,29 @@ class Unfinished:
         return part
 
     def __enter__(self) -> "Unfinished":
+        lock = locked(self._lock, "this measurement", f"{escape(self.path.stem)}.*.part")
+        with suppress(OSError):  # where it cannot be written, nothing is kept either
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stack.enter_context(lock)
+        self._read()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._stack.close()
         if isinstance(error, KeyboardInterrupt):
             done = f"{len(self.parts)} parts are done and kept in {self.path}" if self.kept else "nothing is kept"
             raise Preempted(f"told to stop; {done}. Start it again to resume.") from None
 
     def remove(self) -> None:
-        """Delete the file, and what processes that were killed while they wrote it have left."""
+        """Delete the file, and its lock."""
         with suppress(OSError):  # as where it could not be written
-            for path in (self.path, *self.path.parent.glob(f"{self.path.stem}.*.part")):
-                path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+            self._lock.unlink(missing_ok=True)
             self.path.parent.rmdir()  # which fails while others are unfinished
+
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_suffix(".lock")
 
     def _read(self) -> None:
         if not self.path.is_file():

@@ -30,29 +30,34 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be the only process that trains into a folder; what dead ones left half-written there is deleted.
+def locked(path: Path, what: str, parts: str = "*.part") -> Iterator[None]:
+    """Be the only process that does something; what dead ones left half-written beside it is deleted.
 
     The system unlocks it when the process ends, however that happens.
 
+    Args:
+        path: of the lock, in a folder of the output.
+        what: is done, for the error.
+        parts: the names of what may be left half-written.
+
     Raises:
-        ValueError: at once, if another process does, saying which.
+        ValueError: at once, if another process does it, saying which.
     """
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         holder = os.pread(file, 100, 0).decode(errors="replace") or "another process"
         os.close(file)
         raise ValueError(
-            f"this training is running already, in {holder}; wait for its end, stop it, or choose another output than "
-            f"{folder.parent}."
+            f"{what} is running already, in {holder}; wait for its end, stop it, or choose another output than "
+            f"{path.parent.parent}."
         ) from error
     _locks.add(file)
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
     try:
-        for part in folder.glob("*.part"):
+        for part in path.parent.glob(parts):
             part.unlink()
         yield
     finally:

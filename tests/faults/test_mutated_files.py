@@ -61,8 +61,8 @@ def same(one: Any, other: Any) -> bool:
 
 def read_unfinished(path: Path) -> Any:
     """The parts that a run resumes with; a file that it does not take is a sentence that it prints."""
-    found = Unfinished(path.parent, "sweep", KEY, ledger.start())
-    assert found.path == path
+    with Unfinished(path.parent, "sweep", KEY, ledger.start()) as found:
+        assert found.path == path
     if not found.parts:
         raise ValueError(f"starting over: {path}")  # printed; see test_a_damaged_file_costs_a_sentence
     return found.parts

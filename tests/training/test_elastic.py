@@ -236,7 +236,7 @@ def test_a_run_that_is_under_way_is_not_started_again(tmp_path: Path) -> None:
     (checkpoint,) = tmp_path.glob("outputs/*/checkpoint.pt")
     first.send_signal(signal.SIGTERM)
     finished(first, code=75)
-    with locked(checkpoint.parent):
+    with locked(checkpoint.with_name("lock"), "this training"):
         said = finished(started(tmp_path, "--ranks-per-node", "2", *TRAIN), code=1)
     assert said.count("this training is running already, in process") == 1
     assert "a rank refused to run" in said

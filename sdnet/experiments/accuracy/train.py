@@ -74,7 +74,7 @@ def run(
         folder = output / training.name
         if ranks.is_main:
             ledger.check_writable(folder)
-        with locked(folder) if ranks.is_main else nullcontext():
+        with locked(folder / "lock", "this training") if ranks.is_main else nullcontext():
             return _run(training, data, folder, torch_device, ranks, execution, start)
 
 

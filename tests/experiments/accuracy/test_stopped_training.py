@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -179,8 +180,7 @@ def test_seconds_are_those_of_all_processes(stopped: Callable[..., Path], monkey
     assert seconds == pytest.approx(wall + time.monotonic() - begun, abs=0.5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("where", ["estimated_seconds", "accuracy"])
+@pytest.mark.parametrize(("where", "number"), [("estimated_seconds", signal.SIGTERM), ("accuracy", signal.SIGINT)])
 def test_signals_outside_of_the_steps_end_with_75(
     folders: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
 ) -> None:
@@ -212,7 +212,7 @@ def test_the_same_run_started_twice_is_told_so_before_it_begins(folders: Path, m
     folder.mkdir(parents=True)
     hold = (
         "import sys; from sdnet.training.checkpoint import *\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True), input()"
+        "with locked(Path(sys.argv[1]) / 'lock', 'this training'): print('held', flush=True), input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -224,14 +224,14 @@ def test_the_same_run_started_twice_is_told_so_before_it_begins(folders: Path, m
                 train.run(declared(), device="cpu")
         other.kill()  # which leaves it no time to unlock
     assert train.run(declared(epochs=1), device="cpu").record_file.exists()
-    with locked(folder):
+    with locked(folder / "lock", "this training"):
         pass
 
 
 def _started_at_once(both: Barrier, answers: "Queue[str]") -> None:
     both.wait()
     try:
-        answers.put(train.run(declared(epochs=3), device="cpu").record_file.name)
+        answers.put(train.run(declared(epochs=1), device="cpu").record_file.name)
     except ValueError as error:
         answers.put(str(error))
 
@@ -253,7 +253,8 @@ def test_of_two_starts_at_the_same_moment_one_trains_and_the_other_is_told(folde
 
 def test_a_worker_that_outlives_its_parent_does_not_keep_the_folder_locked(tmp_path: Path) -> None:
     ready, tell = os.pipe()
-    with locked(tmp_path):
+    alone = partial(locked, tmp_path / "lock", "this training")
+    with alone():
         worker = os.fork()
         if not worker:
             os.write(tell, b"!")
@@ -261,7 +262,11 @@ def test_a_worker_that_outlives_its_parent_does_not_keep_the_folder_locked(tmp_p
             os._exit(0)
         os.read(ready, 1)
     try:
-        with locked(tmp_path), pytest.raises(ValueError, match="running already"), locked(tmp_path):
+        with (
+            locked(tmp_path / "lock", "this training"),
+            pytest.raises(ValueError, match="running already"),
+            locked(tmp_path / "lock", "this training"),
+        ):
             pass
     finally:
         os.kill(worker, signal.SIGKILL)

@@ -123,6 +123,24 @@ def test_stopped_again_and_again_a_run_ends_with_the_row_of_an_undisturbed_one(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("kind", list(RUNS))
+def test_of_two_at_the_same_measurement_the_second_is_told(
+    kind: str, network: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    def again() -> None:
+        with pytest.raises(ValueError, match=rf"^this measurement is running already, in process {os.getpid()} on "):
+            RUNS[kind](network)
+        refused.append(kind)
+
+    stop_in(monkeypatch, 1, again)
+    RUNS[kind](network)
+    assert refused == [kind]
+    assert len(ledger.read(folders / "ledger")) == 1
+    assert not (folders / "outputs" / "unfinished").exists()
+
+
 def test_the_command_line_ends_with_75_and_one_sentence(
     network: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
