@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sdnet.csc.dictionary import CONV, Dictionary, unit_norm
+from sdnet.csc.lasso import Lasso
 from sdnet.csc.lipschitz import dilated
 
 
@@ -132,6 +133,44 @@ def guarantee(dictionary: Dictionary, code: Tensor, noise: Tensor) -> Guarantee:
     coherence = mutual_coherence(dictionary)
     limit, sparsity, size = sparsity_limit(coherence), local_sparsity(code, dictionary), local_norm(noise, dictionary)
     return Guarantee(coherence, limit, sparsity, sparsity < limit, 4 * size, 7.5 * size)
+
+
+def inactive_radius(lasso: Lasso, minimiser: Tensor) -> Tensor:
+    r"""How far the signal may move, in ℓ2, with each zero of the minimiser sure to stay zero; (N, C, ...).
+
+    For the residual r = x − A(z) and the column a of an entry it is (λ − aᵀr)/‖a‖, with aᵀr in modulus where codes have
+    signs, and 0 where the entry is not zero: r is a nonexpansive function of x, because the least value of the problem
+    is the infimal convolution of ½‖·‖² with a convex function of x.
+
+    Args:
+        lasso: the problem.
+        minimiser: its code, (N, C, ...). What is said is as exact as it is.
+    """
+    correlation = lasso.dictionary.analysis(lasso.residual(minimiser))
+    squared = lasso.dictionary.with_weight(lasso.dictionary.weight.square())
+    norm = squared.analysis(torch.ones_like(lasso.signal[:1])).clamp_min(torch.finfo(correlation.dtype).tiny).sqrt()
+    margin = lasso.penalty - (correlation if lasso.nonnegative else correlation.abs())
+    return torch.where(minimiser == 0, (margin / norm).clamp_min(0), 0.0)
+
+
+def encoder_gap(radius: Tensor, atoms: int) -> Tensor:
+    """The encoder gap τ of each image, (N,), at ``atoms`` entries of the code that are given up.
+
+    As long as the signal moves by less than τ in ℓ2, all other entries stay zero (R. Muthukumar and J. Sulam,
+    "Adversarial robustness of supervised sparse coding", NeurIPS 2020). They divide by no column's norm, since their
+    atoms are whole; here a border cuts atoms off.
+
+    Args:
+        radius: of each entry, from :func:`inactive_radius`.
+        atoms: how many entries of one image's code are given up, from 0 to one less than there are.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+    entries = radius.flatten(1)
+    if not 0 <= atoms < entries.shape[1]:
+        raise ValueError(f"atoms must be from 0 to {entries.shape[1] - 1}; got {atoms}.")
+    return entries.kthvalue(atoms + 1, dim=1).values
 
 
 @dataclass(frozen=True)

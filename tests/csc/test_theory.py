@@ -1,7 +1,7 @@
 """Coherence, local sparsity and the stability theorem, against closed forms, dense matrices and planted codes."""
 
 import math
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ from sdnet.csc.dictionary import Dictionary, dense_matrix, unit_norm
 from sdnet.csc.lasso import Lasso
 from sdnet.csc.solvers import solve
 from sdnet.csc.theory import (
+    encoder_gap,
     guarantee,
+    inactive_radius,
     local_norm,
     local_sparsity,
     mutual_coherence,
@@ -195,3 +197,48 @@ def test_support_recovery_counts() -> None:
         support_recovery(found[:1], truth)
     with pytest.raises(ValueError, match="threshold must be >= 0; got -1"):
         support_recovery(found, truth, threshold=-1)
+
+
+def test_of_an_orthogonal_dictionary_the_radius_of_a_zero_is_its_distance_from_the_threshold() -> None:
+    eye = dictionary_of(torch.eye(4, dtype=torch.float64).view(4, 4, 1))
+    signal = torch.tensor([0.9, 0.2, -0.7, 0.0], dtype=torch.float64).view(1, 4, 1)
+    lam = torch.tensor(0.5, dtype=torch.float64)
+    for nonnegative, expected in ((True, [0.0, 0.3, 1.2, 0.5]), (False, [0.0, 0.3, 0.0, 0.5])):
+        lasso = Lasso(eye, signal, lam, nonnegative)
+        code = solve(lasso, iterations=50, restart=True).code
+        assert inactive_radius(lasso, code).flatten().tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("nonnegative", "ridge"), [(True, 0.0), (False, 0.0), (True, 0.3)])
+def test_zeros_stay_zero_within_their_radius_and_are_lost_beyond_it(nonnegative: bool, ridge: float) -> None:
+    weight = unit_norm(torch.randn(6, 2, 3, dtype=torch.float64))
+    dictionary = dictionary_of(weight, padding=1)
+    lasso = Lasso(dictionary, torch.randn(1, 2, 6, dtype=torch.float64), torch.tensor(0.4).double(), nonnegative, ridge)
+    exact = {"iterations": 2000, "tolerance": 1e-12, "restart": True}
+    code = solve(lasso, **exact).code
+    radius = inactive_radius(lasso, code).flatten()
+    matrix = dense_matrix(dictionary, (6,))
+    kept = lost = 0
+    for entry in (code.flatten() == 0).nonzero().flatten()[::3]:
+        # Towards its own column an entry gains most: the worst direction if nothing else changed.
+        for size in (0.99, 10.0):
+            moved = lasso.signal + size * radius[entry] * unit_norm(matrix[:, entry].view(1, 2, 6))
+            other = solve(Lasso(dictionary, moved, lasso.lam, nonnegative, ridge), **exact).code.flatten()
+            if size < 1:
+                sure = radius > size * radius[entry] + 1e-9
+                assert not other[sure & (code.flatten() == 0)].any()
+                kept += int(sure.sum())
+            lost += int(size > 1 and other[entry] != 0)
+    assert kept > 20
+    assert lost > 0
+
+
+def test_the_encoder_gap_is_its_definition() -> None:
+    radius = torch.rand(3, 2, 3, dtype=torch.float64)
+    for atoms in range(6):
+        subsets = combinations(range(6), 6 - atoms)
+        expected = torch.stack([radius.flatten(1)[:, list(chosen)].amin(1) for chosen in subsets]).amax(0)
+        assert torch.equal(encoder_gap(radius, atoms), expected)
+    for wrong in (-1, 6):
+        with pytest.raises(ValueError, match=f"atoms must be from 0 to 5; got {wrong}"):
+            encoder_gap(radius, wrong)

@@ -1,14 +1,24 @@
-"""Whether the sparse-coding guarantee (Theorem 1 of the paper) says anything about a trained stem (C13)."""
+"""What sparse-coding theory says of a trained stem: Theorem 1 of the paper (C13), and the encoder gap."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from sdnet.csc.lasso import Lasso
 from sdnet.csc.layers import csc_layers
-from sdnet.csc.theory import local_sparsity, mutual_coherence, sparsity_limit, welch_bound
+from sdnet.csc.solvers import solve
+from sdnet.csc.theory import (
+    encoder_gap,
+    inactive_radius,
+    local_sparsity,
+    mutual_coherence,
+    sparsity_limit,
+    welch_bound,
+)
 from sdnet.data.batches import to_pixels
 from sdnet.experiments.corruptions.sweep import mean_interval, subset
 from sdnet.results.evaluation import prepare
@@ -17,6 +27,10 @@ from sdnet.training.loop import exact_float32
 
 TOLERANCE = 1e-4
 """Relative duality gap of the minimisers."""
+STRENGTHS, RADII = (0.1, 0.3, 0.5, 0.8), (0.0, 0.1, 0.25, 0.5)
+"""λ at which the encoder gap is measured, and the L2 radii of a change of the image, in pixel values from 0 to 1."""
+GAP_IMAGES, GIVEN_UP = 20, 0.1
+"""How many images the encoder gap is measured on, and the share of a code's entries that is given up."""
 
 
 @exact_float32()
@@ -33,7 +47,9 @@ def run(
     Its cells: ``coherence`` of the atoms, ``welch_bound`` (no dictionary of this size has less), ``sparsity_limit``
     (1 + 1/μ)/3, and ``local_sparsity`` ‖z‖₀,∞ of the layer's own codes (``case`` ``"layer"``) and of the minimisers of
     its problem (``"minimiser"``, to a relative duality gap of 1e-4); ``fewest`` and ``most`` of each are the smallest
-    and the largest over images.
+    and the largest over images. Then, of minimisers at each λ (``strength``): ``may_be_active``, the share of a code's
+    entries that are not sure to stay zero while the image moves by at most ``epsilon`` in ℓ2, and ``encoder_gap``, how
+    far it may move while all but a tenth of the entries are sure to.
 
     Args:
         network: a name of :func:`sdnet.results.networks.names`, or a path.
@@ -62,4 +78,20 @@ def run(
         cells.append({"metric": "local_sparsity", "case": case, **mean_interval(sparsity)})
         for metric, value in (("fewest", sparsity.min()), ("most", sparsity.max())):
             cells.append({"metric": metric, "case": case, "value": float(value), "n": len(sparsity)})
+    cells += _gaps(layer.lasso(signal[:GAP_IMAGES]), float(evaluation.model.normalize.std.min()))
     return evaluation.record("guarantee", cells, images=len(signal))
+
+
+def _gaps(problem: Lasso, pixel: float) -> list[dict[str, Any]]:
+    """``pixel``: by how much an image may change, in ℓ2, for a change of its signal by at most 1."""
+    cells = []
+    for strength in STRENGTHS:
+        lasso = replace(problem, lam=problem.signal.new_tensor(strength))
+        minimiser = solve(lasso, iterations=5000, tolerance=TOLERANCE, restart=True).code
+        radius = (inactive_radius(lasso, minimiser) * pixel).flatten(1)
+        for epsilon in RADII:
+            share = (radius <= epsilon).double().mean(1).cpu().numpy()
+            cells.append({"metric": "may_be_active", "strength": strength, "epsilon": epsilon, **mean_interval(share)})
+        gap = encoder_gap(radius, int(GIVEN_UP * radius.shape[1])).double().cpu().numpy()
+        cells.append({"metric": "encoder_gap", "strength": strength, **mean_interval(gap)})
+    return cells

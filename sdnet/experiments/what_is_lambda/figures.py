@@ -10,7 +10,7 @@ from sdnet.experiments.attacks.adversarial import MEAN_SPARSE, NORMS, RESNET, SD
 from sdnet.experiments.claims import adaptation
 from sdnet.experiments.claims.estimates import SEEDS, paired
 from sdnet.experiments.claims.rule import scales
-from sdnet.experiments.corruptions.robustness import Row
+from sdnet.experiments.corruptions.robustness import Row, Turned
 from sdnet.experiments.what_is_lambda.solvers import SOLVERS
 from sdnet.experiments.what_is_lambda.trade_off import BUDGET, LAM, REMEDIES, areas, envelope, trade_offs
 from sdnet.report.origin import concat
@@ -39,7 +39,7 @@ RINGS = np.arange(0, 26, 2)
 """Edges of the rings of frequencies over which accuracy is averaged, in cycles per image."""
 
 
-def at_one_scale(cells: pd.DataFrame, experiment: str, rows: Sequence[Row] = REMEDIES) -> pd.DataFrame:
+def at_one_scale(cells: pd.DataFrame, experiment: str, rows: Sequence[Turned] = REMEDIES) -> pd.DataFrame:
     """The cells of an experiment about some rows, at the scale that has most of them.
 
     Of several that have as many it is the one with three seeds, the widest, the longest, that with the most images.
@@ -217,6 +217,28 @@ def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
 
 
+def show_encoder_gap(cells: pd.DataFrame) -> Shown | HTML:
+    """The share of a code's entries that a change of the image may make active, and the encoder gap, by λ."""
+    metrics = ("may_be_active", "encoder_gap")
+    found = select(cells, one_per=("seed", "metric", "strength", "epsilon"), experiment="guarantee", metric=metrics)
+    if found.empty:
+        return NOTHING
+    lines = []
+    for lam, of_lam in found.groupby("strength"):
+        shares = of_lam[of_lam["metric"] == metrics[0]].groupby("epsilon")["value"].mean()
+        gap = of_lam.loc[of_lam["metric"] == metrics[1], "value"].mean()
+        by_radius = {f"{radius:g}": f"{100 * share:.1f}" for radius, share in shares.items()}
+        lines.append(
+            {"λ": f"{lam:g}", **by_radius, "encoder gap": f"{gap:.3f}", "seeds": str(of_lam["seed"].nunique())}
+        )
+    caption = (
+        "Share of a code's entries (%) that are not sure to stay zero while the image moves by at most so much in ℓ₂ "
+        "(columns, pixel values from 0 to 1; at 0 those that are not zero), and the encoder gap: how far the image may "
+        "move while nine tenths of the entries are sure to stay zero. Minimisers of Eq. 4 in SDNet-18's first layer."
+    )
+    return page(pd.DataFrame(lines), caption, "encoder-gap", made_from=found)
+
+
 def gaps(cells: pd.DataFrame, lam: float = 0.1) -> Shown | HTML:
     """Certified relative gap of Eq. 4 against iterations: a line per solver, mean over networks."""
     found = select(cells, one_per=("seed", "method", "iteration"), metric="relative_gap", strength=lam)
@@ -237,7 +259,7 @@ def gaps(cells: pd.DataFrame, lam: float = 0.1) -> Shown | HTML:
 
 def show_smoothed(cells: pd.DataFrame) -> Shown | HTML:
     """Robust accuracy where the attack was crafted: PGD, and PGD that smooths every threshold."""
-    found = at_one_scale(cells, "attack", [Row(one.label, one.arch, one.variant, one.knob) for one in THRESHOLDED])
+    found = at_one_scale(cells, "attack", THRESHOLDED)
     lines = []
     for row in THRESHOLDED:
         for norm, label in NORMS.items():

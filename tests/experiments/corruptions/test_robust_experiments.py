@@ -1,5 +1,6 @@
 """What is measured of a trained network under noise, end to end: sweeps, policies, guarantee, and all in one study."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sdnet.experiments.claims.codes import guarantee_applies
 from sdnet.experiments.claims.estimates import decide
 from sdnet.experiments.corruptions import policies, study, sweep
 from sdnet.experiments.layer import guarantee
+from sdnet.experiments.what_is_lambda import figures
 from sdnet.results import ledger, networks
 from sdnet.results.cells import name_of, to_frame
 from sdnet.robust.policies import RobustClassifier, load_policy
@@ -166,6 +168,14 @@ def test_the_guarantee_is_checked_on_codes_and_minimisers(trained: Path, folders
     assert cells.loc[cells["metric"] == "sparsity_limit", "value"].item() == pytest.approx((1 + 1 / mu) / 3)
     by = cells[cells["metric"] == "fewest"].set_index("case")["value"]
     assert by["layer"] >= by["minimiser"] >= 1
+    share = cells[cells["metric"] == "may_be_active"].pivot(index="strength", columns="epsilon", values="value")
+    assert share.index.to_list() == list(guarantee.STRENGTHS)
+    assert (share.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+    assert share.loc[0.8, 0.0] < share.loc[0.1, 0.0] < share.loc[0.1, 0.5]
+    table = re.sub(r"\s", "", figures.show_encoder_gap(cells).data)
+    for lam, shares in share.iterrows():
+        assert f">{lam:g}</td>" in table
+        assert all(f">{100 * value:.1f}</td>" in table for value in shares)
     assert decide(guarantee_applies(cells.assign(variant=""))) == "does not hold"
     counts = cells["metric"].isin(["fewest", "most"])
     few = cells.assign(variant="", value=cells["value"].where(~counts, 0))
@@ -175,7 +185,7 @@ def test_the_guarantee_is_checked_on_codes_and_minimisers(trained: Path, folders
     assert decide(guarantee_applies(one)) == "does not hold"
     assert guarantee_applies(to_frame([])) == []
     with pytest.raises(ValueError, match="no CSC layer to which a guarantee"):
-        guarantee.run("resnet18-w16-cifar10-jpeg-s0", images=2)
+        guarantee.run("resnet18-w16-cifar10-s0", images=2)
 
 
 def test_the_study_runs_what_each_network_has(trained: Path, folders: Path) -> None:
