@@ -20,6 +20,12 @@ def _seed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``auto`` is fp32, as on a machine without native bfloat16, whose emulation would double the time of all tests."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+
+
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ledger and outputs below a folder of the test's own."""

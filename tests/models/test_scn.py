@@ -43,7 +43,7 @@ def test_the_code_of_every_patch_is_scikit_learns(atoms: int, stride: int) -> No
 
 
 def test_gradients_of_signal_atoms_and_lam_are_finite_differences() -> None:
-    coding, signal = layer(4000, lam=0.05), torch.randn(1, 2, 3, 3).double().requires_grad_()
+    coding, signal = layer(1500, lam=0.05), torch.randn(1, 2, 3, 3).double().requires_grad_()
     weight, lam = coding.weight, coding.lam
 
     def codes(signal: torch.Tensor, weight: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
@@ -158,7 +158,7 @@ def test_the_rate_of_lam_scales_its_gradient_only() -> None:
 def test_training_scn18_at_the_recipes_rate_leaves_codes_alive() -> None:
     """With λ learned at the full rate they are all zero after these steps."""
     torch.manual_seed(0)
-    digits, model = load("digits").train, models.build("scn18", 10, width=4, iterations=10)
+    digits, model = load("digits").train, models.build("scn18", 10, width=2, iterations=10)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True)
     coding = model.stem[0]
     for images, labels in training_batches(digits, 128, seed=0, epoch=0, flip=False):

@@ -120,7 +120,7 @@ def test_a_saved_policy_takes_part(trained: Path, folders: Path) -> None:
         ({"epsilon": 0.5}, "one epsilon for 2 norms is ambiguous"),
         ({"crafted": (-1.0,)}, "crafted must be finite and >= 0"),
         ({"units": "normalised", "attacks": ("square",)}, "square works in pixels"),
-        ({"protocols": ("transfer",), "source": "sdnet18-w16-cifar10-jpeg-s0"}, "choose a source of the same data set"),
+        ({"protocols": ("transfer",), "source": "sdnet18-w16-cifar10-s0"}, "choose a source of the same data set"),
         ({"policy": "nowhere.json", "protocols": ("policy",)}, "is not a saved policy"),
         ({"policy": "p.json", "protocols": ("adaptive",)}, "policy 'p.json' has no effect without protocol 'policy'"),
         ({"source": "nope", "protocols": ("adaptive",)}, "source 'nope' has no effect without protocol 'transfer'"),

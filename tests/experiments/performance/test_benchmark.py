@@ -91,7 +91,7 @@ def test_what_is_not_compiled_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.usefixtures("quick_compiler")
 def test_the_layer_is_compiled_in_the_mode_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "STEMS", {"cifar": (3, 1, 2, 8)})
+    monkeypatch.setitem(benchmark.STEMS, "cifar", (3, 1, 2, 8))
     few = ["bench", "csc", "--stem", "cifar", "--repeats", "2", "--device", "cpu", "--compile"]
     result = CliRunner().invoke(main, [*few, "default"])
     assert result.exit_code == 0, result.output
@@ -100,10 +100,11 @@ def test_the_layer_is_compiled_in_the_mode_that_is_asked_for(monkeypatch: pytest
     assert "is not one of 'default', 'reduce-overhead'" in CliRunner().invoke(main, [*few, "fast"]).output
 
 
-def test_the_command_prints_ratios() -> None:
+def test_the_command_prints_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(benchmark.STEMS, "imagenet", (7, 2, 2, 32))
     result = CliRunner().invoke(main, ["bench", "csc", "--stem", "imagenet", "--repeats", "2", "--device", "cpu"])
     assert result.exit_code == 0, result.output
-    assert "imagenet stem, 3 → 64, 7×7, stride 2, 8 images of 224×224, eager, forward + backward" in result.output
+    assert "imagenet stem, 3 → 64, 7×7, stride 2, 2 images of 32×32, eager, forward + backward" in result.output
     assert result.output.count("nn.Conv2d") == 2
 
 

@@ -109,7 +109,7 @@ DECODABLE = "sdnet18_all-no-shortcut-w16-cifar10-jpeg-s0"
 )
 def test_the_experiment_refuses_what_does_not_exist(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        reconstruction.run(**{"network": "resnet18-w16-cifar10-jpeg-s0", "preset": "smoke", **options}, device="cpu")
+        reconstruction.run(**{"network": "resnet18-w16-cifar10-s0", "preset": "smoke", **options}, device="cpu")
 
 
 def test_a_report_of_nothing_says_so() -> None:
