@@ -63,19 +63,22 @@ def as_lists(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_injected(cells: list[str]) -> None:
     """The check behind :func:`check_parameters`, on the sources of the cells executed so far."""
-    injected = [index for index, source in enumerate(cells) if source.startswith(INJECTED)]
+    injected = [source for source in cells if source.startswith(INJECTED)]
     if not injected:
         return
-    last = injected[-1]
-    declared = assigned_names(cells[last - 1])
-    for name in assigned_names(cells[last]):
+    # A reader may run cells again, in any order, and others between them: any of them may declare a parameter.
+    declared = {name: None for source in cells if source not in injected for name in assigned_names(source)}
+    for name in assigned_names(injected[-1]):
         if name not in declared:
             raise ValueError(unknown_name("parameter", name, declared))
 
 
 def assigned_names(source: str) -> list[str]:
-    """The names that a cell assigns at its top level, in order."""
-    statements = ast.parse(source).body
+    """The names that a cell assigns at its top level, in order; of one that is not Python alone, none."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:  # such as IPython's %magic
+        return []
     targets = [
         target
         for statement in statements

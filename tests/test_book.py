@@ -178,6 +178,15 @@ def test_the_guard_refuses_what_the_notebook_does_not_have() -> None:
         check_injected(["", declared, "# Parameters\nsed = 1"])
 
 
+def test_cells_may_be_run_again_by_hand() -> None:
+    """In IPython's history the injected cell then follows itself, or any other, some of which are not Python."""
+    declared, injected = 'arch = "sdnet18"\nseed = 0', "# Parameters\nseed = 1"
+    check_injected(["", declared, injected, injected])
+    check_injected(["", declared, "%matplotlib inline", injected, "print(arch)", injected])
+    with pytest.raises(ValueError, match="parameter 'sed' does not exist"):
+        check_injected(["", declared, injected, "# Parameters\nsed = 1"])
+
+
 def papermill(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(ROOT / "book" / "04_train_cifar.ipynb")]
     environment = {**os.environ, "SDNET_OUTPUT": str(cwd / "outputs"), "SDNET_LEDGER": str(cwd / "ledger")}

@@ -8,9 +8,11 @@ import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 from sdnet.experiments.distributed.plan import Plan
 from sdnet.names import unknown_name
+from sdnet.parameters import Natural, Range, read
 from sdnet.results import ledger
 from sdnet.results.ledger import Record
 from sdnet.training.distributed import PREEMPTED, Preempted
@@ -113,6 +115,8 @@ def carry_out(
         Preempted: if the ranks were told to stop.
     """
     check_launcher(launcher, plan)
+    dry_run, port = read("dry_run", dry_run, bool), read("port", port, Annotated[int, Range(1, 65535)])
+    max_restarts = read("max_restarts", max_restarts, Natural)
     if launcher == "local" and sbatch_options:
         raise ValueError(f"sbatch_options {sbatch_options!r} have no effect with launcher 'local'; use 'slurm'.")
     where = {"python": python or shlex.quote(sys.executable), "max_restarts": max_restarts}

@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from sdnet.data import photographs
 from sdnet.models import parameter_count
+from sdnet.parameters import Count, Positive, kinds, read
 from sdnet.results.ledger import output_folder
 from sdnet.runtime import peak_bytes
 from sdnet.training import loop
-from sdnet.training.declaration import Training, training
+from sdnet.training.declaration import Changes, Training, training
 from sdnet.training.distributed import Execution
 from sdnet.training.progress import duration
 
@@ -55,7 +56,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Of the optimizer, in one epoch."""
+        """How many steps the optimizer takes in an epoch."""
         return -(-self.images // self.training.recipe.batch_size)
 
     @property
@@ -66,7 +67,7 @@ class Plan:
 
     @property
     def log(self) -> Path:
-        """Where what the ranks say is kept."""
+        """The file that the ranks' output is written to."""
         return self.output / self.training.name / "log.txt"
 
     def memory(self) -> int:
@@ -112,13 +113,13 @@ def plan(
     images_per_second: float | None = None,
     data_root: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
-    **changes: Any,
+    **changes: Unpack[Changes],
 ) -> Plan:
     """Plan a training; nothing is started.
 
     Args:
-        arch, dataset, preset, seed, changes: as for :func:`sdnet.training.declaration.training`, as far as the
-            command line has them.
+        arch, dataset, preset, seed, changes: as for :func:`sdnet.training.declaration.training`. All numbers and
+            switches may be spelt as YAML, JSON or a command line spell them.
         ranks_per_node: processes on each node; None: one per GPU of this machine, or two without GPUs.
         execution: fields of :class:`sdnet.training.distributed.Execution`; None among them means: the default.
         images_per_second: of one rank, for the estimate of time.
@@ -126,12 +127,12 @@ def plan(
     Raises:
         ValueError: for anything that does not exist or does not fit, the batch among ranks for instance.
     """
-    given = {name: value for name, value in (execution or {}).items() if value is not None}
+    known = kinds(Execution)
+    given = {name: read(name, value, known[name]) for name, value in (execution or {}).items() if value is not None}
     how, run = Execution(**given), training(arch, dataset, preset, seed=seed, **changes)
-    ranks_per_node = torch.cuda.device_count() or 2 if ranks_per_node is None else ranks_per_node
-    for name, number in (("nodes", nodes), ("ranks_per_node", ranks_per_node)):
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be an integer >= 1; got {number!r}.")
+    speed = read("images_per_second", images_per_second, Positive | None)
+    nodes, ranks_per_node = read("nodes", nodes, Count), read("ranks_per_node", ranks_per_node, Count | None)
+    ranks_per_node = ranks_per_node or torch.cuda.device_count() or 2
     parts = nodes * ranks_per_node * how.accumulate
     if run.recipe.batch_size < 2 * parts:
         raise ValueError(
@@ -139,25 +140,20 @@ def plan(
             "accumulate), and batch normalisation needs two; take fewer ranks or a larger batch_size."
         )
     images, classes, size = _about(run, data_root)
-    settings = {"arch": arch, "dataset": dataset, "preset": preset, "seed": seed, **changes, **asdict(how)}
-    settings |= {"data_root": data_root, "output": output}
     folder = Path(output or output_folder())
-    return Plan(run, how, nodes, ranks_per_node, _options(settings), folder, images, classes, size, images_per_second)
+    options = (*run.arguments, *_options({**asdict(how), "data_root": data_root, "output": output}))
+    return Plan(run, how, nodes, ranks_per_node, options, folder, images, classes, size, speed)
 
 
-def _options(settings: Mapping[str, Any]) -> tuple[str, ...]:
+def _options(settings: Mapping[str, Any]) -> list[str]:
     """``name=value`` as options of the command line; what is None or at its default stays away."""
-    defaults = {f.name: f.default for f in fields(Execution)}
+    defaults = asdict(Execution())
     options: list[str] = []
     for name, value in settings.items():
-        if value is None or (name in defaults and value == defaults[name]):
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            options.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            options += [f"--{flag}", str(value)]
-    return tuple(options)
+        if value is not None and value != defaults.get(name):
+            flag = f"--{name.replace('_', '-')}"
+            options += [flag] if value is True else [flag, str(value)]
+    return options
 
 
 def _about(run: Training, data_root: str | os.PathLike[str] | None) -> tuple[int, int, int]:

@@ -92,6 +92,8 @@ def record(device: torch.device, **settings: Any) -> tuple[Path | None, list[dic
     start = ledger.start()
     with distributed.joined(device, 300) as ranks:
         torch_device = distributed.own_device(device, ranks)
+        if ranks.is_main:
+            ledger.check_writable(ledger.ledger_folder())
         results = measure(ranks, torch_device, **settings)
         if not ranks.is_main:
             return None, []

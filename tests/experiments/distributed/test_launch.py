@@ -8,6 +8,7 @@ import pytest
 import torch
 from ranks import fake
 
+from sdnet.cli import train as cli_train
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.distributed import launch
 from sdnet.experiments.distributed.plan import Plan, plan
@@ -55,7 +56,7 @@ def test_the_memory_of_every_rival_can_be_planned(arch: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"nodes": 0}, "nodes must be an integer >= 1; got 0"),
+        ({"nodes": 0}, "nodes must be an integer >= 1, at most 1,000,000; got 0"),
         ({"ranks_per_node": 40}, "a batch of 64 leaves fewer than two images for each of 40 parts"),
         ({"execution": {"accumulate": 0}}, "accumulate must be an integer >= 1"),
         ({"lam": -1.0}, "lam must be finite and >= 0"),
@@ -70,8 +71,36 @@ def test_the_command_says_what_differs_from_the_defaults() -> None:
     planned = small(ranks_per_node=2, shortcut=False, execution={"save_every": 9, "workers": 4, "timeout": None})
     assert launch.command(planned, max_restarts=1) == (
         "python -m sdnet launch --ranks-per-node 2 --max-restarts 1 --arch sdnet18 --dataset digits --preset smoke "
-        "--seed 0 --epochs 1 --width 16 --no-shortcut --save-every 9"
+        "--seed 0 --epochs 1 --set shortcut=false --save-every 9"
     )
+
+
+def test_numbers_and_switches_are_read_from_the_spelling_of_a_command_line() -> None:
+    spelt = {"save_every": "500", "sync_batchnorm": "no", "timeout": "3e2"}
+    planned = small(nodes="2", ranks_per_node="1", execution=spelt, shortcut="false", images_per_second="90")
+    assert planned == small(
+        nodes=2, ranks_per_node=1, execution={"save_every": 500}, shortcut=False, images_per_second=90
+    )
+    options = cli_train.train.make_context("train", list(planned.options)).params
+    where = [options.pop(name) for name in ("data_root", "output", "device")]
+    assert where == [None, None, None]
+    assert cli_train.declared(**options) == (planned.training, planned.execution)
+    for wrong in ({"nodes": "two"}, {"images_per_second": -3}, {"execution": {"timeout": "x"}}, {"ranks_per_node": 0}):
+        with pytest.raises(ValueError, match=r"nodes|images_per_second|timeout|ranks_per_node"):
+            small(**wrong)
+
+
+@pytest.mark.parametrize("given", [{"dry_run": "perhaps"}, {"port": "x"}, {"port": 0}, {"max_restarts": -1}])
+def test_how_it_is_carried_out_is_read_too(given: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(given))} must be"):
+        launch.carry_out(small(), "local", **given)  # type: ignore[arg-type]
+
+
+def test_a_dry_run_may_be_refused_in_any_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr(launch, "start", lambda plan, **_: started.append(plan))
+    launch.carry_out(small(), "local", dry_run="false")  # type: ignore[arg-type]
+    assert len(started) == 1
 
 
 def test_the_batch_script_is_valid_bash_and_has_the_options_of_sbatch(folders: Path) -> None:
