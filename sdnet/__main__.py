@@ -1,4 +1,4 @@
-"""``python -m sdnet``."""
+"""The command line: ``python -m sdnet``, or ``sdnet``."""
 
 import os
 
@@ -7,12 +7,18 @@ import os
 # an idle machine it is as fast. It is read when torch is loaded. A value that the user has set stays.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-try:
-    from sdnet.cli import main
-except ModuleNotFoundError as error:
-    raise SystemExit(f"The command line needs {error.name}; install it with pip install 'sdnet[book]'.") from error
 
-from sdnet.training.stopping import follow_parent
+def run() -> None:
+    """What ``sdnet`` and ``python -m sdnet`` do."""
+    try:
+        from sdnet.cli import main
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"The command line needs {error.name}; install it with pip install 'sdnet[book]'.") from error
+    from sdnet.training.stopping import follow_parent
 
-follow_parent()
-main(prog_name="python -m sdnet")
+    follow_parent()
+    main(prog_name="python -m sdnet")
+
+
+if __name__ == "__main__":
+    run()

@@ -197,7 +197,7 @@ class Deviation:
     power: int = 1
 
     def lams(self, default: Sequence[float]) -> Sequence[float]:
-        """Λ."""
+        """The candidates for λ: of the given ones those that the released script tries, or all."""
         return [lam for lam in default if lam <= RELEASED_LAMBDA_MAX] if self.released_lams else default
 
     def points(
@@ -226,16 +226,16 @@ def fit_line(points: Sequence[Point], power: int = 1) -> Fit:
     """Line 12 of Algorithm 1: linear least squares of the best λ against the residual, or its square.
 
     Raises:
-        ValueError: for fewer than two points, which determine no line.
+        ValueError: for fewer than two points, or none of another residual than the first, which determine no line.
     """
-    if len(points) < 2:
-        raise ValueError(f"a line needs at least two noise levels; got {len(points)}.")
-    from scipy.stats import linregress  # the library itself does without scipy
-
-    x = [point.residual if power == 1 else point.squared_residual for point in points]
-    line = linregress(x, [point.lam for point in points])
-    flat = len({point.lam for point in points}) == 1
-    return Fit(float(line.slope), float(line.intercept), 0.0 if flat else float(line.rvalue) ** 2)
+    residuals = np.array([point.residual if power == 1 else point.squared_residual for point in points])
+    lams = np.array([point.lam for point in points])
+    if len(set(residuals)) < 2:
+        raise ValueError(f"a line needs two noise levels of different residuals at least; got {residuals.tolist()}.")
+    x, y = residuals - residuals.mean(), lams - lams.mean()
+    slope = float(x @ y / (x @ x))
+    explained = 0.0 if len(set(lams)) == 1 else float((x @ y) ** 2 / (x @ x) / (y @ y))
+    return Fit(slope, float(lams.mean() - slope * residuals.mean()), explained)
 
 
 def fit(

@@ -5,6 +5,7 @@ Strength 0 leaves them as they are.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -28,20 +29,16 @@ def gaussian_filter(images: Tensor, strength: float) -> Tensor:
 def median(images: Tensor, strength: float) -> Tensor:
     """Median over a square, channel by channel; the strength is its side in pixels, less one: 2 for 3×3."""
     side = round(strength) + 1
-    from scipy.ndimage import median_filter  # the library itself does without scipy
-
-    return _with_numpy(images, lambda array: median_filter(array, size=(1, 1, side, side), mode="reflect"))
+    filters = _library("scipy.ndimage")
+    return _with_numpy(images, lambda array: filters.median_filter(array, size=(1, 1, side, side), mode="reflect"))
 
 
 def total_variation(images: Tensor, strength: float) -> Tensor:
     """Total-variation denoising of each colour image (Chambolle 2004); the strength is scikit-image's ``weight``."""
     if strength == 0:
         return images
-    from skimage.restoration import denoise_tv_chambolle  # the library itself does without scikit-image
-
-    return _with_numpy(
-        images, lambda array: np.stack([denoise_tv_chambolle(one, weight=strength, channel_axis=0) for one in array])
-    )
+    denoise = _library("skimage.restoration").denoise_tv_chambolle
+    return _with_numpy(images, lambda array: np.stack([denoise(one, weight=strength, channel_axis=0) for one in array]))
 
 
 def quantisation(images: Tensor, strength: float) -> Tensor:
@@ -63,6 +60,14 @@ DENOISERS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]
     "total variation": (total_variation, (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15)),
 }
 """Name → denoiser and the strengths among which an oracle may choose."""
+
+
+def _library(name: str) -> Any:
+    """A module that the package itself does without."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"this filter needs {error.name}; get it with: pip install 'sdnet[book]'.") from error
 
 
 def _with_numpy(images: Tensor, function: Callable[[Array], Array]) -> Tensor:

@@ -90,7 +90,7 @@ def load_policy(path: str | Path) -> Policy:
 
 
 def fixed(lam: float) -> Policy:
-    """λ whatever the image."""
+    """The policy that gives every image the same λ."""
     return Policy("fixed", 0.0, lam, lam, lam, lam)
 
 

@@ -3,11 +3,12 @@
 import json
 import math
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import linregress
 from toys import images, network
 
 import sdnet
@@ -109,8 +110,18 @@ def test_fit_recovers_a_line_and_says_how_well() -> None:
     assert (line.slope, line.intercept, line.r_squared) == pytest.approx((0.05, -0.1, 1.0))
     assert fit_line(points, power=2).r_squared < 1
     assert fit_line([point._replace(lam=0.3) for point in points]).r_squared == 0
-    with pytest.raises(ValueError, match="at least two noise levels; got 1"):
-        fit_line(points[:1])
+    for few in ([], points[:1], [points[0], points[0]._replace(lam=0.7)]):
+        with pytest.raises(ValueError, match="two noise levels of different residuals at least"):
+            fit_line(few)
+
+
+def test_the_line_and_r_squared_are_scipy_s() -> None:
+    points = [Point("shot_noise", 0.0, x, x * x, y) for x, y in torch.rand(7, 2).double().tolist()]
+    for power in (1, 2):
+        x = [point.residual**power for point in points]
+        theirs = linregress(x, [point.lam for point in points])
+        expected = (theirs.slope, theirs.intercept, theirs.rvalue**2)
+        assert astuple(fit_line(points, power)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_cells_of_a_calibration_hold_the_best_lam_once_and_say_on_how_many_images_it_was_found() -> None:
