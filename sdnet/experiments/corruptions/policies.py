@@ -28,6 +28,7 @@ from sdnet.experiments.corruptions.sweep import (
     subset,
 )
 from sdnet.names import unknown_name
+from sdnet.results import ledger
 from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
 from sdnet.results.unfinished import Keep, computed
@@ -191,6 +192,8 @@ def run(
     """
     count, folder = images_of(preset, images), Path(official) if official else None
     check_policies(only, corruptions, folder)
+    if output is not None:
+        ledger.check_writable(Path(output))
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     model, torch_device, precision = evaluation.model, evaluation.device, evaluation.precision
     if not coding_layers(model):

@@ -103,8 +103,9 @@ def follow(
         images: test images that are asked, by default as many as an attack of the preset's size gets.
 
     Raises:
-        ValueError: for a preset of photographs.
+        ValueError: for a preset of photographs, or if no row could be written to the ledger.
     """
+    ledger.check_writable(ledger.ledger_folder())
     start, torch_device = ledger.start(), device_of(device)
     data = declared.load(data_root)
     if not isinstance(data, datasets.Dataset):

@@ -17,11 +17,14 @@ from sdnet.cli import main
 from sdnet.experiments.attacks import robust_accuracy
 from sdnet.experiments.attacks.settings import AttackSettings
 from sdnet.experiments.corruptions import policies, sweep
+from sdnet.experiments.deep_pursuit.study import follow
 from sdnet.results import ledger, networks, unfinished
 from sdnet.results.ledger import Record
 from sdnet.results.unfinished import Unfinished
 from sdnet.robust import algorithm1
+from sdnet.training import loop
 from sdnet.training.checkpoint import read_network, save_network
+from sdnet.training.declaration import training
 from sdnet.training.distributed import Preempted
 from sdnet.training.stopping import signals_wait, stoppable
 
@@ -205,11 +208,10 @@ def test_a_disk_that_is_full_costs_a_sentence(
     def full(path: Path, state: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unfinished, "save_checkpoint", full)
-    swept(network)
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished, "save_checkpoint", full)
+        swept(network)
     assert capsys.readouterr().out.count("No space left on device): if it is stopped, this run starts over.") == 1
-    monkeypatch.undo()
-    monkeypatch.setenv("SDNET_LEDGER", str(folders / "ledger"))
     monkeypatch.setenv("SDNET_OUTPUT", str(folders / "file"))
     (folders / "file").write_text("not a folder")
     swept(network)
@@ -226,6 +228,22 @@ def test_a_ledger_that_cannot_be_written_is_named_before_anything_is_computed(
     monkeypatch.setattr(Unfinished, "__call__", lambda *_: pytest.fail("something was computed"))
     with pytest.raises(ValueError, match=r"cannot write to .*ledger"):
         RUNS[kind](network)
+
+
+def test_a_folder_for_policies_that_cannot_be_written_is_named_before_anything_is_computed(
+    network: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folders / "policies").write_text("not a folder")
+    monkeypatch.setattr(Unfinished, "__call__", lambda *_: pytest.fail("something was computed"))
+    with pytest.raises(ValueError, match=r"cannot write to .*policies"):
+        policies.run(network, preset="smoke", images=6, output=folders / "policies", device="cpu")
+
+
+def test_a_training_that_is_followed_looks_for_its_ledger_first(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folders / "ledger").write_text("not a folder")
+    monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("something was computed"))
+    with pytest.raises(ValueError, match=r"cannot write to .*ledger"):
+        follow(training("ltp", "digits", "smoke", depth=1, epochs=1, width=4), device="cpu")
 
 
 def test_what_a_row_asked_is_in_its_hash(network: Path, folders: Path) -> None:

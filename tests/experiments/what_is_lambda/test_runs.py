@@ -67,12 +67,10 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
         done.append(name)
         return call(self, name, compute)
 
-    monkeypatch.setattr(Unfinished, "__call__", stop)
-    with pytest.raises(Preempted):
-        measure(network)
-    monkeypatch.undo()
-    monkeypatch.setenv("SDNET_LEDGER", str(network.parent / "ledger"))
-    monkeypatch.setenv("SDNET_OUTPUT", str(network.parent / "outputs"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Unfinished, "__call__", stop)
+        with pytest.raises(Preempted):
+            measure(network)
     kept = list((network.parent / "outputs" / "unfinished").glob("*.pt"))
     assert len(kept) == 1
     assert measure(network).results == undisturbed.results
