@@ -92,7 +92,8 @@ def optimal_strength(cells: pd.DataFrame, rows: Mapping[str, Row]) -> Shown:
             if best.empty:
                 continue
             by = best.groupby("severity")["strength"].agg(["mean", "min", "max"])
-            spread = np.stack([by["mean"] - by["min"], by["max"] - by["mean"]])
+            # Of equal seeds rounding may put the mean beyond them.
+            spread = np.stack([by["mean"] - by["min"], by["max"] - by["mean"]]).clip(min=0)
             offset = by.index.to_numpy(float) + 0.08 * (index - 1)
             ax.errorbar(
                 offset, by["mean"], yerr=spread, marker=MARKERS[index], color=PALETTE[index], label=label, lw=1.4

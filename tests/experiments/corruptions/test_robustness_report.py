@@ -18,6 +18,8 @@ from sdnet.experiments.corruptions.robustness import (
     over_severities,
     top1,
 )
+from sdnet.report import plots
+from sdnet.report.shown import Shown
 from sdnet.results.cells import to_frame
 
 
@@ -80,6 +82,13 @@ def test_other_variants_and_knobs_do_not_answer() -> None:
     assert top1(cells, FIXED).empty
     assert top1(cells, ORACLE).empty
     assert not top1(cells, Row("", "sdnet18", ONE_STEP, knob="lam")).empty
+
+
+def test_equal_seeds_have_bars_of_no_length() -> None:
+    """The mean of three times 0.1 is above 0.1."""
+    plots.style("06_corruptions")
+    shown = robust_figures.optimal_strength(frame(sweep_cells(seeds=(0, 1, 2))), {"λ": ORACLE})
+    assert isinstance(shown, Shown)
 
 
 def test_spearmans_rho_of_the_optimal_strength() -> None:
