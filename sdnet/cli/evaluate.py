@@ -75,11 +75,11 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 @click.option("--crafted", type=float, multiple=True, help="Strengths to craft at, instead of the knob's grid.")
 @click.option("--epsilon", type=float, help="Instead of 8/255 (linf) and 0.5 (l2).")
 @click.option("--units", default="pixels", show_default=True, help=f"One of {', '.join(UNITS)}.")
-@click.option("--steps", default=20, show_default=True, help="Of PGD.")
-@click.option("--restarts", default=1, show_default=True, help="Of PGD.")
+@click.option("--steps", default=20, show_default=True, help="Gradient steps that PGD takes.")
+@click.option("--restarts", default=1, show_default=True, help="Random starts of PGD and Square.")
 @click.option("--source", help="Network to craft on for protocol transfer.")
 @click.option("--policy", type=click.Path(), help="Saved policy for protocol policy; default one fitted here.")
-@click.option("--sanity/--no-sanity", default=True, show_default=True)
+@click.option("--sanity/--no-sanity", default=True, show_default=True, help="Also check the attacks themselves.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @with_data_root
 @on_device

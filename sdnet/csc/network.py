@@ -56,7 +56,7 @@ class MixedScale:
 
     @property
     def atoms(self) -> int:
-        """M + C."""
+        """How many channels a code has: M of the signal, and C of the dictionary."""
         return self.signal_channels + self.dictionary.atoms
 
     @property

@@ -20,7 +20,6 @@ from sdnet.models.classifier import Classifier
 from sdnet.models.pursuit import plan, shortcut
 from sdnet.names import unknown_name
 
-STARTS = ("zero", "residual", "shortcut")
 METHODS = ("ista", "fista")
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from IPython.display import HTML
 
 from sdnet.report.origin import of_cells
 from sdnet.report.shown import MadeFrom, Shown, plain
@@ -41,6 +42,12 @@ def chip(status: str) -> str:
         f'<span style="color:{colour};border:1px solid {colour};border-radius:0.7em;padding:0 0.5em;'
         f'font-size:0.8em;white-space:nowrap">{status}</span>'
     )
+
+
+NOT_RUN = HTML(
+    f"{chip('not run')} at a size from which anything could be read: see the commands at the top of the page."
+)
+"""In the place of a figure or table of which the ledger holds no row."""
 
 
 def paper_prints(text: str) -> str:

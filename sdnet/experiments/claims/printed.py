@@ -22,12 +22,12 @@ def difference(dataset: str, bound: float) -> Printed:
 
 
 def as_accurate() -> Printed:
-    """C1."""
+    """C1: the difference on CIFAR-10, beside the bound of a network that is as accurate."""
     return difference("cifar10", AS_ACCURATE)
 
 
 def better_on_cifar100() -> Printed:
-    """C2."""
+    """C2: the difference on CIFAR-100, which should be above 0."""
     return difference("cifar100", 0.0)
 
 
@@ -78,12 +78,12 @@ def iterations() -> Printed:
 
 
 def curves() -> Printed:
-    """Claims D and M, whose documents draw curves."""
+    """For claims D and M: their documents draw curves and print no number."""
     return Printed(missing="the document prints no number for this")
 
 
 def asked_here() -> Printed:
-    """Claims L, which are questions of this book."""
+    """For claims L: they are questions of this book, about which the paper prints nothing."""
     return Printed(missing="a question of this book")
 
 

@@ -9,7 +9,7 @@ from sdnet.experiments.deep_pursuit.study import FEED_FORWARD, ITERATED
 from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
-from sdnet.report.tables import chip, page
+from sdnet.report.tables import NOT_RUN, page
 from sdnet.results.select import alike, select
 
 LABELS = {**FEED_FORWARD, **ITERATED}
@@ -23,9 +23,6 @@ MEASURES = {
     "welch_bound": "Welch bound of the coherence",
 }
 PANELS = (("FGSM", "fgsm", "white_box"), ("PGD", "pgd", "white_box"), ("transferred", "fgsm", "transfer"))
-NOTHING = HTML(
-    f"{chip('not run')} at a size from which anything could be read: see the commands at the top of the page."
-)
 
 
 def measured(cells: pd.DataFrame, experiment: str = "pursuit", of: Sequence[str] = tuple(LABELS)) -> pd.DataFrame:
@@ -61,7 +58,7 @@ def figure5(cells: pd.DataFrame, attack: str = "fgsm") -> Shown | HTML:
     found = attacked(cells, attack)
     found = found[found["arch"].isin(FEED_FORWARD)]
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     mean = means(found, "arch", "blocks", "epsilon")
     table = pd.DataFrame(
         {
@@ -109,7 +106,7 @@ def figure7(cells: pd.DataFrame) -> Shown | HTML:
     """Clean and attacked accuracy after every epoch, a panel for each."""
     found = measured(cells, "pursuit_curve")
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     mean = means(found, "arch", "attack", "epoch")
     table = pd.DataFrame(
         {
@@ -131,7 +128,7 @@ def figure8(cells: pd.DataFrame, metric: str = "reconstruction_share") -> Shown 
     found = measured(cells)
     found = select(found, metric=metric, arch=ITERATED)
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     found = found[found["iterations"] == found["iterations"].max()]
     mean = means(found, "arch", "iteration")
     name = "left unexplained (share)" if metric == "reconstruction_share" else "mean squared error"
@@ -157,7 +154,7 @@ def _against_iterations(
     found: pd.DataFrame, name: str, factor: float, caption: str, identity: str, panel: str | None = None
 ) -> Shown | HTML:
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     mean = means(found, "arch", "iterations", *([] if panel is None else [panel]))
     table = pd.DataFrame(
         {
@@ -178,7 +175,7 @@ def show_scale(cells: pd.DataFrame, of: Sequence[str] = tuple(LABELS)) -> Shown 
     """At which scale what is shown of some networks was measured, and by how many seeds."""
     found = measured(cells, of=of)
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     lines = found.groupby(list(SCALE), as_index=False).agg(networks=("weights", "nunique"), seeds=("seed", "nunique"))
     caption = "The scale of what this page shows: data, width, epochs, networks and seeds."
     return page(lines.astype(str), caption, "pursuit-scale", made_from=found)
@@ -189,7 +186,7 @@ def show_stability(cells: pd.DataFrame, arch: str = "dp_res") -> Shown | HTML:
     found = measured(cells)
     found = pd.DataFrame(found[(found["arch"] == arch) & found["metric"].astype(str).str.startswith("layer_")])
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     found = pd.DataFrame(found[found["iterations"] == found["iterations"].max()])
     table = found.pivot_table(index="layer", columns="metric", values="value", aggfunc="mean").reset_index()
     lines = [

@@ -3,10 +3,11 @@
 import pandas as pd
 from IPython.display import HTML
 
-from sdnet.experiments.deep_pursuit.figures import NOTHING, means, measured
+from sdnet.experiments.deep_pursuit.figures import means, measured
 from sdnet.experiments.mixed_scale.study import RESIDUAL
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
+from sdnet.report.tables import NOT_RUN
 from sdnet.results.select import select
 
 UNFOLDED = {"msd_csc": "MSD-CSC", "msdnet": "MSDNet", "ml_csc": "ML-CSC"}
@@ -17,7 +18,7 @@ def degradation(cells: pd.DataFrame) -> Shown | HTML:
     found = measured(cells, of=tuple(RESIDUAL))
     found = select(found, metric="top1", iterations=1)
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     mean = means(found, "arch", "blocks")
     table = pd.DataFrame(
         {
@@ -39,7 +40,7 @@ def unfolding(cells: pd.DataFrame, metric: str = "top1") -> Shown | HTML:
     found = measured(cells, of=tuple(UNFOLDED))
     found = found[(found["metric"] == metric) & ~((found["arch"] == "ml_csc") & (found["blocks"] != 1))]
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     mean = means(found, "arch", "iterations")
     name = "test accuracy (%)" if metric == "top1" else "left unexplained (share)"
     table = pd.DataFrame(

@@ -16,12 +16,9 @@ from sdnet.experiments.what_is_lambda.trade_off import BUDGET, LAM, REMEDIES, ar
 from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
-from sdnet.report.tables import chip, page
+from sdnet.report.tables import NOT_RUN, chip, page
 from sdnet.results.select import select
 
-NOTHING = HTML(
-    f"{chip('not run')} at a size from which anything could be read: see the commands at the top of the page."
-)
 COST, GAIN = "clean accuracy lost (points)", "gained under noise (points)"
 METRICS = {"calibration_error": "calibration error (%)", "nll": "negative log-likelihood (nats)"}
 FILTERED = Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian filter")
@@ -74,7 +71,7 @@ def equal_cost(cells: pd.DataFrame, rows: Sequence[Row], identity: str) -> Shown
             gained = np.interp(budgets, *envelope(group["cost"].to_numpy(float), group["gain"].to_numpy(float)))
             lines.append(pd.DataFrame({COST: budgets, GAIN: gained, "remedy": row.label}))
     if not lines:
-        return NOTHING
+        return NOT_RUN
     caption = (
         "What each remedy gains in accuracy under noise (mean over four noises, five severities and seeds), against "
         "what it costs on clean images. A remedy has one strength for all images, or draws between two strengths; "
@@ -106,7 +103,7 @@ def show_areas(cells: pd.DataFrame) -> Shown | HTML:
             }
         )
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     caption = (
         f"The height of these curves, averaged over clean losses from 0 to {BUDGET:g} points [95 % interval over "
         f"seeds]; {_scale(found)}."
@@ -126,7 +123,7 @@ def fourier(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     found = at_one_scale(cells, "fourier", (row,))
     found = found[found["metric"] == "fourier_top1"]
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     ring = RINGS[np.digitize(np.hypot(found["down"].astype(float), found["across"].astype(float)), RINGS) - 1] + 1
     x, y = "frequency (cycles per image)", "accuracy (%)"
     table = found.assign(**{x: ring, y: 100 * found["value"].astype(float), row.label: _named(found["strength"])})
@@ -148,7 +145,7 @@ def confidence(cells: pd.DataFrame, metric: str, row: Row = LAM) -> Shown | HTML
     found = at_one_scale(cells, "confidence", (row,))
     found = found[found["metric"] == metric]
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     y = METRICS[metric]
     values = found["value"].astype(float) * (100 if metric == "calibration_error" else 1)
     severity = found["severity"].astype(int).map(lambda level: str(level) if level else "clean")
@@ -176,7 +173,7 @@ def show_chosen(cells: pd.DataFrame) -> Shown | HTML:
                 how = WITHOUT_LABELS[objective]
                 lines.append({"λ is": how, "statistics": said, **by_noise, "mean": mean, "seeds": seeds})
     if not lines:
-        return NOTHING
+        return NOT_RUN
     caption = (
         "Accuracy (%) under noise, mean over severities and seeds, with λ chosen for each noise and severity. Choosing "
         f"by labels is an oracle. Statistics: those that batch normalisation uses; {_scale(found)}."
@@ -203,7 +200,7 @@ def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
     found = at_one_scale(cells, "certify", (row,))
     found = found[found["metric"] == "certified_top1"]
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     x, y = "ℓ₂ radius (pixels)", "certified accuracy (%)"
     table = found.assign(
         **{x: found["epsilon"], y: 100 * found["value"].astype(float), row.label: _named(found["strength"])}
@@ -222,7 +219,7 @@ def show_encoder_gap(cells: pd.DataFrame) -> Shown | HTML:
     metrics = ("may_be_active", "encoder_gap")
     found = select(cells, one_per=("seed", "metric", "strength", "epsilon"), experiment="guarantee", metric=metrics)
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     lines = []
     for lam, of_lam in found.groupby("strength"):
         shares = of_lam[of_lam["metric"] == metrics[0]].groupby("epsilon")["value"].mean()
@@ -243,7 +240,7 @@ def gaps(cells: pd.DataFrame, lam: float = 0.1) -> Shown | HTML:
     """Certified relative gap of Eq. 4 against iterations: a line per solver, mean over networks."""
     found = select(cells, one_per=("seed", "method", "iteration"), metric="relative_gap", strength=lam)
     if found.empty:
-        return NOTHING
+        return NOT_RUN
     x, y = "iterations", "certified relative gap (log₁₀)"
     table = found.assign(**{x: found["iteration"].astype(float), y: found["value"].astype(float).map(np.log10)})
     table = table.groupby(["method", x])[y].mean().reset_index().rename(columns={"method": "solver"})
@@ -275,7 +272,7 @@ def show_smoothed(cells: pd.DataFrame) -> Shown | HTML:
                     }
                 )  # fmt: skip
     if not lines:
-        return NOTHING
+        return NOT_RUN
     caption = (
         "Accuracy (%) left by an attacker who knows the strength: by PGD as it is, and by PGD that sees through "
         f"thresholds because it smooths them; {_scale(found)}."

@@ -5,11 +5,11 @@ from IPython.display import HTML
 
 from sdnet.experiments.attacks.adversarial import SDNET, robust
 from sdnet.experiments.claims.estimates import LEVEL, SEEDS, Estimate
-from sdnet.experiments.what_is_lambda.figures import NOTHING, at_one_scale
+from sdnet.experiments.what_is_lambda.figures import at_one_scale
 from sdnet.experiments.what_is_lambda.trade_off import LAM, accuracies
 from sdnet.report.origin import concat
 from sdnet.report.shown import Shown
-from sdnet.report.tables import page
+from sdnet.report.tables import NOT_RUN, page
 
 IMAGES, COUNTS = (200, 500, 1000, 2000, 10_000), (3, 5, 8)
 LAMS = (0.1, 0.5)
@@ -49,7 +49,7 @@ def show_power(cells: pd.DataFrame) -> Shown | HTML:
             told = {f"{seeds} seeds": f"{detectable(table, images, seeds):.1f}" for seeds in COUNTS}
             lines.append({"accuracy": name, "images": size, **told})
     if not lines:
-        return NOTHING
+        return NOT_RUN
     caption = (
         f"Power: the difference between two accuracies, in points, that a two-sided test at 5 % tells from none with "
         f"probability 0.8. From the spread over {SEEDS} seeds or more of SDNet-18 at λ = {LAMS[0]:g} and {LAMS[1]:g}, "
