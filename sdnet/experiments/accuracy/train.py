@@ -25,6 +25,8 @@ from sdnet.training.run import BestEpoch, Epoch, saved
 from sdnet.training.stopping import preemption, stoppable
 
 STOPPED = "told to stop outside of the training steps; what they had saved stays"
+FEW_STEPS = 200
+"""After fewer of them a test accuracy below half of that of training is no overfitting."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,21 @@ def _run(
         save_network(network_file, model, {"training": training.config, "classes": data.classes, "size": size})
         record_file = ledger.write(record, rows)
         checkpoint.unlink()
-    print(
-        f"Test accuracy {results[0]['value']:.2%}.\nNetwork:    {network_file}\nLedger row: {record_file}", flush=True
-    )
+    steps = len(history) * -(-len(data.train) // training.recipe.batch_size)
+    test = results[0]["value"]
+    print(f"Test accuracy {test:.2%}.{lagging(test, history[-1].train_accuracy, steps)}")
+    print(f"Network:    {network_file}\nLedger row: {record_file}", flush=True)
     return Trained(model, record, network_file, record_file)
+
+
+def lagging(test: float, train: float, steps: int) -> str:
+    """What to say of a test accuracy far below that of the last epoch, in which the network had learned something."""
+    if steps >= FEW_STEPS or train < 0.5 or test > train / 2:
+        return ""
+    return (
+        f" In training it was {train:.2%}: after {steps} steps the running statistics of batch normalisation lag "
+        "behind the weights; train for more epochs."
+    )
 
 
 def _begun(
