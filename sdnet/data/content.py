@@ -17,9 +17,22 @@ DIGESTS = {
     ),
 }
 """Digest (:func:`digest`) of the training and of the test split of each data set."""
-SHAPES = {"cifar10": 10, "cifar100": 100}
-"""Number of classes; both have 50,000 training and 10,000 test images of 32×32 pixels."""
+_OF_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+CLASSES = {
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "cifar100": tuple(_OF_CIFAR100.split()),
+}
+"""Names of the classes, by label."""
 COUNTS = (50_000, 10_000)
+"""Training and test images of both."""
 PIXELS = (32, 32, 3)
 
 
@@ -49,7 +62,7 @@ def resembles(classes: int, train: Tensor, test: Tensor) -> str | None:
     """The known data set that has this many classes and images of this size, or None."""
     if (len(train), len(test)) != COUNTS or train.shape[1:] != PIXELS or test.shape[1:] != PIXELS:
         return None
-    return next((name for name, number in SHAPES.items() if number == classes), None)
+    return next((name for name, names in CLASSES.items() if len(names) == classes), None)
 
 
 def difference(name: str, train: list[bytes], test: list[bytes]) -> str | None:

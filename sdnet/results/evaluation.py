@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
-from sdnet.data import content, datasets, photographs
+from sdnet.data import content, corruption_benchmarks, datasets, photographs
+from sdnet.data.corruption_benchmarks import Published
 from sdnet.data.datasets import Dataset
+from sdnet.data.photographs import PhotographSet
 from sdnet.models.classifier import Classifier
 from sdnet.results import ledger, networks
 from sdnet.results.ledger import Record, Start
@@ -59,15 +61,32 @@ class Evaluation:
             ValueError: if it has classes that the network does not know.
         """
         training = self.trained.training
-        if training.photographs:
-            files = photographs.load(training.dataset, self.data_root)
-            datasets.check_known(files.name, files.classes, self.trained.classes)
-            data = files.decoded(*DECODED)
-        else:
-            data = datasets.load(training.dataset, self.data_root)
+        data = (
+            self._files.decoded(*DECODED) if training.photographs else datasets.load(training.dataset, self.data_root)
+        )
         if training.dataset == data.name in content.DIGESTS:
             return data  # known by its content, labels included, whatever its folders are called
         return data.for_classes(self.trained.classes)
+
+    @cached_property
+    def _files(self) -> PhotographSet:
+        """The photographs that the network was trained on, all of them."""
+        files = photographs.load(self.trained.training.dataset, self.data_root)
+        datasets.check_known(files.name, files.classes, self.trained.classes)
+        return files
+
+    def published(self, root: str | os.PathLike[str] | None) -> Published | None:
+        """The corrupted test images of an unpacked benchmark, labelled as the network's classes; None for no folder.
+
+        Raises:
+            ValueError: if it is not about the images and the classes of the network's data set.
+        """
+        if root is None:
+            return None
+        if self.trained.training.photographs:
+            return corruption_benchmarks.of_photographs(Path(root), self._files, self.trained.classes, DECODED[1])
+        by_content = self.trained.training.dataset == self.data.name in content.DIGESTS
+        return corruption_benchmarks.of_cifar(Path(root), self.data, self.data.name if by_content else None)
 
     def record(self, experiment: str, results: list[dict[str, Any]], **config: Any) -> tuple[Record, Path]:
         """Write the ledger row: the training's configuration, what is in ``config``, and the results."""

@@ -1,6 +1,5 @@
 """Photographs read from files: ImageNet's layout, crops, and images that cannot be read."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from ranks import on_ranks
 from torchvision import transforms
 
 from sdnet import models
-from sdnet.data import corruption_benchmarks, photographs
+from sdnet.data import photographs
 from sdnet.data.batches import evaluation_batches, training_batches
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.corruptions import policies, sweep
@@ -184,10 +183,12 @@ def test_a_network_trained_on_photographs_is_swept_on_imagenet_c(
             folder.mkdir(parents=True)
             for index in range(8):
                 Image.new("RGB", (224, 224), (severity * 40, index * 30, 0)).save(folder / f"{index}.JPEG", quality=100)
-    monkeypatch.setattr(corruption_benchmarks, "imagenet_c", partial(corruption_benchmarks.imagenet_c, classes=2))
     options = {"images": 6, "corruptions": ("shot_noise",), "data_root": tmp_path, "device": "cpu"}
     record, _ = sweep.run(trained.network_file, strengths=(0.1,), official=tmp_path / "c", **options)
     assert {cell["n"] for cell in record.results} == {6}
+    (tmp_path / "c" / "shot_noise" / "3" / "n02" / "7.JPEG").unlink()
+    with pytest.raises(ValueError, match=r"shot_noise/3 has 15 images and pets 16 test images, which must be as many;"):
+        sweep.run(trained.network_file, strengths=(0.1,), official=tmp_path / "c", **options)
     policies.CALIBRATION["smoke"], before = 6, policies.CALIBRATION["smoke"]
     try:
         record, _ = policies.run(trained.network_file, preset="smoke", only=("residual_fit",), **options)

@@ -78,7 +78,7 @@ def read_row(path: Path) -> Any:
 
 
 def read_labels(path: Path) -> Any:
-    split = corruption_benchmarks.cifar_c(path.parent, "fog", 1)
+    split = corruption_benchmarks.cifar_c(path.parent, "fog", 1, classes=10)
     return {"images": split.images, "labels": split.labels}
 
 
@@ -105,7 +105,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     results = [{"metric": "top1", "value": 0.5, "n": 10}]
     row = ledger.start().record(experiment="train", config={"seed": 0}, data_hash="00", device={}, results=results)
     ledger.write(row, files["row.json"].parent).rename(files["row.json"])
-    np.save(files["labels.npy"], np.tile(np.array([3, 8, 8, 0], dtype=np.uint8), 5))
+    np.save(files["labels.npy"], np.tile(np.array([3, 9, 9, 0], dtype=np.uint8), 5))
     np.save(files["labels.npy"].with_name("fog.npy"), np.zeros((20, 32, 32, 3), dtype=np.uint8))
     kept = Unfinished(files["unfinished.pt"].parent, "sweep", KEY, ledger.start())
     kept("clean", lambda: torch.ones(5, dtype=torch.bool))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sdnet.csc.lam import coding_layers, own_lam
+from sdnet.data.corruption_benchmarks import Published
 from sdnet.data.corruptions import NOISES
 from sdnet.data.datasets import Split
 from sdnet.experiments.corruptions.calibration import AS_RELEASED, CALIBRATION, Fitted, Splits, calibrated
@@ -82,7 +83,7 @@ def measure(
     split: Split,
     precision: str,
     corruptions: tuple[str, ...] = tuple(NOISES),
-    official: Path | None = None,
+    official: Published | None = None,
     crossed: bool = True,
     keep: Keep = computed,
 ) -> list[dict[str, Any]]:
@@ -199,7 +200,7 @@ def run(
     if not coding_layers(model):
         raise ValueError(f"{network} has no CSC layer whose λ a policy could choose; choose an sdnet.")
     _ = own_lam(model)
-    data = evaluation.data
+    data, published = evaluation.data, evaluation.published(folder)
     train, test = subset(data.train, CALIBRATION[preset]).to(torch_device), subset(data.test, count).to(torch_device)
     splits = Splits(train, subset(data.test, len(train)).to(torch_device), subset(test, AS_RELEASED[preset]))
     measurement = evaluation.measurement(
@@ -218,5 +219,5 @@ def run(
             Path(output).mkdir(parents=True, exist_ok=True)
             for fitted in policies:
                 fitted.policy.save(Path(output) / f"{fitted.policy.name}-{fitted.corruption or 'any'}.json")
-        results += measure(model, policies, test, precision, corruptions, folder, only is None, keep)
+        results += measure(model, policies, test, precision, corruptions, published, only is None, keep)
         return measurement.finish(results)

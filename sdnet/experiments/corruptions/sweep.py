@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sdnet.csc.solvers import METHODS
-from sdnet.data import corruption_benchmarks
 from sdnet.data.common_corruptions import COMMON, add_corruption
+from sdnet.data.corruption_benchmarks import Published
 from sdnet.data.corruptions import NOISES, add_noise, level_of
 from sdnet.data.datasets import Split
-from sdnet.data.photographs import Photographs
 from sdnet.names import unknown_name
 from sdnet.parameters import Amount, Count, check
-from sdnet.results.evaluation import DECODED, prepare
+from sdnet.results.evaluation import prepare
 from sdnet.results.ledger import Record
 from sdnet.results.unfinished import Keep, computed
 from sdnet.robust import denoisers
@@ -83,7 +82,7 @@ class Condition:
     corruption: str
     severity: int
     clean: Split
-    official: Path | None
+    official: Published | None
     seed: int
 
     @property
@@ -98,7 +97,7 @@ class Condition:
             return self.clean
         images, labels = self.clean.images, self.clean.labels
         if self.official is not None:
-            published = _official(self.official, self.corruption, self.severity, images.shape[1])
+            published = self.official(self.corruption, self.severity)
             return subset(published, len(labels), self.seed).to(images.device)
         if self.corruption in COMMON:
             return Split(add_corruption(images, self.corruption, self.severity, seed=self.severity), labels)
@@ -113,15 +112,15 @@ def subset(split: Split, count: int, seed: int = 0) -> Split:
 
 
 def conditions(
-    split: Split, corruptions: tuple[str, ...], official: Path | None = None, seed: int = 0
+    split: Split, corruptions: tuple[str, ...], official: Published | None = None, seed: int = 0
 ) -> Iterator[Condition]:
     """The clean split, then every corruption at every severity.
 
     Args:
         split: a random :func:`subset` of the test images, made with ``seed``.
-        official: a folder with the published CIFAR-10-C, of whose images a random subset is taken, or for photographs
-            ImageNet-C, whose images of the same places are taken; by default the noise is made here, by the same
-            formulas and with the severity as its seed.
+        official: reads CIFAR-10-C, of whose images a random subset is taken, or for photographs ImageNet-C, whose
+            images of the same places are taken; by default the noise is made here, by the same formulas and with the
+            severity as its seed.
     """
     yield Condition("clean", 0, split, official, seed)
     for corruption in corruptions:
@@ -132,14 +131,6 @@ def conditions(
 def benchmark_of(split: Split) -> str:
     """Whose noise levels a split gets: ImageNet-C's from 64 pixels on (a smaller ImageNet's), else CIFAR-10-C's."""
     return "imagenet" if split.images.shape[1] >= 64 else "cifar"
-
-
-def _official(folder: Path, corruption: str, severity: int, side: int) -> Split:
-    """The images of a published benchmark, of which ImageNet-C's are as many and the same as of the clean split."""
-    if side < 128:
-        return corruption_benchmarks.cifar_c(folder, corruption, severity)
-    files = corruption_benchmarks.imagenet_c(folder, corruption, severity).samples
-    return Photographs(tuple(files), workers=4, cropped=True).decoded(DECODED[1])
 
 
 def knob_of(model: nn.Module, name: str) -> Knob:
@@ -206,7 +197,7 @@ def measure(
     strengths: tuple[float, ...],
     precision: str,
     corruptions: tuple[str, ...] = tuple(NOISES),
-    official: Path | None = None,
+    official: Published | None = None,
     keep: Keep = computed,
 ) -> list[dict[str, Any]]:
     """Ledger cells: accuracy per (corruption, severity, strength), and per (corruption, strength) over severities.
@@ -275,10 +266,11 @@ def run(
         images: another number of test images, drawn at random.
         corruptions: names of :data:`sdnet.data.corruptions.NOISES` or :data:`sdnet.data.common_corruptions.COMMON`.
         strengths: other strengths than the knob's of :data:`KNOBS` and that of training.
-        official: a folder with the published CIFAR-10-C to read instead of making noise.
+        official: a folder with the published CIFAR-10-C, CIFAR-100-C or ImageNet-C to read instead of making noise; it
+            must be about the network's own classes and test images.
 
     Raises:
-        ValueError: for anything that does not exist, before a network is run.
+        ValueError: for anything that does not exist or fit, before a network is run.
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     count, folder = images_of(preset, images), Path(official) if official else None
@@ -286,6 +278,7 @@ def run(
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     turned = knob_of(evaluation.model, knob or default_knob(evaluation.model))
     strengths = strengths or tuple(sorted({*KNOBS[turned.name], turned.start}))
+    published = evaluation.published(folder)
     split = subset(evaluation.data.test, count).to(evaluation.device)
     measurement = evaluation.measurement(
         "sweep",
@@ -296,4 +289,4 @@ def run(
         **asked_of(corruptions, folder),
     )
     with measurement.keep as keep:
-        return measurement.finish(measure(turned, split, strengths, evaluation.precision, corruptions, folder, keep))
+        return measurement.finish(measure(turned, split, strengths, evaluation.precision, corruptions, published, keep))

@@ -1,6 +1,7 @@
 """What is measured of a trained network under noise, end to end: sweeps, policies, guarantee, and all in one study."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from toys import TINY
 from sdnet import csc_layers
 from sdnet.cli import main
 from sdnet.csc.theory import mutual_coherence
-from sdnet.data.datasets import Split, load
+from sdnet.data import content, corruption_benchmarks
+from sdnet.data.datasets import Dataset, Split, load
 from sdnet.experiments.accuracy import train
 from sdnet.experiments.claims.codes import guarantee_applies
 from sdnet.experiments.claims.estimates import decide
@@ -86,6 +88,60 @@ def test_what_cannot_be_swept_is_refused(trained: Path, given: dict[str, object]
         sweep.run(trained, **{"images": 10, **given})
 
 
+def data_of(classes: tuple[str, ...], split: Split) -> Dataset:
+    """A data set ``mine`` with these test images."""
+    return Dataset("mine", classes, split, split, split, flip=True, data_hash="")
+
+
+def published(root: Path, name: str, per_class: int = 1) -> Path:
+    """A benchmark in CIFAR-10-C's or CIFAR-100-C's form, with so many images of each class."""
+    labels = np.tile(np.arange(len(content.CLASSES[name])), 5 * per_class)
+    np.save(root / "gaussian_noise.npy", np.zeros((len(labels), 32, 32, 3), dtype=np.uint8))
+    np.save(root / "labels.npy", labels)
+    return root
+
+
+@pytest.mark.parametrize("run", [sweep.run, policies.run])
+def test_a_benchmark_of_other_classes_is_refused_for_a_network(
+    run: Callable[..., object], trained: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of digits was asked which digit a cat is, and a row was written."""
+    monkeypatch.setattr(corruption_benchmarks, "IMAGES", 10)
+    root, written = published(folders, "cifar10"), len(ledger.read(folders / "ledger"))
+    said = r"the network's data set digits has not the classes of CIFAR-10 or CIFAR-100; choose a network"
+    with pytest.raises(ValueError, match=said):
+        run(trained, preset="smoke", corruptions=("gaussian_noise",), official=root)
+    assert len(ledger.read(folders / "ledger")) == written
+
+
+@pytest.mark.parametrize(("own", "other"), [("cifar10", "cifar100"), ("cifar100", "cifar10")])
+def test_cifar_10_c_is_not_taken_for_cifar_100_c(
+    own: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corruption_benchmarks, "IMAGES", 100)
+    split, classes = Split(torch.zeros(100, 32, 32, 3, dtype=torch.uint8), torch.arange(100)), content.CLASSES[own]
+    root = published(tmp_path, other, 100 // len(content.CLASSES[other]))
+    for data, name in ((data_of(classes, split), None), (data_of(tuple(map(str, range(len(classes)))), split), own)):
+        with pytest.raises(
+            ValueError, match=rf"those of CIFAR-{len(classes)}-C are from 0 to {len(classes) - 1}: unpack"
+        ):
+            corruption_benchmarks.of_cifar(root, data, name)
+        read = corruption_benchmarks.of_cifar(published(tmp_path, own, 100 // len(classes)), data, name)
+        assert read("gaussian_noise", 5).labels.max() == len(classes) - 1
+        published(tmp_path, other, 100 // len(content.CLASSES[other]))
+
+
+@pytest.mark.parametrize("shape", [(20, 32, 32, 3), (10, 8, 8, 3)], ids=str)
+def test_a_benchmark_of_other_images_is_refused(
+    shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corruption_benchmarks, "IMAGES", 10)
+    split = Split(torch.zeros(shape, dtype=torch.uint8), torch.arange(shape[0]) % 10)
+    said = rf"mine has {shape[0]} test images of {shape[1]}×{shape[2]} pixels, the benchmark at .* 10 of 32×32; choose"
+    with pytest.raises(ValueError, match=said):
+        corruption_benchmarks.of_cifar(published(tmp_path, "cifar10"), data_of(content.CLASSES["cifar10"], split))
+
+
 def test_official_corruptions_are_read_in_the_order_of_the_subset(tmp_path: Path) -> None:
     """The images of a subset of the test split stand at the same places of every official array."""
     labels = np.arange(10_000) % 10
@@ -93,7 +149,8 @@ def test_official_corruptions_are_read_in_the_order_of_the_subset(tmp_path: Path
     np.save(tmp_path / "gaussian_noise.npy", arrays)
     np.save(tmp_path / "labels.npy", np.tile(labels, 5))
     split = Split(torch.from_numpy(arrays[:10_000]), torch.from_numpy(labels))
-    _, *noisy = sweep.conditions(sweep.subset(split, 30), ("gaussian_noise",), tmp_path)
+    read = corruption_benchmarks.of_cifar(tmp_path, data_of(content.CLASSES["cifar10"], split))
+    _, *noisy = sweep.conditions(sweep.subset(split, 30), ("gaussian_noise",), read)
     assert [condition.severity for condition in noisy] == [1, 2, 3, 4, 5]
     for condition in noisy:
         assert torch.equal(condition.split.labels, sweep.subset(split, 30).labels)
