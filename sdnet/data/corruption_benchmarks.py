@@ -141,9 +141,9 @@ def imagenet_c(root: Path, corruption: str, severity: int, known: Sequence[str])
         raise ValueError(
             f"{root / corruption} is not complete: it has no folder {severity}; unpack the benchmark again."
         )
-    found = class_names(folder)
+    found = class_names(folder, root)
     check_known(str(folder), found, known)
-    return tuple((path, known.index(found[label])) for path, label in list_images(folder, found))
+    return tuple((path, known.index(found[label])) for path, label in list_images(folder, found, root))
 
 
 def _check_severity(severity: int) -> None:

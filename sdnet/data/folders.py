@@ -37,11 +37,11 @@ def load_image_folder(root: Path) -> tuple[tuple[str, ...], Decoded, Decoded]:
     held = test_folder(root)
     if held is None or not (root / "train").is_dir():
         raise ValueError(f"{root} is not complete: it needs the folders train and test (or val); unpack it again.")
-    classes = class_names(root / "train")
-    unexpected = [name for name in class_names(held) if name not in classes]
+    classes = class_names(root / "train", root)
+    unexpected = [name for name in class_names(held, root) if name not in classes]
     if unexpected:
         raise ValueError(f"{held} has classes that the training split lacks: {', '.join(unexpected[:5])}.")
-    listings = [list_images(folder, classes) for folder in (root / "train", held)]
+    listings = [list_images(folder, classes, root) for folder in (root / "train", held)]
     train, test = (_decode_cached(root, files) for files in listings)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ValueError(
@@ -57,7 +57,7 @@ def test_folder(root: Path) -> Path | None:
     ILSVRC as Kaggle gives it has a flat ``test`` without labels beside a sorted ``val``.
     """
     there = [root / name for name in ("test", "val") if (root / name).is_dir()]
-    return next((folder for folder in there if has_classes(folder)), there[0] if there else None)
+    return next((folder for folder in there if has_classes(folder, root)), there[0] if there else None)
 
 
 def _decode_cached(root: Path, files: Files) -> Decoded:

@@ -207,7 +207,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, workers: int 
         where = f" No folder {folder} with train and val either; say where it is with data_root or SDNET_DATA."
         raise ValueError(unknown_name("dataset", name, known) + where)
     splits = (folder / "train", test_folder(folder) or folder)
-    classes, others = (class_names(split) for split in splits)
+    classes, others = (class_names(split, folder) for split in splits)
     if others != classes:
         odd = sorted(set(classes) ^ set(others))
         raise ValueError(f"{folder} has different classes in its two splits, for instance {odd[0]}; unpack it again.")
@@ -215,7 +215,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, workers: int 
         raise ValueError(
             f"{folder} has {len(classes)} classes; {folder.name} has {CLASSES[folder.name]}. Unpack it again."
         )
-    train, test = (Photographs(list_images(split, classes), workers=workers) for split in splits)
+    train, test = (Photographs(list_images(split, classes, folder), workers=workers) for split in splits)
     digest = hashlib.sha256()
     for path, label in (*train.files, *test.files):
         digest.update(f"{Path(path).relative_to(folder)}\0{label}\n".encode())

@@ -79,6 +79,45 @@ def test_images_in_folders_below_a_class_are_its_images(read: Callable[[Path], F
     assert read(root) == (("a", "b"), 5)
 
 
+def linked_out(root: Path, *places: str) -> None:
+    """Files and folders moved out of a data set, with links in their place."""
+    for place in places:
+        path, away = root / place, root.with_name("elsewhere") / place
+        away.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(away)
+        path.symlink_to(away)
+
+
+@READERS
+def test_a_link_that_leads_out_is_not_followed(
+    read: Callable[[Path], Found], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "train" / "b" / "more").mkdir()
+    Image.new("RGB", (4, 4)).save(root / "train" / "b" / "more" / "0.png")
+    (root / "train" / "b" / "back").symlink_to(root / "train" / "b" / "more")
+    for split in ("train", "val"):
+        (root / split / "c").mkdir()
+        Image.new("RGB", (4, 4)).save(root / split / "c" / "0.png")
+    linked_out(root, "train/a/0.png", "train/b/more", "train/c", "val/c")
+    root.rename(root.with_name("moved"))
+    root.symlink_to(root.with_name("moved"))  # the data set itself may be a link: somebody named it
+    assert read(root) == (("a", "b"), 3)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if ": 4 skipped" in line]
+    assert line.endswith(f", and no link out of {root} is followed.")
+
+
+@READERS
+@pytest.mark.parametrize("places", [("train",), ("train/a", "train/b"), ("train/a/0.png", "train/a/1.png")], ids=str)
+def test_a_data_set_of_links_alone_is_refused(
+    read: Callable[[Path], Found], places: tuple[str, ...], root: Path
+) -> None:
+    linked_out(root, *places)
+    with pytest.raises(
+        ValueError, match=r"(no class folders|no images in \S+) but 2 links out of \S+, which are not fo"
+    ):
+        read(root)
+
+
 @READERS
 def test_one_line_says_what_is_left_out(
     read: Callable[[Path], Found], root: Path, capsys: pytest.CaptureFixture[str]
