@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -19,6 +20,10 @@ from sdnet.data.listing import Files, class_names, has_classes, list_images
 
 READING = 2
 """Goes up when the same file becomes other pixels than before, so that nothing decoded earlier is taken for it."""
+DIGITS = 16
+"""Of a file's key in its name."""
+ABANDONED = 3600
+"""Seconds after which a half-written file has no writer any more."""
 Decoded = tuple[Tensor, Tensor]
 
 
@@ -67,34 +72,59 @@ def _decode_cached(root: Path, files: Files) -> Decoded:
         status = os.stat(path)
         key.update(f"{Path(path).resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{label}\n".encode())
     cache = Path(os.environ.get("SDNET_CACHE") or Path.home() / ".cache" / "sdnet" / "decoded").expanduser()
-    stored = cache / f"{root.name}-{key.hexdigest()[:16]}.safetensors"
-    kept = _kept(stored)
+    stored = cache / f"{root.name}-{key.hexdigest()[:DIGITS]}.safetensors"
+    kept = _kept(stored, len(files))
     if kept is not None:
         return kept
     images = _decode([path for path, _ in files])
     labels = torch.tensor([label for _, label in files])
+    _keep(stored, images, labels)
+    return images, labels
+
+
+def _keep(stored: Path, images: Tensor, labels: Tensor) -> None:
+    """Write what was decoded for the next run, or say why that cannot be; what dead writers left is deleted."""
     part = stored.with_suffix(f".{os.getpid()}.part")
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        save_file({"images": images, "labels": labels}, part)
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        for left in stored.parent.glob(f"*-{'?' * DIGITS}.*.part"):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink(missing_ok=True)
+        save_file({"images": images, "labels": labels}, part, metadata={"sha256": _checksum(images, labels)})
         part.replace(stored)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        print(f"{cache} cannot keep the decoded images ({error}); the next run decodes them again.", flush=True)
-    return images, labels
+        print(f"{stored.parent} cannot keep the decoded images ({error}); the next run decodes them again.", flush=True)
 
 
-def _kept(stored: Path) -> Decoded | None:
-    """What an earlier call decoded; None if nothing is kept, or if it is damaged."""
-    try:
-        tensors = load_file(stored)
-        return tensors["images"], tensors["labels"]
-    except FileNotFoundError:
+def _kept(stored: Path, count: int) -> Decoded | None:
+    """What an earlier call decoded, so many images; None if nothing is kept, or if it is damaged."""
+    if not os.path.lexists(stored):
         return None
-    except (OSError, SafetensorError, KeyError) as error:
+    try:
+        if not stored.is_file():  # a pipe would keep its reader waiting
+            raise ValueError("not a file")
+        with safe_open(stored, framework="pt") as file:
+            checksum = (file.metadata() or {}).get("sha256")
+        tensors = load_file(stored)
+        images, labels = tensors["images"], tensors["labels"]
+        if images.dim() != 4 or (len(images), images.shape[-1], *labels.shape) != (count, 3, count):
+            raise ValueError("it holds other images")
+        if (images.dtype, labels.dtype) != (torch.uint8, torch.int64) or _checksum(images, labels) != checksum:
+            raise ValueError("its content does not match its checksum" if checksum else "it has no checksum")
+        return images, labels
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         print(f"{stored} is damaged ({error}); the images are decoded again.", flush=True)
         return None
+
+
+def _checksum(images: Tensor, labels: Tensor) -> str:
+    """SHA-256 of pixels and labels, with their shapes."""
+    digest = hashlib.sha256(f"{tuple(images.shape)}".encode())
+    for tensor in (images, labels):
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _decode(paths: Sequence[str]) -> Tensor:

@@ -2,12 +2,15 @@
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from faults import in_time
 from PIL import Image
+from safetensors.torch import save_file
 
 from sdnet.data import batches, content, datasets, folders, photographs
 from sdnet.data.datasets import Split
@@ -113,6 +116,51 @@ def test_a_damaged_cache_is_decoded_again(
     assert "is damaged" not in capsys.readouterr().out
 
 
+def flipped(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1000] + bytes([content[-1000] ^ 1]) + content[-999:])
+
+
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def emptied(path: Path) -> None:
+    nothing = {"images": torch.zeros(0, 8, 8, 3, dtype=torch.uint8), "labels": torch.zeros(0, dtype=torch.int64)}
+    save_file(nothing, path)
+
+
+@pytest.mark.parametrize("harm", [flipped, piped, emptied])
+def test_other_pixels_in_the_cache_are_noticed(
+    harm: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were trained on without a word, and a named pipe was waited for."""
+    make_folder(tmp_path / "pets")
+    first = datasets.load("pets", tmp_path)
+    for file in (tmp_path / "cache").iterdir():
+        harm(file)
+    with in_time():
+        assert datasets.load("pets", tmp_path).data_hash == first.data_hash
+    assert capsys.readouterr().out.count("is damaged") == 2
+    datasets.load("pets", tmp_path)
+    assert "is damaged" not in capsys.readouterr().out
+
+
+def test_what_dead_writers_left_in_the_cache_is_deleted(tmp_path: Path) -> None:
+    make_folder(tmp_path / "pets")
+    (tmp_path / "cache").mkdir()
+    dead, alive, others = (
+        tmp_path / "cache" / name for name in (f"a-{'0' * 16}.1.part", f"b-{'0' * 16}.2.part", "c.part")
+    )
+    for path in (dead, alive, others):
+        path.write_bytes(b"half")
+    for path in (dead, others):
+        os.utime(path, (1, 1))
+    datasets.load("pets", tmp_path)
+    assert (dead.exists(), alive.exists(), others.exists()) == (False, True, True)
+
+
 def test_a_cache_that_cannot_be_written_costs_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +171,7 @@ def test_a_cache_that_cannot_be_written_costs_a_sentence(
     assert "cannot keep the decoded images" in capsys.readouterr().out
     full = Path("/dev/full")
     monkeypatch.setenv("SDNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(folders, "save_file", lambda tensors, path: full.write_bytes(bytes(9)))
+    monkeypatch.setattr(folders, "save_file", lambda *_, **__: full.write_bytes(bytes(9)))
     assert len(datasets.load("pets", tmp_path).train.images) == 6
     assert "No space left" in capsys.readouterr().out
 

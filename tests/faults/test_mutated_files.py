@@ -22,7 +22,7 @@ from faults import Tally
 from safetensors.torch import save_file
 from toys import TINY, untrained
 
-from sdnet.data import corruption_benchmarks
+from sdnet.data import corruption_benchmarks, folders
 from sdnet.results import ledger, networks
 from sdnet.results.unfinished import Unfinished
 from sdnet.robust.policies import Policy, load_policy
@@ -82,12 +82,21 @@ def read_labels(path: Path) -> Any:
     return {"images": split.images, "labels": split.labels}
 
 
+def read_decoded(path: Path) -> Any:
+    """What is kept of an image folder; a damaged file is a sentence that is printed."""
+    kept = folders._kept(path, 2)
+    if kept is None:
+        raise ValueError(f"decoded again: {path}")
+    return dict(zip(("images", "labels"), kept, strict=True))
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     "network.safetensors": read_network_file,
     "checkpoint.pt": load_checkpoint,
     "policy.json": load_policy,
     "row.json": read_row,
     "labels.npy": read_labels,
+    "decoded.safetensors": read_decoded,
     "unfinished.pt": read_unfinished,
 }
 
@@ -107,6 +116,8 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     ledger.write(row, files["row.json"].parent).rename(files["row.json"])
     np.save(files["labels.npy"], np.tile(np.array([3, 9, 9, 0], dtype=np.uint8), 5))
     np.save(files["labels.npy"].with_name("fog.npy"), np.zeros((20, 32, 32, 3), dtype=np.uint8))
+    images = torch.arange(24, dtype=torch.uint8).reshape(2, 2, 2, 3)
+    folders._keep(files["decoded.safetensors"], images, torch.arange(2))
     kept = Unfinished(files["unfinished.pt"].parent, "sweep", KEY, ledger.start())
     kept("clean", lambda: torch.ones(5, dtype=torch.bool))
     files["unfinished.pt"] = kept.path
