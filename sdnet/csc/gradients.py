@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from sdnet.csc.dictionary import Dictionary
 from sdnet.csc.lasso import Lasso, broadcast_lam
 from sdnet.csc.solvers import Iterate, ProximalStep, first_iterate, next_iterate, solve, unroll
-from sdnet.runtime import no_autocast
+from sdnet.runtime import is_traced, no_autocast
 
 GRADIENTS = ("unrolled", "checkpointed", "implicit")
 CHECK_EVERY = 8
@@ -173,6 +173,19 @@ class _SupportSolve(_OneByOne):
             adjoint = _SupportSolve.apply(support * grads[0], support, weight, ctx.system)
             pull = torch.func.vjp(lambda atoms: -ctx.system.gram(beta, support, atoms), weight)[1]
             return adjoint, None, pull(adjoint)[0], None
+
+
+def first_only(gradient: Tensor) -> None:
+    """Called in a backward pass that PyTorch cannot differentiate once more: it would leave out a term in silence.
+
+    Raises:
+        ValueError: where a graph of the backward pass is asked for.
+    """
+    if torch.is_grad_enabled() and not is_traced():
+        raise ValueError(
+            "create_graph must be False for the layers of SCN and MDEQ, which have first derivatives only; got True; "
+            "for second derivatives take a network with CSC layers."
+        )
 
 
 def conjugate_gradients(

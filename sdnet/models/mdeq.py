@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
+from sdnet.csc.gradients import first_only
 from sdnet.models.classifier import Classifier
-from sdnet.runtime import no_autocast
+from sdnet.runtime import is_traced, no_autocast
 
 States = list[Tensor]
 EXPANSION = 5
@@ -79,6 +80,8 @@ def phantom(cell: Callable[[Tensor], Tensor], fixed_point: Tensor) -> Tensor:
     state = fixed_point
     for _ in range(PHANTOM_STEPS):
         state = torch.lerp(state, cell(state), DAMPING)
+    if state.requires_grad and not is_traced():
+        state.register_hook(first_only)  # the fixed point moves with all inputs, of which autograd does not know
     return state
 
 

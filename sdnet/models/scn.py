@@ -15,9 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from sdnet.csc.gradients import conjugate_gradients
+from sdnet.csc.gradients import conjugate_gradients, first_only
 from sdnet.csc.lam import CodingLayer, flat, is_many, slowed
 from sdnet.csc.lasso import broadcast_lam, check_lam_shape
 from sdnet.models.classifier import Classifier
@@ -174,8 +173,8 @@ class _NonnegativeLasso(torch.autograd.Function):
         return codes
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        first_only(gradient)
         codes, gram, ridge = ctx.saved_tensors
         pairs = zip(_in_cache(codes), _in_cache(gradient), strict=True)
         beta = torch.cat([solve_on_support(gram, rows > 0, wanted, ridge) for rows, wanted in pairs])

@@ -80,6 +80,13 @@ def test_the_phantom_gradient_is_the_damped_series() -> None:
     assert torch.cosine_similarity(gradient, exact) > 0.99
 
 
+def test_second_derivatives_are_refused() -> None:
+    """The network's lacked how the fixed point moves with the weights, and no error."""
+    images = torch.rand(2, 3, 16, 16, requires_grad=True)
+    with pytest.raises(ValueError, match=r"create_graph must be False .*; got True; for second derivatives"):
+        torch.autograd.grad(MDEQ(10, width=4, iterations=2)(images).sum(), images, create_graph=True)
+
+
 @pytest.mark.parametrize(("classes", "count"), [(10, 11_098_398), (100, 11_249_688)])
 def test_the_full_size_is_the_originals(classes: int, count: int) -> None:
     """Table 1 prints 11.1 M and 11.2 M."""

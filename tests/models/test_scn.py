@@ -52,6 +52,13 @@ def test_gradients_of_signal_atoms_and_lam_are_finite_differences() -> None:
     assert gradcheck(codes, (signal, weight, lam), atol=1e-4)
 
 
+def test_second_derivatives_are_refused() -> None:
+    """‖∂Σz/∂x‖² by the atoms, through a gradient that needs none: it lacked how β moves with them, and no error."""
+    coding, signal = layer(), torch.randn(1, 2, 3, 3).double().requires_grad_()
+    with pytest.raises(ValueError, match=r"create_graph must be False .*; got True; for second derivatives"):
+        torch.autograd.grad(coding(signal).sum(), signal, create_graph=True)
+
+
 def test_fifty_steps_have_nearly_the_gradient_of_the_unrolled_steps() -> None:
     """With fewer atoms than values, as in all of SCN's layers, fifty steps are close to the minimiser."""
     coding, rows = layer(atoms=6), torch.randn(40, 18).double()
