@@ -114,8 +114,8 @@ def train(
     optimizer = optimizer_of(model, recipe)
     rebuild_buckets(parallel, split)
     run = Run(model, optimizer, ranks, checkpoint, key, clock, best)
-    run.resume()
     steps = math.ceil(len(split) / recipe.batch_size)
+    run.resume(recipe.epochs, steps)
     progress = Progress(recipe.epochs, steps, len(run.history), run.step, quiet=not ranks.is_main)
     model.train()
     with preemption() as told_to_stop:

@@ -1,9 +1,10 @@
 """A training run in progress: how far it has come, and how it is saved and taken up again."""
 
 import math
+import textwrap
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -138,21 +139,54 @@ class Run:
             save_checkpoint(self.path, {"key": self.key, "wall": wall, **state, **position})
         self.ranks.all_gather(None)  # no rank goes on, or ends, before the file is there
 
-    def resume(self) -> None:
+    def resume(self, epochs: int, steps: int) -> None:
         """Resume from the checkpoint if there is one: the main process reads it for all ranks.
 
+        Args:
+            epochs: of the whole training.
+            steps: of each epoch.
+
         Raises:
-            ValueError: if it belongs to another run, or cannot be read.
+            ValueError: if it belongs to another run, cannot be read, or does not fit network, optimizer and training.
         """
         state: dict[str, Any] | None = self.ranks.from_main(self._read)
         if state is None:
             return
+        if len(state["history"]) > epochs or state["step"] > steps:
+            raise ValueError(
+                f"{self.path} is at step {state['step']} after epoch {len(state['history'])}, where this training has "
+                f"{epochs} epochs of {steps} steps; delete it to start over."
+            )
+        try:
+            self._take(state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            why = textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".")
+            raise ValueError(f"{self.path} does not fit this training ({why}); delete it to start over.") from error
+
+    def _take(self, state: dict[str, Any]) -> None:
+        _check_shapes("model", self.model.state_dict(), state["model"])
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        saved = state["optimizer"]
+        # Its numbers are the recipe's, which the key vouches for; what is taken is the momentum.
+        pairs = zip(self.optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+        groups = [{**own, "params": its["params"]} for own, its in pairs]
+        self.optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+        begun = state["history"] or state["step"]
+        if begun and self.optimizer.defaults.get("momentum") and not self.optimizer.state:
+            raise ValueError("its optimizer holds no momentum")
+        for parameter, kept in self.optimizer.state.items():
+            for name, tensor in kept.items():
+                if tensor is not None and tensor.shape != parameter.shape:
+                    wanted = tuple(parameter.shape)
+                    raise ValueError(f"its {name} is of shape {tuple(tensor.shape)}, its parameter of {wanted}")
         self.history = [Epoch(**row) for row in state["history"]]
         self.step, self.seconds = state["step"], state["seconds"]
         if self.best is not None:
-            self.best.accuracies, self.best.weights = state["best"]["accuracies"], state["best"]["weights"]
+            accuracies, weights = state["best"]["accuracies"], state["best"]["weights"]
+            if len(accuracies) != len(self.history):
+                raise ValueError(f"it judges {len(accuracies)} of {len(self.history)} epochs")
+            _check_shapes("best.weights", self.model.state_dict() if accuracies else {}, weights)
+            self.best.accuracies, self.best.weights = accuracies, weights
         if self.ranks.is_main:
             self.totals = state["totals"].to(self.device)
         if self.ranks.rank < len(state["random"]):
@@ -177,8 +211,9 @@ def saved(path: Path) -> dict[str, Any] | None:
     seconds that its processes took until they saved.
 
     Raises:
-        ValueError: if the file is no checkpoint, one of an older version, or one with numbers to resume from that no
-            training computes with (:func:`sdnet.training.checkpoint.check_numbers`).
+        ValueError: if the file is no checkpoint, one of an older version, one whose parts are not those that
+            :meth:`Run.save` writes, or one with numbers to resume from that no training computes with
+            (:func:`sdnet.training.checkpoint.check_numbers`).
     """
     if not path.exists():
         return None
@@ -186,7 +221,42 @@ def saved(path: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict) or "wall" not in state:
         raise ValueError(f"{path} was written by an older version; delete it to start over.")
     check_numbers(path, state, "delete it to start over")
+    if fault := _fault(state):
+        raise ValueError(f"{path} is no whole checkpoint: {fault}; delete it to start over.")
     return state
+
+
+PARTS: Mapping[str, type] = {
+    "wall": float, "step": int, "seconds": float, "totals": torch.Tensor, "random": list, "history": list,
+    "model": dict, "optimizer": dict,
+}  # fmt: skip
+"""Of a checkpoint beside the key, which may be anything."""
+
+
+def _fault(state: dict[str, Any]) -> str | None:
+    """What is wrong with the parts of a checkpoint, as a clause; what they hold for a network is not looked at."""
+    for name in ("key", *PARTS):
+        if name not in state:
+            return f"it has no {name}"
+        part, kind = state[name], PARTS.get(name, object)
+        if not isinstance(part, kind) or (kind in (int, float) and (isinstance(part, bool) or part < 0)):
+            wanted = f"{kind.__name__}{' >= 0' if kind in (int, float) else ''}"
+            return f"its {name} must be of type {wanted}; got {textwrap.shorten(repr(part), 60, placeholder=' ...')}"
+    if state["totals"].shape != (3,):
+        return f"its totals must be 3 numbers; got {state['totals'].numel()}"
+    for number, row in enumerate(state["history"], start=1):
+        kinds = {name: type(value) for name, value in row.items()} if isinstance(row, dict) else None
+        if kinds != {of.name: of.type for of in fields(Epoch)} or row["epoch"] != number:
+            return f"row {number} of its history is not that of an epoch"
+    return None
+
+
+def _check_shapes(what: str, own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
+    """Raise ValueError, naming the first that differs, unless tensors have the names and shapes of one's own."""
+    for name in {**own, **found}:
+        wanted, got = (tuple(state[name].shape) if name in state else "missing" for state in (own, found))
+        if wanted != got:
+            raise ValueError(f"{what}.{name}: its shape is {got}, that of this network's {wanted}")
 
 
 def _difference(saved: Any, own: Any) -> str:
