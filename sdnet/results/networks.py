@@ -83,9 +83,13 @@ def load(network: str | os.PathLike[str]) -> Network:
         # Files from before the size was stored hold networks for ImageNet or for 32 × 32 pixels.
         size = description.get("size", 224 if training.photographs else 32)
         check("size", size, Count)
-        model = _built(training, len(classes))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not declare a training that sdnet knows ({error!r}); train it anew.") from error
+        with torch.device("meta"):  # where a network that is too large for this machine takes no memory
+            outline = _built(training, len(classes))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        why = textwrap.shorten(repr(error), 300, placeholder=" ...")
+        raise ValueError(f"{path} does not declare a training that sdnet knows ({why}); train it anew.") from error
+    _fill(outline, state, path)
+    model = _built(training, len(classes))
     _fill(model, state, path)
     return Network(model.eval(), training, classes, size, card)
 
@@ -125,7 +129,8 @@ def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         ValueError: naming the file and what differs, if they are not those of the network.
     """
     try:
-        model.load_state_dict(state)
+        outlined = any(parameter.is_meta for parameter in model.parameters())
+        model.load_state_dict(state, assign=outlined)
     except RuntimeError as error:
         difference = str(error).splitlines()[1:2] or [str(error)]  # the first line names the class only
         said = textwrap.shorten(difference[0], 300, placeholder=" ...").rstrip(".")

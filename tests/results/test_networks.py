@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,19 @@ def test_a_network_that_cannot_compute_is_refused(saved: Path, tensor: str, numb
     rewrite(saved, state, json.dumps(description))
     with pytest.raises(ValueError, match=f"{re.escape(str(saved))}.*'{re.escape(name)}' {said}"):
         networks.load(saved)
+
+
+@pytest.mark.parametrize("width", [300, 2000, 10**6])
+def test_a_file_that_declares_a_larger_network_than_it_holds_is_refused_at_no_cost(saved: Path, width: int) -> None:
+    state, description = read_network(saved)
+    description["training"]["recipe"]["width"] = width
+    rewrite(saved, state, json.dumps(description))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=f"{re.escape(str(saved))} does not ") as found:
+        networks.load(saved)
+    assert "\n" not in str(found.value)
+    assert len(str(found.value)) < 1000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
 @pytest.mark.parametrize("kept", [4, 100, -100])
