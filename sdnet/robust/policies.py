@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sdnet.csc.lam import CodingLayer, at_lam, coding_layers
 from sdnet.data.batches import to_pixels
 from sdnet.parameters import Amount, Signed, check_fields
+from sdnet.training.checkpoint import whole
 from sdnet.training.loop import precision_of
 
 POWERS = (1, 2)
@@ -61,9 +62,10 @@ class Policy:
         values = values if self.per_image else values.mean()
         return (self.slope * values + self.intercept).clamp(self.low, self.high)
 
-    def save(self, path: Path) -> None:
-        """Write the policy as JSON, with a checksum of the rest."""
-        path.write_text(json.dumps({**asdict(self), "sha256": _checksum(asdict(self))}, indent=1) + "\n")
+    def save(self, path: str | Path) -> None:
+        """Write the policy as JSON, with a checksum of the rest, at once or not at all."""
+        with whole(Path(path).expanduser()) as part:
+            part.write_text(json.dumps({**asdict(self), "sha256": _checksum(asdict(self))}, indent=1) + "\n")
 
 
 def _checksum(fields: dict[str, Any]) -> str:

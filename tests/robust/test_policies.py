@@ -228,12 +228,29 @@ def test_the_script_is_its_deviations_together() -> None:
     assert {name for (name,) in turned} == set(vars(script))
 
 
+def test_a_policy_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, text: str) -> None:
+        with path.open("w") as file:
+            file.write(text[:9])
+        raise OSError(28, "No space left on device")
+
+    LINE.save(tmp_path / "policy.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", half)
+        with pytest.raises(OSError, match="cannot write .*policy.json"):
+            fixed(0.3).save(tmp_path / "policy.json")
+    assert load_policy(tmp_path / "policy.json") == LINE
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.json"]
+
+
 def test_a_policy_survives_its_file_and_knows_its_network(tmp_path: Path) -> None:
     model, other = network(), network()
     points = calibrate(model, images(20), "shot_noise", LAMS, levels=(100.0, 20.0))
     policy = fit("residual_fit", model, points, LAMS)
-    policy.save(tmp_path / "policy.json")
-    assert load_policy(tmp_path / "policy.json") == policy
+    policy.save(str(tmp_path / "policy.json"))
+    assert load_policy(str(tmp_path / "policy.json")) == policy
     assert policy.network == fingerprint(model) != fingerprint(other)
     sdnet.set_lam(model, 0.9)
     RobustClassifier(model, policy)
