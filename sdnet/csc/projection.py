@@ -28,14 +28,17 @@ def project_after_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> No
     """Make every ``optimizer.step()`` end with :func:`project_`: projected gradient descent, as below Eq. 5.
 
     Raises:
-        ValueError: if the optimizer moves none of the parameters that are projected, as one made for another network.
+        ValueError: if the optimizer does not hold a parameter that a projected layer trains, as one made for another
+            network, or before :func:`sdnet.convert` gave a layer a λ that is learned.
     """
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, Projected)]
-    trained = {name: layer for name, layer in layers if any(p.requires_grad for p in layer.parameters())}
-    if trained and not any(id(p) in held for layer in trained.values() for p in layer.parameters()):
+    trained = {f"{of}.{name}".lstrip("."): p for of, layer in layers for name, p in layer.named_parameters()}
+    missing = [name for name, parameter in trained.items() if parameter.requires_grad and id(parameter) not in held]
+    if missing:
         raise ValueError(
-            f"the optimizer holds no weight of a layer that is projected ({', '.join(list(trained)[:3])}), so they "
-            "would never move; make it from this network's parameters, after its last layer was replaced."
+            f"the optimizer does not hold {', '.join(missing[:3])}{' and more' if missing[3:] else ''} of layers that "
+            "are projected, which would never move; make it from this network's parameters, after its last layer was "
+            "replaced, or freeze what is not to move with requires_grad_(False)."
         )
     optimizer.register_step_post_hook(lambda *_: project_(model))

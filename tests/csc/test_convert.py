@@ -188,10 +188,23 @@ def test_an_optimizer_of_another_network_is_refused() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model[0] = CSCConv2d(3, 8, 3)
-    with pytest.raises(ValueError, match=r"holds no weight of a layer that is projected \(0\)"):
+    with pytest.raises(ValueError, match=r"does not hold 0\.weight of layers that are projected"):
         project_after_step(optimizer, model)
     frozen = model.requires_grad_(False)  # whose atoms are not to move
     project_after_step(optimizer, frozen)
+
+
+def test_an_optimizer_that_lacks_a_parameter_of_a_projected_layer_is_refused() -> None:
+    """The λ of a layer that was converted after it was made; all of one of two layers."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    convert(model, learn_lam="layer")
+    with pytest.raises(ValueError, match=r"does not hold 0\.lam of layers that are projected"):
+        project_after_step(optimizer, model)
+    project_after_step(torch.optim.SGD(model.parameters(), lr=0.1), model)
+    two = nn.Sequential(CSCConv2d(3, 8, 3), CSCConv2d(8, 8, 3))
+    with pytest.raises(ValueError, match=r"does not hold 1\.weight of"):
+        project_after_step(torch.optim.SGD(two[0].parameters(), lr=0.1), two)
 
 
 def test_weights_that_are_no_numbers_are_refused_and_the_network_is_left_alone() -> None:
