@@ -29,8 +29,8 @@ class Atoms(Projected):
     """Whether L is brought up to date before the atoms are put back on the sphere."""
     lipschitz_method: str
     """``"fourier"`` (certified bound) or ``"power"`` (warm-started power iteration)."""
-    _seen: tuple[int, int] = (0, 0)
-    """Where the weight lay, and its version, when it was projected or found to be."""
+    _seen: tuple[int, ...] = ()
+    """Where weight and L lay, and their versions, when the weight was projected or found to be."""
 
     @property
     @abstractmethod
@@ -86,10 +86,16 @@ class Atoms(Projected):
 
     def see(self) -> None:
         """Take the weight as it is for projected, until it changes."""
-        self._seen = (self.weight.data_ptr(), self.weight._version)
+        self._seen = self._state()
+
+    def _state(self) -> tuple[int, ...]:
+        weight, lipschitz = self.weight, self.lipschitz
+        return weight.data_ptr(), weight._version, lipschitz.data_ptr(), lipschitz._version
 
     def check_projected(self) -> None:
-        """Raise ValueError if the weight was changed and not projected. As long as nothing changes it costs nothing.
+        """Raise ValueError if the weight was changed and not projected, or L set to what does not suit it.
+
+        As long as nothing changes it costs nothing.
 
         A weight that is no parameter is another's affair (``torch.func.functional_call``, sharding), unless pruning or
         the like computes it. Where values cannot be looked at, as under ``torch.func.vmap`` or in a program that is
@@ -100,7 +106,7 @@ class Atoms(Projected):
         if not self._is_computed() and not isinstance(self.weight, nn.Parameter):
             return
         try:
-            if self._seen == (self.weight.data_ptr(), self.weight._version):
+            if self._seen == self._state():
                 return
             fault = self.fault()
         except RuntimeError:
@@ -117,6 +123,8 @@ class Atoms(Projected):
     def fault(self) -> str | None:
         """What is wrong with the weight, as the end of a sentence, or None: it is as ``project_`` leaves it, up
         to rounding."""
+        if not 0 < self.lipschitz.item() < math.inf:
+            return f"its Lipschitz constant is {self.lipschitz.item():.4g}, where it must be finite and > 0"
         off = off_sphere(self.weight) if self.projected else None
         if off or self.lipschitz_first:  # whose L is that of other atoms than these
             return off
@@ -129,10 +137,12 @@ class Atoms(Projected):
         if self.lipschitz_method == "fourier":
             self.lipschitz.copy_(fourier_bound(self.dictionary))
         else:
+            if power_steps > 1 and not 0 < self.probe.norm().item() < math.inf:  # as to_empty leaves it
+                self.probe.copy_(random_probe(self.dictionary))
             norm, probe = power_iteration(self.dictionary, self.probe, power_steps)
             # An estimate from below: the margin keeps the step size under 1/L.
             self.lipschitz.copy_((norm / 0.9).clamp_min(torch.finfo(norm.dtype).tiny))
-            self.probe.copy_(probe)
+            self.probe.copy_(torch.where(norm > 0, probe, self.probe))  # atoms of zeros leave none to go on from
 
 
 @torch.no_grad()

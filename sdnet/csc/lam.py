@@ -47,6 +47,12 @@ class CodingLayer(Projected):
             code: what the layer gave for the signal, at whatever λ; None for the code at its own λ, detached.
         """
 
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        saved = state_dict.get(prefix + "lam")
+        if saved is not None and not saved.is_meta:
+            check_lam(saved)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
 
 def coding_layers(model: nn.Module) -> list[tuple[str, CodingLayer]]:
     """The layers of a network that have a λ with their names, in the order in which it holds them."""

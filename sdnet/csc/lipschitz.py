@@ -202,6 +202,8 @@ def falls_short(lipschitz: Tensor, dictionary: Dictionary, probe: Tensor | None)
 
     ``probe`` is that of :func:`power_iteration`; None: by :func:`fourier_bound`.
     """
+    if probe is not None and not 0 < probe.norm().item() < math.inf:
+        return f"the probe of its Lipschitz constant has the norm {probe.norm().item():.4g}, where it should have 1"
     needed = fourier_bound(dictionary) if probe is None else power_iteration(dictionary, probe)[0]
     # The bound is up to 10 % above ‖A‖²; a constant set by hand may be right and still below it.
     slack = 0.1 if probe is None else 5e-3

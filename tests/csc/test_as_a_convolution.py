@@ -1,6 +1,7 @@
 """What PyTorch can do with nn.Conv2d it can do with CSCConv2d; and a layer notices weights that were not projected."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -155,6 +156,65 @@ def test_atoms_that_are_not_projected_are_refused_at_the_next_call(lipschitz_met
         coder(images)
     coder.project_(power_steps=30)
     assert coder(images).abs().max() < 100
+
+
+@BOTH_L
+@pytest.mark.parametrize("value", [0.0, 1e-6, math.nan, math.inf])
+def test_a_lipschitz_constant_that_is_set_after_the_first_call_is_looked_at(
+    lipschitz_method: str, value: float
+) -> None:
+    coder, images = layer(lipschitz_method=lipschitz_method), torch.rand(2, 3, 8, 8)
+    coder(images)
+    coder.lipschitz.fill_(value)
+    with pytest.raises(ValueError, match=r"its Lipschitz constant is .*, where .* call sdnet\.project_\(model"):
+        coder(images)
+    coder.project_(power_steps=30)
+    assert coder(images).abs().max() < 100
+
+
+@BOTH_L
+@pytest.mark.parametrize("left", [0.0, math.nan])
+def test_what_to_empty_leaves_is_refused_until_it_is_projected(lipschitz_method: str, left: float) -> None:
+    coder, images = layer(lipschitz_method=lipschitz_method), torch.rand(2, 3, 8, 8)
+    weight = coder.weight.detach().clone()
+    coder.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in coder.state_dict().values():
+            tensor.fill_(left)
+        coder.lam.fill_(0.1)
+    with pytest.raises(ValueError, match=r"its Lipschitz constant is (0|nan), where"):
+        coder(images)
+    with torch.no_grad():
+        coder.weight.copy_(weight)
+    coder.project_(power_steps=30)
+    torch.testing.assert_close(coder(images), layer_with(weight, lipschitz_method)(images), rtol=0.1, atol=0.02)
+
+
+def layer_with(weight: torch.Tensor, lipschitz_method: str) -> CSCConv2d:
+    coder = layer(lipschitz_method=lipschitz_method)
+    coder.load_state_dict({**coder.state_dict(), "weight": weight})
+    coder.project_(power_steps=30)
+    return coder
+
+
+def test_atoms_of_zeros_keep_the_probe_for_those_that_follow() -> None:
+    coder = layer(lipschitz_method="power")
+    weight = coder.weight.detach().clone()
+    with torch.no_grad():
+        coder.weight.zero_()
+        coder.project_()
+        coder.weight.copy_(weight)
+    coder.project_()
+    assert coder.fault() is None
+    assert coder(torch.rand(2, 3, 8, 8)).abs().max() < 100
+
+
+@pytest.mark.parametrize("lam", [-1.0, math.nan])
+@pytest.mark.parametrize("learn_lam", [None, "layer"])
+def test_a_state_with_a_lam_that_is_none_is_refused(learn_lam: str | None, lam: float) -> None:
+    coder = layer(learn_lam=learn_lam)
+    with pytest.raises(ValueError, match="lam must be finite and >= 0; got"):
+        coder.load_state_dict({**coder.state_dict(), "lam": torch.tensor(lam)})
 
 
 def test_a_step_of_an_optimizer_without_projection_is_noticed() -> None:

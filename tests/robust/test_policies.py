@@ -228,9 +228,7 @@ def test_the_script_is_its_deviations_together() -> None:
     assert {name for (name,) in turned} == set(vars(script))
 
 
-def test_a_policy_that_cannot_be_written_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_policy_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def half(path: Path, text: str) -> None:
         with path.open("w") as file:
             file.write(text[:9])
@@ -239,7 +237,7 @@ def test_a_policy_that_cannot_be_written_leaves_the_one_before(
     LINE.save(tmp_path / "policy.json")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", half)
-        with pytest.raises(OSError, match="cannot write .*policy.json"):
+        with pytest.raises(OSError, match=r"cannot write .*policy\.json"):
             fixed(0.3).save(tmp_path / "policy.json")
     assert load_policy(tmp_path / "policy.json") == LINE
     assert [path.name for path in tmp_path.iterdir()] == ["policy.json"]
