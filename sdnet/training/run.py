@@ -238,7 +238,8 @@ def _fault(state: dict[str, Any]) -> str | None:
     for name in ("key", *PARTS):
         if name not in state:
             return f"it has no {name}"
-        part, kind = state[name], PARTS.get(name, object)
+        part = state[name]
+        kind: Any = PARTS.get(name, object)  # which mypy would narrow the part to
         if not isinstance(part, kind) or (kind in (int, float) and (isinstance(part, bool) or part < 0)):
             wanted = f"{kind.__name__}{' >= 0' if kind in (int, float) else ''}"
             return f"its {name} must be of type {wanted}; got {textwrap.shorten(repr(part), 60, placeholder=' ...')}"
