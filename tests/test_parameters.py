@@ -63,8 +63,8 @@ def test_switches_of_one_architecture_and_of_the_recipe_are_read_alike() -> None
     ],
 )  # fmt: skip
 def test_numbers_are_read_from_every_spelling(name: str, given: object, expected: Any) -> None:
-    more = {"gradient": "implicit"} if name == "tolerance" else {}
-    run = declared(**{name: given, **more})
+    more = {"tolerance": {"gradient": "implicit"}, "milestones": {"schedule": "steps"}, "schedule": {"milestones": 1}}
+    run = declared(**{name: given, **more.get(name, {})})
     config = {**run.config, **run.config["recipe"], **run.network}
     value = tuple(config[name]) if isinstance(expected, tuple) else config[name]
     assert value == expected
@@ -81,8 +81,36 @@ def test_names_of_trainings_are_what_they_were() -> None:
     assert training("sdnet18", "cifar10", "paper").name == "sdnet18-cifar10-paper-a9d6fdbe"
     assert training("sdnet18_all", "cifar10", "quick").name == "sdnet18_all-cifar10-quick-7f535562"
     changes = {"shortcut": False, "lam": 0.2, "iterations": 4, "noise": 0, "lr": 0.05, "epochs": 3, "hold_out": 0.1}
-    run = training("sdnet18_all", "cifar10", "quick", seed=1, precision="bf16", milestones=(1, 2), **changes)
-    assert run.name == "sdnet18_all-cifar10-quick-2529de23"
+    run = training(
+        "sdnet18_all", "cifar10", "quick", seed=1, precision="bf16", milestones=(1, 2), schedule="steps", **changes
+    )
+    assert run.name == "sdnet18_all-cifar10-quick-4ca7e1bc"
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "said"),
+    [
+        (
+            "quick",
+            {"milestones": (5, 10)},
+            r"milestones \[5, 10\] have no effect with schedule 'cosine'; choose schedule",
+        ),
+        ("paper_imagenet", {"schedule": "cosine"}, r"milestones \[30, 60, 90\] have no effect with schedule 'cosine'"),
+        ("quick", {"schedule": "steps"}, "schedule 'steps' needs milestones, the epochs of its steps; got none"),
+        ("paper_imagenet", {"noise": 0.1}, "noise 0.1 has no effect with preset 'paper_imagenet', which crops"),
+        ("paper_imagenet", {"padding": 8}, "padding 8 has no effect with preset 'paper_imagenet', which crops"),
+    ],
+)
+def test_what_has_no_effect_is_refused(preset: str, given: dict[str, Any], said: str) -> None:
+    """It was recorded, as if it had been done."""
+    with pytest.raises(ValueError, match=said):
+        training("sdnet18", None, preset, **given)
+
+
+def test_what_changes_nothing_may_be_said() -> None:
+    usual = training("sdnet18", None, "paper_imagenet")
+    assert training("sdnet18", None, "paper_imagenet", noise=0, padding=4, milestones=(30, 60, 90)) == usual
+    assert training("sdnet18", None, "paper_imagenet", schedule="cosine", milestones="[]").recipe.milestones == ()
 
 
 def test_a_seed_is_an_integer() -> None:

@@ -189,6 +189,18 @@ def training(arch: str, dataset: str | None, preset: str, *, seed: Any = 0, **ch
         {name: given[name] for name in parameters.NETWORK if name in given},
         **{name: given[name] for name in own if name in given},
     )
+    _check_effect(run, given)
     with torch.device("meta"):
         run.build(num_classes=10)  # what one number of the network asks of another is checked here, at no cost
     return run
+
+
+def _check_effect(run: Training, given: dict[str, Any]) -> None:
+    """Raise ValueError for a number that was given and changes nothing. A stored training may have it."""
+    usual = recipe(run.preset)
+    for name in ("padding", "noise") if run.photographs else ():
+        if name in given and given[name] != getattr(usual, name):
+            raise ValueError(
+                f"{name} {given[name]} has no effect with preset {run.preset!r}, which crops photographs and adds no "
+                "noise; leave it out."
+            )

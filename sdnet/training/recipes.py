@@ -22,11 +22,12 @@ class Recipe:
         momentum, nesterov, weight_decay: of SGD. Weight decay acts on every parameter but a λ that is learned, on the
             dictionary too, as in the authors' code; the projection undoes its effect on the atoms' lengths.
         schedule: ``"cosine"`` from the peak to zero, step by step, or ``"steps"``: ÷10 at each milestone.
-        milestones: epochs, for ``"steps"``.
+        milestones: epochs, for ``"steps"``, which needs them; no other schedule has any.
         warmup: fraction of the training over which the learning rate rises linearly to its peak.
-        padding: zero padding of the random crops, in pixels.
+        padding: zero padding of the random crops, in pixels; photographs are cropped without.
         noise: standard deviation of the Gaussian noise that every other training image gets, in units of pixels
-            in [0, 1]; 0, as in the paper, for none. 0.1 is Kireev et al.'s (2021) baseline against corruptions.
+            in [0, 1]; 0, as in the paper, for none; photographs get none. 0.1 is Kireev et al.'s (2021) baseline
+            against corruptions.
         width: channels of the network's first stage.
 
     Raises:
@@ -52,6 +53,15 @@ class Recipe:
             raise ValueError("nesterov needs a momentum > 0; got momentum 0. Choose nesterov=False without momentum.")
         if self.schedule not in SCHEDULES:
             raise ValueError(unknown_name("schedule", self.schedule, SCHEDULES))
+        if self.schedule != "steps" and self.milestones:
+            raise ValueError(
+                f"milestones {list(self.milestones)} have no effect with schedule {self.schedule!r}; choose schedule "
+                "'steps', or no milestones, []."
+            )
+        if self.schedule == "steps" and not self.milestones:
+            raise ValueError(
+                "schedule 'steps' needs milestones, the epochs of its steps; got none. Give some, as 30,60."
+            )
 
     @property
     def recorded(self) -> dict[str, Any]:
