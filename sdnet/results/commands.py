@@ -132,6 +132,8 @@ def _asked(record: Record) -> Iterable[dict[str, Any]]:
 def _attack(record: Record) -> str:
     chosen, singular = record.config.get("choices", {}), {"norms": "norm", "attacks": "attack", "protocols": "protocol"}
     said = {singular.get(name, name): chosen.get(name) for name in (*CHOSEN, "source", "policy", "sanity")}
+    if said["source"] is not None:
+        said["source"] = _network({"weights": said["source"]})
     return (
         f"{PROGRAM} attack {_network(record.config)} {_options({**said, 'precision': record.config.get('precision')})}"
     )

@@ -82,7 +82,9 @@ def run(
         "source": fingerprint(source.model, with_lam=True) if source else None,
         "policy": asdict(saved) if saved else None,
     }
-    asked = {**asdict(chosen), "protocols": wanted}
+    source_name = networks.label(chosen.source) if chosen.source is not None else None
+    policy_name = Path(chosen.policy).name if chosen.policy is not None else None  # no row holds a path of a machine
+    asked = {**asdict(chosen), "protocols": wanted, "source": source_name, "policy": policy_name}
     measurement = evaluation.measurement(
         "attack", inputs, knob=knob.name, choices=asked, crafted=crafted, strengths=strengths, libraries=libraries
     )
@@ -93,7 +95,7 @@ def run(
             split = subset(data.test, count).to(torch_device)
             return Grid(knob, split, knob.start, crafted, strengths, precision, chosen.seed, keep)
 
-        results = _measure(chosen, grid_of, Participants(wanted, source, chosen.source, guard))
+        results = _measure(chosen, grid_of, Participants(wanted, source, source_name, guard))
         if chosen.sanity:
             few = grid_of(chosen.images or FEWER[chosen.preset])
             # The largest ball must hold every image, and Square knows no other.

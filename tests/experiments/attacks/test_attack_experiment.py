@@ -84,6 +84,7 @@ def test_every_protocol_writes_its_cells(trained: Path, folders: Path) -> None:
 def test_black_boxes_and_flags(trained: Path, resnet: Path, folders: Path) -> None:
     transfer = cells_of(trained, protocols=("transfer",), source=str(resnet), norms=("l2",), sanity=False)
     scored = transfer[transfer["metric"] == "robust_top1"]
+    assert set(scored["source"]) == {networks.label(resnet)}  # and no path of this machine
     assert tuple(scored["strength"]) == sweep.LAMS
     assert set(scored["source"]) == {str(resnet)}
     back = cells_of(resnet, protocols=("transfer",), source=str(trained), norms=("l2",), sanity=False)
