@@ -86,7 +86,6 @@ def test_black_boxes_and_flags(trained: Path, resnet: Path, folders: Path) -> No
     scored = transfer[transfer["metric"] == "robust_top1"]
     assert set(scored["source"]) == {networks.label(resnet)}  # and no path of this machine
     assert tuple(scored["strength"]) == sweep.LAMS
-    assert set(scored["source"]) == {str(resnet)}
     back = cells_of(resnet, protocols=("transfer",), source=str(trained), norms=("l2",), sanity=False)
     expected = sorted({*sweep.THRESHOLDS, *robust_accuracy.GRIDS["stem threshold"]})
     assert back[back["metric"] == "robust_top1"]["strength"].tolist() == expected
