@@ -54,9 +54,9 @@ def locked(path: Path, what: str, parts: str = "*.part") -> Iterator[None]:
             f"{path.parent.parent}."
         ) from error
     _locks.add(file)
-    os.ftruncate(file, 0)
-    os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
-    try:
+    try:  # on a full disk the name cannot be written, and the lock is to be given back
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
         for part in path.parent.glob(parts):
             part.unlink()
         yield

@@ -228,7 +228,8 @@ def test_the_same_run_started_twice_is_told_so_before_it_begins(folders: Path, m
         pass
 
 
-def _started_at_once(both: Barrier, answers: "Queue[str]") -> None:
+def _started_at_once(folders: dict[str, str], both: Barrier, answers: "Queue[str]") -> None:
+    os.environ |= folders  # a process of this context has the environment of when its server was started
     both.wait()
     try:
         answers.put(train.run(declared(epochs=1), device="cpu").record_file.name)
@@ -238,7 +239,8 @@ def _started_at_once(both: Barrier, answers: "Queue[str]") -> None:
 
 def test_of_two_starts_at_the_same_moment_one_trains_and_the_other_is_told(folders: Path) -> None:
     both, answers = CONTEXT.Barrier(2), CONTEXT.Queue()
-    processes = [CONTEXT.Process(target=_started_at_once, args=(both, answers), daemon=True) for _ in range(2)]
+    where = {name: os.environ[name] for name in ("SDNET_LEDGER", "SDNET_OUTPUT")}
+    processes = [CONTEXT.Process(target=_started_at_once, args=(where, both, answers), daemon=True) for _ in range(2)]
     for process in processes:
         process.start()
     said = sorted(answers.get(timeout=600) for _ in processes)
