@@ -217,7 +217,8 @@ def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
 def show_encoder_gap(cells: pd.DataFrame) -> Shown | HTML:
     """The share of a code's entries that a change of the image may make active, and the encoder gap, by λ."""
     metrics = ("may_be_active", "encoder_gap")
-    found = select(cells, one_per=("seed", "metric", "strength", "epsilon"), experiment="guarantee", metric=metrics)
+    keys = ("seed", "metric", "strength", "epsilon")
+    found = select(cells, one_per=keys, experiment="guarantee", metric=metrics, **LAM.network)
     if found.empty:
         return NOT_RUN
     lines = []

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
@@ -229,7 +230,8 @@ def test_the_guarantee_is_checked_on_codes_and_minimisers(trained: Path, folders
     assert share.index.to_list() == list(guarantee.STRENGTHS)
     assert (share.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
     assert share.loc[0.8, 0.0] < share.loc[0.1, 0.0] < share.loc[0.1, 0.5]
-    table = re.sub(r"\s", "", figures.show_encoder_gap(cells).data)
+    other = cells.assign(variant="iterations=1", value=0.123, started="9")  # another network's rows are not mixed in
+    table = re.sub(r"\s", "", figures.show_encoder_gap(pd.concat([cells.assign(variant=""), other])).data)
     for lam, shares in share.iterrows():
         assert f">{lam:g}</td>" in table
         assert all(f">{100 * value:.1f}</td>" in table for value in shares)
