@@ -19,7 +19,7 @@ alone = SDNET_PRESET=smoke SDNET_DATASET=digits OMP_NUM_THREADS=1 \
 export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf notebooks test test-slow lowest faults nbval lint clean
+.PHONY: help book pdf notebooks test test-slow lowest faults nbval walk lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -61,9 +61,9 @@ execute-%: $(READY)
 	@$(call alone,$*) $(BIN)/papermill --cwd book --no-progress-bar --log-level WARNING \
 	    book/$*.ipynb $(EXECUTED)/$*.ipynb
 
-test: lint $(READY) ## run everything: lint, types, unit tests, notebooks
+test: lint $(READY) ## run everything: lint, types, unit tests, notebooks, and the pages in a browser
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests
-	$(MAKE) nbval
+	@$(EACH) walk $(NOTEBOOKS:book/%.ipynb=nbval-%)
 
 nbval: $(READY) ## re-run the notebooks and compare their outputs with the committed ones
 	@$(EACH) $(NOTEBOOKS:book/%.ipynb=nbval-%)
@@ -71,6 +71,11 @@ nbval: $(READY) ## re-run the notebooks and compare their outputs with the commi
 nbval-%: $(READY)
 	@$(call alone,$*) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	    --nbval-sanitize-with tests/nbval.cfg book/$*.ipynb
+
+walk: $(READY) ## build the book as it stands in the notebooks, and visit every page in a browser
+	$(BIN)/jupyter-book build book --path-output _build/walk --config _config.yml --toc "$(CURDIR)/_toc.yml" \
+	    -W -n --keep-going --quiet
+	BOOK="$(CURDIR)/_build/walk/_build/html" $(BIN)/python -m pytest tests/book_walk.py
 
 test-slow: $(READY) ## run the slow tests only: ranks that die, two nodes, rivals in notebook 04; about 7 minutes on two cores (see lowest too)
 	$(BIN)/python -m pytest -m slow tests

@@ -1,6 +1,7 @@
-"""Walks the built book as a reader's browser would; ``make book`` runs it on ``_build/html``.
+"""Walks a built book as a reader's browser would.
 
-Nothing here builds anything: ``BOOK=folder python -m pytest tests/book_walk.py`` walks any other build.
+``make walk``, a part of ``make test``, runs it on the book as it stands in the notebooks, and ``make book`` on
+``_build/html``. Nothing here builds anything: ``BOOK=folder python -m pytest tests/book_walk.py`` walks any build.
 """
 
 import os

@@ -23,7 +23,8 @@ MOST = 5
 """Of more conditions only the one that is nearest to falling is drawn."""
 CAPTION = """The claims, one line each. A claim holds where its bars lie on the shaded side of the upright line. Dot and
 bar: what was measured here, with its 95 % interval. Hollow circle: measured with fewer than three seeds, too few for a
-verdict. Diamond: what the paper prints. Each strip has a scale of its own, so compare within a strip only."""
+verdict. Diamond: what the paper prints. Each strip has a scale of its own, so compare within a strip only. Controls:
+simpler things under the same test, by how much they gain more than SDNet (minus: less)."""
 
 
 def show_overview(verdicts: Judged, letters: str) -> Shown:
@@ -95,8 +96,8 @@ def _seeds(found: Verdict) -> str:
 
 
 def _shown(found: Verdict) -> str:
-    said = note(html.escape(_said(found)))
-    return f"{drawn}<br>{said}" if (drawn := strip(found)) else said
+    words = (_said(found), f"controls: {found.controls}" if found.controls else "")
+    return "<br>".join(part for part in (strip(found), *(note(html.escape(line)) for line in words if line)) if part)
 
 
 def _said(found: Verdict) -> str:
