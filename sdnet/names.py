@@ -1,4 +1,4 @@
-"""One way to say that a name does not exist, and one to name a configuration."""
+"""One way to say that a name does not exist, one to print a name, and one to name a configuration."""
 
 import difflib
 import hashlib
@@ -13,6 +13,11 @@ def unknown_name(what: str, given: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(given), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{what} {given!r} does not exist.{hint} Available: {', '.join(known)}."
+
+
+def printed(name: str) -> str:
+    """A name as people read it: ``"stem threshold"`` for ``"stem_threshold"``."""
+    return name.replace("_", " ")
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ def own_lam(model: nn.Module) -> float:
         low, high = numbers.min().item(), numbers.max().item()
         raise ValueError(
             f"this network has no one λ of its own: its {len(lams)} layers have {numbers.numel()} from {low:.3g} to "
-            f"{high:.3g}; shift them all with the knob 'lam shift', or choose an sdnet or scn18."
+            f"{high:.3g}; shift them all with the knob 'lam_shift', or choose an sdnet or scn18."
         )
     return float(str(numbers[0].numpy()))
 

@@ -13,6 +13,7 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -55,9 +56,9 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
-    @property
+    @cached_property
     def config_hash(self) -> str:
-        """Eight hexadecimal digits that identify the configuration."""
+        """Eight hexadecimal digits that identify the configuration, of a row as its file holds it."""
         return config_hash(self.config)
 
     @property
@@ -227,7 +228,15 @@ def _read(path: Path) -> Record:
         raise ValueError(f"{path} was edited: its configuration does not match its hash {digest}.")
     if summed and checksum != actual:
         raise ValueError(f"{path} was edited: its content does not match its checksum; restore the file as written.")
+    _name_knobs(record.config)
     return record
+
+
+def _name_knobs(config: dict[str, Any]) -> None:
+    """Name the knob of a row as it is called now: until November 2026 knobs had spaces in their names."""
+    for where in (config, config.get("choices")):
+        if isinstance(where, dict) and isinstance(where.get("knob"), str):
+            where["knob"] = where["knob"].replace(" ", "_")
 
 
 TYPES: dict[str, type | UnionType] = {

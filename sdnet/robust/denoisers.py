@@ -54,10 +54,10 @@ def quantisation(images: Tensor, strength: float) -> Tensor:
 
 
 DENOISERS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] = {
-    "gaussian filter": (gaussian_filter, (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)),
+    "gaussian_filter": (gaussian_filter, (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)),
     "median": (median, (0.0, 2.0, 4.0)),
     "quantisation": (quantisation, (0.0, 0.05, 0.1, 0.2, 0.25, 0.5)),
-    "total variation": (total_variation, (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15)),
+    "total_variation": (total_variation, (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15)),
 }
 """Name → denoiser and the strengths among which an oracle may choose."""
 

@@ -79,7 +79,7 @@ class Lam(Knob):
 class LamShift(Lam):
     """What is added to the λ of every layer: a knob for SCN, each of whose layers has learned a λ of its own."""
 
-    name = "lam shift"
+    name = "lam_shift"
 
     @property
     def start(self) -> float:
@@ -100,7 +100,7 @@ class Iterations(Knob):
         self.layers = [layer for _, layer in csc_layers(model)]
         if not self.layers:
             raise ValueError("this network has no CSC layer whose steps could be counted; choose an sdnet.")
-        self.model, self.method, self.name = in_eval(model), method, f"{method} iterations"
+        self.model, self.method, self.name = in_eval(model), method, f"{method}_iterations"
 
     @property
     def start(self) -> float:
@@ -128,7 +128,7 @@ class StemThreshold(Knob):
     t = 0 is the network as it was trained. For a residual network of :mod:`sdnet.models` with a ReLU in its stem.
     """
 
-    name, read = "stem threshold", False
+    name, read = "stem_threshold", False
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, ResNet) or not isinstance(model.stem[2], nn.ReLU):
@@ -169,7 +169,7 @@ class BatchStatistics(Knob):
     Algorithm 1 do through the averaged residual.
     """
 
-    name, batch = "batch statistics", 500
+    name, batch = "batch_statistics", 500
 
     def __init__(self, model: nn.Module) -> None:
         self.model = deepcopy(in_eval(model))

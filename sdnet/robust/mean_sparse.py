@@ -21,7 +21,7 @@ class MeanSparse(Knob):
         ValueError: for a network without batch normalisation, or in train mode.
     """
 
-    name = "mean sparse"
+    name = "mean_sparse"
 
     def __init__(self, model: nn.Module) -> None:
         self.model = in_eval(model)

@@ -16,7 +16,7 @@ class NormThreshold(Knob):
     step it differs from λ in that alone: λ is one number before the normalisation has scaled every channel.
     """
 
-    name, read = "norm threshold", False
+    name, read = "norm_threshold", False
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, ResNet) or not isinstance(model.stem[0], CodingLayer):
@@ -41,7 +41,7 @@ class NormThreshold(Knob):
 class LamWithBatchStatistics(BatchStatistics):
     """λ, with batch normalisation that takes the statistics of the test batch at that λ: recomputed, not trained."""
 
-    name = "lam with batch statistics"
+    name = "lam_with_batch_statistics"
 
     def __init__(self, model: nn.Module) -> None:
         if not coding_layers(model):

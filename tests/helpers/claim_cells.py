@@ -92,7 +92,7 @@ def _best(effect: float, rng: np.random.Generator) -> np.ndarray:
 
 def _fixed(claim: str, effect: float, rng: np.random.Generator, base: dict[str, object]) -> Cells:
     rows: Cells = []
-    for arch, knob, strength, level in (("sdnet18", "lam", 0.1, effect), ("resnet18", "stem threshold", 0.0, 0.0)):
+    for arch, knob, strength, level in (("sdnet18", "lam", 0.1, effect), ("resnet18", "stem_threshold", 0.0, 0.0)):
         swept = {**base, "experiment": "sweep", "arch": arch, "knob": knob, "strength": strength}
         deviation = _deviation(rng)
         for where in _conditions(NOISES):

@@ -13,7 +13,10 @@ import pytest
 from sdnet.names import config_hash
 from sdnet.results import ledger
 from sdnet.results.cells import CELL_COLUMNS, name_of, to_frame
+from sdnet.results.commands import commands
 from sdnet.results.ledger import Record
+from sdnet.results.select import select
+from sdnet.robust.mean_sparse import MeanSparse
 from sdnet.training.recipes import PRESETS
 
 
@@ -75,6 +78,18 @@ def test_an_edited_or_broken_record_is_named(tmp_path: Path) -> None:
 def test_config_hash_ignores_the_order_of_keys() -> None:
     assert config_hash({"a": 1, "b": 2}) == config_hash({"b": 2, "a": 1})
     assert config_hash({"a": 1}) != config_hash({"a": 2})
+
+
+def test_a_row_that_spells_its_knob_with_a_space_is_found_under_its_name(tmp_path: Path) -> None:
+    config = {**example().config, "knob": "mean sparse", "choices": {"knob": "mean sparse", "preset": "smoke"}}
+    path = ledger.write(example(config=config), tmp_path)
+    before = path.read_bytes()
+    (row,) = ledger.read(tmp_path)
+    cells = select(to_frame([row]), knob=MeanSparse.name)
+    assert cells["run"].tolist() == [path.stem]
+    assert "--knob mean_sparse" in commands(replace(row, experiment="attack"))[-1]
+    assert path.read_bytes() == before
+    assert ledger.read(tmp_path) == [row]
 
 
 def test_cells_keep_every_result() -> None:

@@ -174,7 +174,7 @@ def knob_and_strengths(training: Training) -> tuple[str, tuple[float, ...]]:
     """The knob that is turned on a network under noise, and its strengths, the training's own among them."""
     own = trained_at(training.arch, training.network)
     if models.ARCHITECTURES[training.arch].csc == "none":
-        return "stem threshold", (own,)
+        return "stem_threshold", (own,)
     return "lam", tuple(sorted({*LAMS, own}))
 
 

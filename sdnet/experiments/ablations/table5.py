@@ -51,7 +51,7 @@ def accuracies(cells: pd.DataFrame, variant: Variant, best: bool = False) -> pd.
     """
     cells = select(cells, arch=variant.arch, variant=variant.name, metric="top1")
     trained = select(cells, experiment="train", split="test").assign(corruption=NATURAL)
-    noisy = select(cells, experiment="sweep", knob=("lam", "stem threshold"), corruption=NOISES)
+    noisy = select(cells, experiment="sweep", knob=("lam", "stem_threshold"), corruption=NOISES)
     noisy = select(noisy, one_per=("seed", "corruption", "severity", "strength"), prefer=("n", "started"))
     own = trained_at(variant.arch, variant.network)
     noisy = noisy[noisy["strength"].isin({*LAMS, own} if best else {own})]
@@ -134,14 +134,14 @@ def _caption(cells: pd.DataFrame, variants: tuple[Variant, ...]) -> str:
 def at_test_time(cells: pd.DataFrame) -> Shown:
     """Accuracy of networks trained with two steps (and with one) when more are taken at test time, per solver."""
     chosen = select(cells, experiment="sweep", metric="top1", arch="sdnet18")
-    chosen = chosen[chosen["knob"].astype(str).str.endswith(" iterations")]
+    chosen = chosen[chosen["knob"].astype(str).str.endswith("_iterations")]
     fig, panels = two_columns(2, 3.2, sharey=True)
     for ax, (variant, title) in zip(
         panels, (("", "trained with two steps"), ("iterations=1", "trained with one step")), strict=True
     ):
         here = chosen[chosen["variant"] == variant]
         for index, (knob, group) in enumerate(here.groupby("knob", sort=True)):
-            method = str(knob).removesuffix(" iterations")
+            method = str(knob).removesuffix("_iterations")
             label = {"fista": "FISTA", "ista": "ISTA", "heavy_ball": "the authors' variant"}[method]
             for condition, style in ((NATURAL, "-"), ("gaussian_noise", "--")):
                 part = group[group["corruption"] == condition]

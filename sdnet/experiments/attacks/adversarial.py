@@ -9,6 +9,7 @@ from IPython.display import HTML
 from scipy.stats import binomtest
 
 from sdnet.experiments.corruptions.robustness import ONE_STEP, Turned, same_scale
+from sdnet.names import printed
 from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
@@ -32,14 +33,14 @@ class Attacked(Turned):
     paper: str | None = None
 
 
-RESNET = Attacked("ResNet-18", "resnet18", "", "stem threshold", 0.0, "resnet18")
-MEAN_SPARSE = Attacked("ResNet-18, MeanSparse", "resnet18", "", "mean sparse", 0.0)
+RESNET = Attacked("ResNet-18", "resnet18", "", "stem_threshold", 0.0, "resnet18")
+MEAN_SPARSE = Attacked("ResNet-18, MeanSparse", "resnet18", "", "mean_sparse", 0.0)
 ONE_STEP_SDNET = Attacked("One-step SDNet-18", "sdnet18", ONE_STEP, "lam", 0.1)
 SDNET = Attacked("SDNet-18", "sdnet18", "", "lam", 0.1, "sdnet18")
 ROWS = (
     RESNET,
     MEAN_SPARSE,
-    Attacked("ResNet-18 behind a Gaussian filter", "resnet18", "", "gaussian filter", 0.0),
+    Attacked("ResNet-18 behind a Gaussian filter", "resnet18", "", "gaussian_filter", 0.0),
     Attacked("ResNet-18 behind quantisation", "resnet18", "", "quantisation", 0.0),
     ONE_STEP_SDNET,
     SDNET,
@@ -197,7 +198,7 @@ def against_strength(cells: pd.DataFrame, row: Attacked, axis: str = "λ") -> Sh
         "(b) under perturbations made for the strength in use. Mean over seeds."
     )
     used = cells[cells["run"].isin(concat(part[["run"]] for part in behind)["run"])]
-    identity = f"attacked-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-")
+    identity = f"attacked-{row.arch}-{printed(row.knob)}-{row.variant}".replace(" ", "-")
     return finished(fig, caption, identity, made_from=used)
 
 

@@ -16,10 +16,10 @@ QUERIES = {"paper": 5000, "quick": 1000, "smoke": 50}
 """Size of a run → queries of Square."""
 GRIDS = {
     "lam": (0.1, 0.3, 0.5, 0.8, 1.1, 1.5),
-    "lam shift": (0.0, 0.2, 0.4, 0.7, 1.1, 1.4),
-    "stem threshold": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
-    "mean sparse": (0.0, 0.1, 0.2, 0.4),
-    "gaussian filter": (0.0, 0.5, 0.8, 1.0),
+    "lam_shift": (0.0, 0.2, 0.4, 0.7, 1.1, 1.4),
+    "stem_threshold": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
+    "mean_sparse": (0.0, 0.1, 0.2, 0.4),
+    "gaussian_filter": (0.0, 0.5, 0.8, 1.0),
     "quantisation": (0.0, 0.1, 0.25, 0.5),
 }
 """Knob through which gradients pass → strengths at which perturbations are crafted, beside that of training. A stem's

@@ -81,7 +81,7 @@ def _cifar10(size: Scale) -> Iterator[Run]:
     for resnet, sdnet in zip(resnets[:3], sdnets, strict=False):
         cells = {"metric": ("coherence", "fewest")}
         yield Run("guarantee", sdnet.training, {"images": 50}, cells, 1, serves=frozenset(("C13", "02")))
-        for knob in (name for name in CONTROLS if name != "stem threshold"):
+        for knob in (name for name in CONTROLS if name != "stem_threshold"):
             yield swept(training_of(resnet), size.noisy, "Table-2 Table-3 06", knob)
     yield from _other_adversaries(size.attacked, training_of(resnets[0]), training_of(sdnets[0]))
     yield from _benchmarks()
@@ -92,7 +92,7 @@ def _under_noise(size: Scale, run: Run) -> Iterator[Run]:
     of, images = training_of(run), size.noisy
     if of.arch.startswith("resnet"):
         plain = of.seed > 2 or bool(of.recipe.noise)
-        yield swept(of, images, NOISE, "stem threshold", (0.0,) if plain else ())
+        yield swept(of, images, NOISE, "stem_threshold", (0.0,) if plain else ())
         return
     yield swept(of, images, NOISE + (" C10" if not of.network else ""), "lam", SEVEN if of.seed > 2 else ())
     yield adapted(of, images, ADAPTIVE, CLEAN_POLICIES if of.seed > 2 else ())
@@ -113,7 +113,7 @@ def _under_attack(images: int, *trainings: Training | None) -> Iterator[Run]:
 
 def _other_adversaries(images: int, resnet: Training, sdnet: Training) -> Iterator[Run]:
     """The rest of page 07, on one seed: filters in front, black boxes, and the authors' units."""
-    for knob in ("gaussian filter", "quantisation"):
+    for knob in ("gaussian_filter", "quantisation"):
         yield attacked(resnet, images, ATTACKED, ("oblivious", "adaptive"), knob=knob)
     for of, other, start in ((sdnet, resnet, 0.1), (resnet, sdnet, 0.0)):
         yield attacked(of, images, ATTACKED, ("transfer",), source=other)
@@ -229,5 +229,5 @@ def _other_corruptions(size: Scale) -> Iterator[Run]:
     """Step 7: blur, weather and digital corruptions, where λ was never said to help; and steps at test time."""
     for run in trained(size, "sdnet18", range(3), "C1 Table-1 04"):
         yield swept(training_of(run), 1000, "06", "lam", SEVEN, COMMON)
-        for knob in (name for name in KNOBS if name.endswith(" iterations")):
+        for knob in (name for name in KNOBS if name.endswith("_iterations")):
             yield swept(training_of(run), 1000, "08", knob, noises=("gaussian_noise",))

@@ -24,7 +24,7 @@ RADII = {"linf": (4 / 255, 16 / 255), "l2": (0.25, 1.0)}
 MINIMISER: dict[str, Any] = {"iterations": 64, "gradient": "implicit"}
 LAMS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
 """Of the minimiser: seven, as C10 has them."""
-FILTERS = ("gaussian filter", "median", "total variation", "batch statistics")
+FILTERS = ("gaussian_filter", "median", "total_variation", "batch_statistics")
 
 
 def questions(size: Scale) -> Iterator[Run]:
@@ -37,20 +37,20 @@ def questions(size: Scale) -> Iterator[Run]:
     yield from trained(size, "resnet18", SEEDS, "13")
     yield from trained(size, "sdnet18", SEEDS, "13", iterations=1)
     yield from _equal_cost(size.noisy, sdnets, resnets, one_step)
-    yield from (waves(of, "L1b", knob) for of in sdnets for knob in ("lam", "gaussian filter"))
+    yield from (waves(of, "L1b", knob) for of in sdnets for knob in ("lam", "gaussian_filter"))
     yield from (confident(of, FEW, "L7 L4a", "lam") for of in sdnets)
-    yield from (confident(of, FEW, "L4a L4b", "lam with batch statistics") for of in sdnets)
-    yield from (confident(of, FEW, "L7", "gaussian filter") for of in resnets)
-    knobs = ("lam", "norm threshold", "lam with batch statistics")
+    yield from (confident(of, FEW, "L4a L4b", "lam_with_batch_statistics") for of in sdnets)
+    yield from (confident(of, FEW, "L7", "gaussian_filter") for of in resnets)
+    knobs = ("lam", "norm_threshold", "lam_with_batch_statistics")
     yield from (confident(of, FEW, "L2", knob) for of in one_step for knob in knobs)
     for of, crafted in ((sdnets, (0.1, 0.5)), (resnets, (0.0, 0.1))):
         yield from (smoothed(one, size.attacked, crafted) for one in of)
     for one in resnets:
-        yield attacked(one, size.attacked, "L5a L5b 13", crafted=(0.0, ALPHA), knob="mean sparse")
-        yield smoothed(one, size.attacked, (0.0, ALPHA), knob="mean sparse")
+        yield attacked(one, size.attacked, "L5a L5b 13", crafted=(0.0, ALPHA), knob="mean_sparse")
+        yield smoothed(one, size.attacked, (0.0, ALPHA), knob="mean_sparse")
     yield from (run for of, resnet in zip(sdnets, resnets, strict=True) for run in demanded(of, resnet))
     yield from (certificates(of, "L6", "lam") for of in sdnets)
-    yield from (certificates(of, "L6", "gaussian filter") for of in resnets)
+    yield from (certificates(of, "L6", "gaussian_filter") for of in resnets)
     yield _solvers()
     for run in trained(size, "sdnet18", SEEDS, "L3 13", **MINIMISER):
         yield run
@@ -58,7 +58,7 @@ def questions(size: Scale) -> Iterator[Run]:
     for learn_lam in ("layer", "channel"):
         for run in trained(size, "sdnet18", SEEDS, "L4c 13", learn_lam=learn_lam):
             yield run
-            yield alike(training_of(run), size.noisy, "L4c", "lam shift", (0.0,))
+            yield alike(training_of(run), size.noisy, "L4c", "lam_shift", (0.0,))
 
 
 def _solvers() -> Run:
@@ -74,7 +74,7 @@ def _equal_cost(
     for of in sdnets:
         yield from (alike(of, images, "L1a", knob) for knob in ("lam", *FILTERS))
     yield from (alike(of, images, "L1a", "lam") for of in one_step)
-    yield from (alike(of, images, "L1a", knob) for of in resnets for knob in ("stem threshold", "gaussian filter"))
+    yield from (alike(of, images, "L1a", knob) for of in resnets for knob in ("stem_threshold", "gaussian_filter"))
 
 
 def alike(

@@ -228,7 +228,7 @@ def attacked(
     **options: Any,
 ) -> Run:
     """An attack under some protocols; the knob is the network's own unless told, ``options`` are the command's."""
-    knob = options.get("knob") or ("stem threshold" if of.arch.startswith("resnet") else "lam")
+    knob = options.get("knob") or ("stem_threshold" if of.arch.startswith("resnet") else "lam")
     strengths: tuple[float | None, ...] = (None,) if protocols == ("policy",) else tuple(crafted or GRIDS[knob])
     told: dict[str, Any] = {"preset": of.preset, "images": images, "norm": tuple(norms), "attack": attack}
     told |= {"protocol": tuple(protocols)} | ({"crafted": tuple(crafted)} if crafted else {})

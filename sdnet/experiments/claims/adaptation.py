@@ -17,9 +17,9 @@ from sdnet.results.select import select
 
 OBJECTIVES = {"most information": ("information", 1), "least entropy": ("entropy", -1), "labels": ("top1", 1)}
 """How λ is chosen under each condition → the metric, and whether it is to be large. ``"labels"`` is an oracle."""
-RECOMPUTED = Row("λ with the batch's statistics", "sdnet18", knob="lam with batch statistics")
-LEARNED = Row("learned λ", "sdnet18", variant({"network": {"learn_lam": "layer"}}), knob="lam shift")
-PER_CHANNEL = Row("λ learned per channel", "sdnet18", variant({"network": {"learn_lam": "channel"}}), knob="lam shift")
+RECOMPUTED = Row("λ with the batch's statistics", "sdnet18", knob="lam_with_batch_statistics")
+LEARNED = Row("learned λ", "sdnet18", variant({"network": {"learn_lam": "layer"}}), knob="lam_shift")
+PER_CHANNEL = Row("λ learned per channel", "sdnet18", variant({"network": {"learn_lam": "channel"}}), knob="lam_shift")
 STRENGTHS = 7
 """A strength is chosen among at least so many."""
 

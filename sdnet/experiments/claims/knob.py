@@ -37,7 +37,7 @@ SIGMA, RADIUS = 0.12, 0.1
 SOLVED_AT = 64
 """Iterations after which solvers are compared (L9)."""
 MINIMISER = Row("minimum", "sdnet18", variant({"network": {"gradient": "implicit", "iterations": 64}}), knob="lam")
-FILTERED = Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian filter")
+FILTERED = Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian_filter")
 
 
 def better_than_filters(cells: pd.DataFrame) -> list[Requirement]:

@@ -22,11 +22,11 @@ STRENGTHS = 7
 """A best strength is looked for among at least so many."""
 SDNET = Row("SDNet-18", "sdnet18", knob="lam")
 SDNET_FIXED = Row("SDNet-18, λ = 0.1", "sdnet18", knob="lam", strength=0.1)
-RESNET = Row("ResNet-18", "resnet18", knob="stem threshold", strength=0.0)
+RESNET = Row("ResNet-18", "resnet18", knob="stem_threshold", strength=0.0)
 ONE_STEP_FIXED = Row("one step", "sdnet18", ONE_STEP, knob="lam", strength=0.1)
 CONTROLS = (
     Row("one step", "sdnet18", ONE_STEP, knob="lam"),
-    Row("ResNet-18, threshold", "resnet18", knob="stem threshold"),
+    Row("ResNet-18, threshold", "resnet18", knob="stem_threshold"),
 )
 EIGHT_STEPS = Row("eight steps", "sdnet18", variant({"network": {"iterations": 8}}), knob="lam")
 

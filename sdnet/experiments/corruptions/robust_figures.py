@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from sdnet.experiments.corruptions.robust_tables import LABELS
 from sdnet.experiments.corruptions.robustness import NOISES, Row, latest, policy_cells, top1
+from sdnet.names import printed
 from sdnet.report.origin import concat
 from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_columns
 from sdnet.report.shown import Shown
@@ -48,7 +49,9 @@ def figure2(cells: pd.DataFrame, row: Row, axis: str = "λ") -> Shown:
         f"Accuracy against {axis}, one line per severity, mean over seeds. A star marks the best {axis} of a line."
     )
     behind = cells[cells["run"].isin(chosen["run"])]
-    return finished(fig, caption, f"accuracy-{row.arch}-{row.knob}-{row.variant}".replace(" ", "-"), made_from=behind)
+    return finished(
+        fig, caption, f"accuracy-{row.arch}-{printed(str(row.knob))}-{row.variant}".replace(" ", "-"), made_from=behind
+    )
 
 
 def figure3(cells: pd.DataFrame, policy: str = "residual_fit", power: int = 1) -> Shown:

@@ -64,14 +64,14 @@ class Row(Turned):
 ONE_STEP = "iterations=1"
 NOISY = "noise=0.1"
 ROWS = (
-    Row("ResNet-18", "resnet18", knob="stem threshold", strength=0.0, paper=("resnet18", "")),
-    Row("stem threshold shifted, oracle", "resnet18", knob="stem threshold"),
-    Row("batch statistics adapted", "resnet18", knob="batch statistics", strength=1.0),
-    Row("Gaussian filter in front, oracle", "resnet18", knob="gaussian filter"),
+    Row("ResNet-18", "resnet18", knob="stem_threshold", strength=0.0, paper=("resnet18", "")),
+    Row("stem threshold shifted, oracle", "resnet18", knob="stem_threshold"),
+    Row("batch statistics adapted", "resnet18", knob="batch_statistics", strength=1.0),
+    Row("Gaussian filter in front, oracle", "resnet18", knob="gaussian_filter"),
     Row("median in front, oracle", "resnet18", knob="median"),
-    Row("total variation in front, oracle", "resnet18", knob="total variation"),
-    Row("trained with Gaussian noise", "resnet18", NOISY, knob="stem threshold", strength=0.0),
-    Row("SCN", "scn", knob="lam shift", strength=0.0, paper=("scn", "")),
+    Row("total variation in front, oracle", "resnet18", knob="total_variation"),
+    Row("trained with Gaussian noise", "resnet18", NOISY, knob="stem_threshold", strength=0.0),
+    Row("SCN", "scn", knob="lam_shift", strength=0.0, paper=("scn", "")),
     Row("One-step SDNet-18, λ = 0.1", "sdnet18", ONE_STEP, policy="fixed"),
     Row("λ by Algorithm 1", "sdnet18", ONE_STEP, policy="residual_fit"),
     Row("λ by an oracle", "sdnet18", ONE_STEP, knob="lam"),

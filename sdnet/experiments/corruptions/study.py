@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from sdnet.experiments.corruptions import policies, sweep
+from sdnet.names import printed
 from sdnet.results import networks
 from sdnet.results.ledger import Record
 
@@ -42,7 +43,7 @@ def run(
     plan = [(name, knob) for name in names for knob in knobs_of(name)]
     records = []
     for name, knob in plan:
-        print(f"{networks.label(name)}: {knob}", flush=True)
+        print(f"{networks.label(name)}: {printed(knob)}", flush=True)
         record, _ = sweep.run(
             name, knob, preset=preset, images=images, data_root=data_root, official=official, device=device
         )

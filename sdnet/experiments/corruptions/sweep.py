@@ -35,29 +35,29 @@ LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
 LAM_SHIFTS = (0.0, 0.05, *LAMS[:5], 0.7, 0.9, 1.1, 1.4)
 THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(15))
 """Finer than Λ: after batch normalisation a ResNet's stem has small outputs, and at 0.3 it is all but silent."""
-ITERATIONS = {f"{method} iterations": method for method in METHODS}
+ITERATIONS = {f"{method}_iterations": method for method in METHODS}
 """Knob → the solver that takes the steps."""
 ANYWHERE: dict[str, tuple[float, ...]] = {
     MeanSparse.name: (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
-    "batch statistics": (0.0, 0.5, 1.0),
+    "batch_statistics": (0.0, 0.5, 1.0),
     **{name: strengths for name, (_, strengths) in denoisers.DENOISERS.items()},
 }
 """What helps a network, whatever it is made of → its strengths."""
-CONTROLS: dict[str, tuple[float, ...]] = {"stem threshold": THRESHOLDS, **ANYWHERE}
+CONTROLS: dict[str, tuple[float, ...]] = {"stem_threshold": THRESHOLDS, **ANYWHERE}
 """What helps a network without a λ → its strengths."""
 KNOBS: dict[str, tuple[float, ...]] = {
     "lam": LAMS,
-    "lam shift": LAM_SHIFTS,
+    "lam_shift": LAM_SHIFTS,
     **dict.fromkeys(ITERATIONS, (1, 2, 4, 8, 16)),
     **CONTROLS,
 }
 """Knob → its strengths."""
 BUILDERS: dict[str, Callable[[nn.Module], Knob]] = {
     "lam": Lam,
-    "lam shift": LamShift,
-    "stem threshold": StemThreshold,
+    "lam_shift": LamShift,
+    "stem_threshold": StemThreshold,
     MeanSparse.name: MeanSparse,
-    "batch statistics": BatchStatistics,
+    "batch_statistics": BatchStatistics,
     **{name: partial(Iterations, method=method) for name, method in ITERATIONS.items()},
     **{name: partial(Denoiser, denoise=made, name=name) for name, (made, _) in denoisers.DENOISERS.items()},
 }
@@ -147,13 +147,13 @@ def knob_of(model: nn.Module, name: str) -> Knob:
 def default_knob(model: nn.Module) -> str:
     """The knob that is turned on a network unless told: the first that it has of λ, what is added to the λ of every
     layer where each has learned its own, the threshold of its stem, and a filter in front of it."""
-    for name in ("lam", "lam shift", "stem threshold"):
+    for name in ("lam", "lam_shift", "stem_threshold"):
         try:
             _ = knob_of(model, name).start
         except ValueError:
             continue
         return name
-    return "gaussian filter"
+    return "gaussian_filter"
 
 
 def images_of(size: str, images: int | None) -> int:

@@ -21,7 +21,7 @@ NEIGHBOURS: dict[str, tuple[Callable[[nn.Module], Knob], tuple[float, ...]]] = {
 """Knobs that only this page turns → what makes them of a network, and their strengths."""
 STRENGTHS: dict[str, tuple[float, ...]] = {**KNOBS, **{name: strengths for name, (_, strengths) in NEIGHBOURS.items()}}
 """Knob → its strengths."""
-FEW = {"lam": (0.1, 0.2, 0.4, 0.8), "gaussian filter": (0.0, 0.4, 0.6, 1.0), "stem threshold": (0.0, 0.04, 0.1, 0.2)}
+FEW = {"lam": (0.1, 0.2, 0.4, 0.8), "gaussian_filter": (0.0, 0.4, 0.6, 1.0), "stem_threshold": (0.0, 0.04, 0.1, 0.2)}
 """Where one strength costs as much as a sweep: that of training, that of the rules, and two more."""
 
 

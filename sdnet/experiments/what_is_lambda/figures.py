@@ -13,6 +13,7 @@ from sdnet.experiments.claims.rule import scales
 from sdnet.experiments.corruptions.robustness import Row, Turned
 from sdnet.experiments.what_is_lambda.solvers import SOLVERS
 from sdnet.experiments.what_is_lambda.trade_off import BUDGET, LAM, REMEDIES, areas, envelope, trade_offs
+from sdnet.names import printed
 from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
@@ -21,7 +22,7 @@ from sdnet.results.select import select
 
 COST, GAIN = "clean accuracy lost (points)", "gained under noise (points)"
 METRICS = {"calibration_error": "calibration error (%)", "nll": "negative log-likelihood (nats)"}
-FILTERED = Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian filter")
+FILTERED = Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian_filter")
 WITHOUT_LABELS = {
     None: "0.1, as in training",
     "most information": "of most information",
@@ -132,7 +133,7 @@ def fourier(cells: pd.DataFrame, row: Row) -> Shown | HTML:
         f"Accuracy when a wave of a single frequency is added to every image (ℓ₂ norm {found['epsilon'].max():g} per "
         f"channel). Mean over rings of frequencies and over seeds; {_scale(found)}."
     )
-    identity = f"fourier-{row.arch}-{row.knob}".replace(" ", "-")
+    identity = f"fourier-{row.arch}-{printed(str(row.knob))}".replace(" ", "-")
     return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
 
 
@@ -210,7 +211,7 @@ def certified(cells: pd.DataFrame, row: Row) -> Shown | HTML:
         "Share of images whose right answer is certified: no perturbation within the radius changes the answer of "
         "the smoothed network."
     )
-    identity = f"certified-{row.arch}-{row.knob}".replace(" ", "-")
+    identity = f"certified-{row.arch}-{printed(str(row.knob))}".replace(" ", "-")
     return curves(table, x=x, y=y, hue=row.label, caption=caption, identity=identity, made_from=found)
 
 

@@ -9,6 +9,7 @@ import torch
 from sdnet.experiments.corruptions.sweep import default_knob, images_of
 from sdnet.experiments.what_is_lambda import certify, confidence, fourier
 from sdnet.experiments.what_is_lambda.asked import FEW
+from sdnet.names import printed
 from sdnet.results import networks
 from sdnet.results.ledger import Record
 
@@ -36,7 +37,7 @@ def run(
     plan = [(name, _knob(name)) for name in names]
     records = []
     for name, knob in plan:
-        print(f"{networks.label(name)}: {knob}", flush=True)
+        print(f"{networks.label(name)}: {printed(knob)}", flush=True)
         records.append(fourier.run(name, knob, preset=preset, data_root=data_root, device=device)[0])
         told: dict[str, Any] = {"corruptions": SMALLEST, "strengths": FEW[knob]} if preset == "smoke" else {}
         records.append(confidence.run(name, knob, preset=preset, data_root=data_root, device=device, **told)[0])
@@ -45,4 +46,4 @@ def run(
 
 
 def _knob(name: str | os.PathLike[str]) -> str:
-    return "lam" if default_knob(networks.load(name).model) == "lam" else "gaussian filter"
+    return "lam" if default_knob(networks.load(name).model) == "lam" else "gaussian_filter"

@@ -20,21 +20,22 @@ BUDGET = 5.0
 SEVERITIES = 5
 LAM = Row("λ", "sdnet18", knob="lam")
 FILTERS = {
-    name: Row(name, "sdnet18", knob=name.lower()) for name in ("Gaussian filter", "Median", "Total variation")
+    name: Row(name, "sdnet18", knob=name.lower().replace(" ", "_"))
+    for name in ("Gaussian filter", "Median", "Total variation")
 }  # fmt: skip
 """In front of the same network as λ."""
 ONE_STEP_LAM = Row("λ, one step", "sdnet18", ONE_STEP, knob="lam")
-BEHIND = Row("threshold behind the normalisation, one step", "sdnet18", ONE_STEP, knob="norm threshold")
-RECOMPUTED = Row("λ with the batch's statistics, one step", "sdnet18", ONE_STEP, knob="lam with batch statistics")
+BEHIND = Row("threshold behind the normalisation, one step", "sdnet18", ONE_STEP, knob="norm_threshold")
+RECOMPUTED = Row("λ with the batch's statistics, one step", "sdnet18", ONE_STEP, knob="lam_with_batch_statistics")
 OTHERS = (
-    Row("batch statistics", "sdnet18", knob="batch statistics"),
+    Row("batch statistics", "sdnet18", knob="batch_statistics"),
     ONE_STEP_LAM,
-    Row("ReLU threshold, ResNet-18", "resnet18", knob="stem threshold"),
-    Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian filter"),
+    Row("ReLU threshold, ResNet-18", "resnet18", knob="stem_threshold"),
+    Row("Gaussian filter, ResNet-18", "resnet18", knob="gaussian_filter"),
 )
 """What else could be turned instead."""
 REMEDIES = (LAM, *FILTERS.values(), *OTHERS)
-UNTOUCHED = {"lam": 0.1, "lam with batch statistics": 0.1}
+UNTOUCHED = {"lam": 0.1, "lam_with_batch_statistics": 0.1}
 """Knob → the strength of training, where that is not 0."""
 
 

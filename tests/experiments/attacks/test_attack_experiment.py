@@ -87,7 +87,7 @@ def test_black_boxes_and_flags(trained: Path, resnet: Path, folders: Path) -> No
     assert set(scored["source"]) == {networks.label(resnet)}  # and no path of this machine
     assert tuple(scored["strength"]) == sweep.LAMS
     back = cells_of(resnet, protocols=("transfer",), source=str(trained), norms=("l2",), sanity=False)
-    expected = sorted({*sweep.THRESHOLDS, *robust_accuracy.GRIDS["stem threshold"]})
+    expected = sorted({*sweep.THRESHOLDS, *robust_accuracy.GRIDS["stem_threshold"]})
     assert back[back["metric"] == "robust_top1"]["strength"].tolist() == expected
     told = {"protocols": ("adaptive",), "crafted": (0.0,), "norms": ("linf",), "sanity": False, "steps": 20}
     strong = cells_of(resnet, attacks=("autoattack", "square"), **told)
@@ -115,7 +115,7 @@ def test_a_saved_policy_takes_part(trained: Path, folders: Path) -> None:
         ({"protocols": ("transfer",)}, "protocol 'transfer' needs a source"),
         ({"protocols": ()}, "a run needs at least one protocol"),
         ({"knob": "median"}, "knob that gradients pass through 'median' does not exist"),
-        ({"knob": "stem threshold"}, "no ReLU whose threshold"),
+        ({"knob": "stem_threshold"}, "no ReLU whose threshold"),
         ({"epsilon": -1.0, "norms": ("l2",)}, "epsilon must be finite and >= 0"),
         ({"epsilon": 0.5}, "one epsilon for 2 norms is ambiguous"),
         ({"crafted": (-1.0,)}, "crafted must be finite and >= 0"),

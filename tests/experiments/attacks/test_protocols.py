@@ -137,7 +137,7 @@ def test_the_curve_over_steps_is_what_shorter_attacks_reach() -> None:
 @pytest.mark.parametrize("knob", ["stem", "blur"])
 def test_controls_are_attacked_too(knob: str) -> None:
     model = network("resnet18")
-    turned = StemThreshold(model) if knob == "stem" else Denoiser(model, gaussian_filter, "gaussian filter")
+    turned = StemThreshold(model) if knob == "stem" else Denoiser(model, gaussian_filter, "gaussian_filter")
     grid = grid_of_control(model, turned)
     found = values(on_grid(grid, replace(LINF, epsilon=0.05), grid.clean(), protocols.ON_GRID))
     assert found["adaptive", 0.0] == found["oblivious", 0.0]

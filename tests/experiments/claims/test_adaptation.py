@@ -32,7 +32,7 @@ def adapted(effect: float, seeds: int, knob: str = "lam", start: float = 0.5) ->
 def learned(effect: float, seeds: int, variant: str = "learn_lam=layer") -> Cells:
     rows: Cells = []
     for seed in range(seeds):
-        for name, knob, strength, level in (("", "lam", 0.1, 0.0), (variant, "lam shift", 0.0, effect)):
+        for name, knob, strength, level in (("", "lam", 0.1, 0.0), (variant, "lam_shift", 0.0, effect)):
             own = {**BASE, "experiment": "sweep", "metric": "top1", "variant": name, "knob": knob, "seed": seed}
             where = [("clean", 0), *product(NOISES, range(1, 6))]
             rows += [
@@ -45,7 +45,7 @@ def learned(effect: float, seeds: int, variant: str = "learn_lam=layer") -> Cell
 
 CELLS = {
     "L4a": adapted,
-    "L4b": lambda effect, seeds: adapted(effect, seeds, "lam with batch statistics"),
+    "L4b": lambda effect, seeds: adapted(effect, seeds, "lam_with_batch_statistics"),
     "L4c": learned,
 }
 
@@ -76,15 +76,15 @@ def test_lam_is_chosen_by_what_is_said_and_from_enough() -> None:
 
 
 def test_controls_are_put_beside() -> None:
-    statistics = adapted(0.0, 4, "lam with batch statistics", start=0.6)
+    statistics = adapted(0.0, 4, "lam_with_batch_statistics", start=0.6)
     said = judged("L4a", adapted(0.05, 4), statistics).controls
     assert said == "least entropy: -35.01 (do not match); statistics alone: +4.99 (match)"
-    assert judged("L4b", adapted(0.05, 4, "lam with batch statistics")).controls.endswith("(do not match)")
+    assert judged("L4b", adapted(0.05, 4, "lam_with_batch_statistics")).controls.endswith("(do not match)")
     other = learned(0.08, 4, "learn_lam=channel")
     assert judged("L4c", learned(0.05, 4), other).controls == "λ learned per channel: +3.00 (match)"
 
 
 def test_the_table_has_a_line_per_way_to_choose() -> None:
-    shown = figures.show_chosen(frame(adapted(0.05, 3), adapted(0.02, 3, "lam with batch statistics")))
+    shown = figures.show_chosen(frame(adapted(0.05, 3), adapted(0.02, 3, "lam_with_batch_statistics")))
     assert "of most information" in shown.data
     assert shown.data.count("<td>of the batch") + shown.data.count(">of the batch<") >= 4

@@ -13,7 +13,7 @@ from sdnet.experiments.corruptions.robustness import NOISES, ONE_STEP
 SPREAD = (0.0, 0.001, -0.001, 0.0005)
 LAMS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 LAM = {"knob": "lam"}
-FILTER = {"knob": "gaussian filter"}
+FILTER = {"knob": "gaussian_filter"}
 
 
 def waves(high: float, low: float, seeds: int, *, knob: str = "lam", usual: float = 0.1, turned: float = 0.4) -> Cells:
@@ -32,7 +32,7 @@ def thresholds(effect: float, seeds: int) -> Cells:
     """λ, and a threshold behind the normalisation that gains so much less for the same price."""
     base = {**BASE, "experiment": "confidence", "metric": "top1", "variant": ONE_STEP}
     rows: Cells = []
-    for name, start, level in (("lam", 0.1, effect), ("norm threshold", 0.0, 0.0)):
+    for name, start, level in (("lam", 0.1, effect), ("norm_threshold", 0.0, 0.0)):
         for seed, turned in product(range(seeds), (0, 1)):
             own = {**base, "knob": name, "seed": seed, "strength": start + 0.3 * turned}
             rows.append({**own, "corruption": "clean", "severity": 0, "value": 0.8 - 0.02 * turned})
@@ -132,10 +132,10 @@ def test_the_worse_of_both_attacks_counts() -> None:
 
 
 def test_controls_are_put_beside() -> None:
-    ours, blur = waves(0.05, 0.0, 4), {"knob": "gaussian filter", "usual": 0.0, "turned": knob.BLUR}
+    ours, blur = waves(0.05, 0.0, 4), {"knob": "gaussian_filter", "usual": 0.0, "turned": knob.BLUR}
     assert judged("L1b", ours, waves(0.08, 0.0, 4, **blur)).controls.endswith("(match)")
     assert judged("L1b", ours, waves(0.01, 0.0, 4, **blur)).controls.endswith("(do not match)")
-    relu = {"knob": "stem threshold", "strengths": (0.0, knob.THRESHOLD)}
+    relu = {"knob": "stem_threshold", "strengths": (0.0, knob.THRESHOLD)}
     assert judged("L5a", attacks(0.05, 0.0, 4), attacks(0.09, 0.0, 4, **relu)).controls.endswith("(match)")
     assert judged("L5b", attacks(0.1, 0.0, 4), attacks(0.1, 0.09, 4, **relu)).controls.endswith("(do not match)")
     filtered = [{**row, "arch": "resnet18", **FILTER} for row in confidences(0.09, 4)]

@@ -19,7 +19,7 @@ from sdnet.training.checkpoint import save_network
 from sdnet.training.declaration import training
 from sdnet.training.loop import accuracy
 
-USUAL = {"scn18": "lam", "scn": "lam shift", "mdeq": "gaussian filter"}
+USUAL = {"scn18": "lam", "scn": "lam_shift", "mdeq": "gaussian_filter"}
 ATTACK = ["--images", "4", "--steps", "1", "--norm", "linf", "--no-sanity", "--device", "cpu"]
 
 
@@ -85,18 +85,18 @@ def test_policies_choose_the_lam_of_scn18(rivals: dict[str, Path], folders: Path
 
 
 def test_what_a_rival_does_not_have_is_said_in_one_sentence(rivals: dict[str, Path], folders: Path) -> None:
-    with pytest.raises(ValueError, match=r"its 14 layers have 14 from .*; shift them all with the knob 'lam shift'"):
+    with pytest.raises(ValueError, match=r"its 14 layers have 14 from .*; shift them all with the knob 'lam_shift'"):
         policies.run(rivals["scn"], preset="smoke")
     with pytest.raises(ValueError, match="no CSC layer whose λ a policy could choose"):
         policies.run(rivals["mdeq"], preset="smoke")
     for arch in ("scn", "mdeq"):
         with pytest.raises(ValueError, match="has no ReLU whose threshold could be shifted, as a resnet has"):
-            sweep.run(rivals[arch], "stem threshold", preset="smoke")
+            sweep.run(rivals[arch], "stem_threshold", preset="smoke")
         with pytest.raises(ValueError, match="features are read back from the depths of a residual network; this is"):
             reconstruction.run(rivals[arch], preset="smoke")
 
 
 def test_the_study_turns_what_each_rival_has(rivals: dict[str, Path]) -> None:
     assert study.knobs_of(rivals["scn18"]) == ["lam"]
-    assert study.knobs_of(rivals["scn"]) == ["lam shift"]
+    assert study.knobs_of(rivals["scn"]) == ["lam_shift"]
     assert study.knobs_of(rivals["mdeq"]) == list(sweep.ANYWHERE)

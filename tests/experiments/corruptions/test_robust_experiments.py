@@ -78,7 +78,7 @@ def test_the_other_knobs_are_swept_too(folders: Path) -> None:
     ("given", "message"),
     [
         ({"knob": "lambda"}, "knob 'lambda' does not exist. Did you mean 'lam'"),
-        ({"knob": "stem threshold"}, "no ReLU whose threshold"),
+        ({"knob": "stem_threshold"}, "no ReLU whose threshold"),
         ({"preset": "large"}, "preset 'large' does not exist"),
         ({"images": 0}, "images must be an integer >= 1"),
         ({"corruptions": ("fogg",)}, "corruption 'fogg' does not exist. Did you mean 'fog'"),
@@ -254,11 +254,11 @@ def test_the_study_runs_what_each_network_has(trained: Path, folders: Path) -> N
     )
     assert study.knobs_of(trained) == ["lam"]
     assert study.knobs_of(plain) == list(sweep.CONTROLS)
-    assert study.knobs_of(noisy) == ["stem threshold"]
+    assert study.knobs_of(noisy) == ["stem_threshold"]
     with pytest.raises(ValueError, match="network 'sdnet' does not exist"):
         study.run([trained, "sdnet"], preset="smoke")
     records = study.run([trained, noisy], preset="smoke", images=10)
     assert [(r.experiment, r.config.get("knob")) for r in records] == [
-        ("sweep", "lam"), ("policies", None), ("sweep", "stem threshold"),
+        ("sweep", "lam"), ("policies", None), ("sweep", "stem_threshold"),
     ]  # fmt: skip
     assert name_of(records[2].config) == "resnet18 (atoms=4, noise=0.1)"

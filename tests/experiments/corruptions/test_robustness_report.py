@@ -78,7 +78,7 @@ def test_a_larger_run_at_one_strength_answers_for_that_strength_only() -> None:
 
 
 def test_other_variants_and_knobs_do_not_answer() -> None:
-    cells = frame(sweep_cells(variant=ONE_STEP), sweep_cells(arch="resnet18", knob="stem threshold"))
+    cells = frame(sweep_cells(variant=ONE_STEP), sweep_cells(arch="resnet18", knob="stem_threshold"))
     assert top1(cells, FIXED).empty
     assert top1(cells, ORACLE).empty
     assert not top1(cells, Row("", "sdnet18", ONE_STEP, knob="lam")).empty

@@ -60,7 +60,7 @@ def cells(**changes: object) -> list[dict[str, object]]:
     """Two seeds of an SDNet-18, and one of a ResNet-18, at the λ of training, and at 0.5 for the first seed only."""
     base = {"experiment": "attack", "variant": "", "dataset": "cifar10", "width": 16, "epochs": 15, "started": "2026"}
     hit = {"metric": "robust_top1", "attack": "pgd", "norm": "linf", "units": "pixels", "epsilon": 8 / 255, **base}
-    ours, plain = {"arch": "sdnet18", "knob": "lam"}, {"arch": "resnet18", "knob": "stem threshold"}
+    ours, plain = {"arch": "sdnet18", "knob": "lam"}, {"arch": "resnet18", "knob": "stem_threshold"}
     known = {**hit, **ours, "protocol": "adaptive", "strength": 0.1, "crafted_at": 0.1}
     return [
         {**known, "seed": 0, "n": 500, "value": 0.1, **changes},

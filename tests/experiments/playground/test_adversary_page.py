@@ -120,7 +120,7 @@ def test_the_aggregate_is_the_ledgers(visit: Visit) -> None:
     ]
     expected = []
     for who in adversaries.ADVERSARIES:
-        plain = answers(rows, "resnet18", "stem threshold", "none" if who == "none" else "oblivious", 0.0)
+        plain = answers(rows, "resnet18", "stem_threshold", "none" if who == "none" else "oblivious", 0.0)
         ours = [answers(rows, "sdnet18", "lam", who, lam) for lam in adversaries.CRAFTED]
         expected.append([percent(found) for found in (plain, *ours)])
     assert visit.page.evaluate(ROWS, "ledger-body") == expected

@@ -68,7 +68,7 @@ def test_a_strength_without_all_conditions_is_left_out() -> None:
 
 
 def test_curves_and_areas_are_shown_with_what_lam_has_more() -> None:
-    cells = frame(swept("lam", STRONG), swept("gaussian filter", WEAK))
+    cells = frame(swept("lam", STRONG), swept("gaussian_filter", WEAK))
     drawn = figures.equal_cost(cells, (LAM, *FILTERS.values()), "equal")
     assert isinstance(drawn, Shown)
     assert drawn.values is not None
@@ -91,5 +91,5 @@ def test_l1a_asks_for_more_than_every_filter_and_names_other_remedies() -> None:
     better = {0.0: (0.0, 0.0), 1.0: (1.0, 20.0)}
     assert judged(*filters[1:], (filters[0][0], better))[0] == FAILS
     assert judged(*filters[1:])[0] == NOT_RUN
-    assert judged(*filters, ("batch statistics", better))[1].endswith("(match)")
-    assert judged(*filters, ("batch statistics", WEAK))[1].endswith("(do not match)")
+    assert judged(*filters, ("batch_statistics", better))[1].endswith("(match)")
+    assert judged(*filters, ("batch_statistics", WEAK))[1].endswith("(do not match)")
