@@ -16,8 +16,8 @@ from sdnet.training.declaration import Training
 
 SEEDS = range(3)
 WIDTH = 8
-EPOCHS = 6
-SHORT = 3
+EPOCHS = 2
+SHORT = 1
 """Epochs where the iterations of a mixed-scale network are compared, which cost most."""
 SOURCE = pursuit("ltp")
 """On it perturbations are crafted that are transferred."""
@@ -86,12 +86,13 @@ def pursued(of: Training, images: int, serves: str, source: Training | None = No
     Args:
         images: under FGSM; PGD takes fewer.
     """
-    settings = {"attacked": attacked, "size": of.preset, "images": images}
+    options: dict[str, Any] = {"preset": of.preset, "attacked": False}
     cells: dict[str, tuple[Any, ...]] = {"metric": ("top1",)}
     if attacked:
+        options = {"preset": of.preset, "images": images}
         protocols = ("white_box",) if source is None else ("white_box", "transfer")
         cells = {"metric": ("robust_top1",), "attack": ("fgsm", "pgd"), "protocol": protocols, "epsilon": EPSILONS}
-    options = {"preset": of.preset} if attacked else {"preset": of.preset, "attacked": False}
+    settings = {"attacked": attacked, "size": of.preset} | ({"images": images} if attacked else {})
     return Run(
         "pursuit", of, options, cells, min(images, IMAGES[of.preset]), settings, frozenset(serves.split()), source
     )

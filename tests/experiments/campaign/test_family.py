@@ -106,6 +106,27 @@ def test_the_commands_leave_rows_that_answer_their_runs(folders: Path) -> None:
     assert "(by 1 row of the same network)" in again
 
 
+@pytest.mark.parametrize("attacked", [True, False])
+def test_the_command_that_is_declared_leaves_the_row_that_is_declared(folders: Path, attacked: bool) -> None:
+    """Its settings are those that its command line says: else it would be measured again and again."""
+    of = training("dp", "digits", "smoke", epochs=1, width=4, precision="fp32", depth=1, iterations=2)
+    run = pursued(of, 20, "D2 11" if attacked else "M1 12", attacked=attacked)
+    for command in ("train " + " ".join(of.arguments), None):
+        words = run.argv("cpu") if command is None else [*command.split(), "--device", "cpu"]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+    state, row = run.state(ledger.read(folders / "ledger"))
+    assert state == DONE
+    assert row is not None
+    assert row.config["images"] == (20 if attacked else 360)
+
+
+def test_what_a_declared_run_asks_of_its_row_its_command_says() -> None:
+    for run in campaign("quick"):
+        if "images" in run.settings:
+            assert run.options["images"] == run.settings["images"], run.title
+
+
 def test_what_was_followed_names_the_command(folders: Path) -> None:
     words = "follow --arch ltp --depth 1 --dataset digits --preset smoke --epochs 1 --width 4 --images 5 --device cpu"
     result = CliRunner().invoke(main, words.split())
