@@ -64,7 +64,7 @@ class Switch:
         command: the exact command that turns it; empty where there is nothing to turn.
         gives: what the command gives: ``"paper"``, ``"code"`` or ``"both"``; the other is the default here.
         effect: how its worth is measured; None where no run could tell.
-        note: how the page computes it, why nothing can be turned, or what else a reader should know.
+        note: how the page computes it, why there is no switch, or what else a reader should know.
         exact: what follows from arithmetic, if it decides whether the difference matters.
     """
 
@@ -125,11 +125,13 @@ LAYER = (
     ),
     Switch(
         8, "weight decay on the dictionary", "—", "acts on every parameter", "train.py:33–39",
-        note="the same here: it shortens atoms, which the projection undoes",
+        note="no switch: the paper does not say which parameters decay, and all do here, too. What decay takes from an "
+        "atom's length, the projection gives back",
     ),
     Switch(
         9, "initial atoms", "—", "kaiming_uniform, normalised by a first batch of zeros",
-        "Lib/models/csc_layer.py:77, Lib/models/__init__.py:40–42", note="the same here, without the batch",
+        "Lib/models/csc_layer.py:77, Lib/models/__init__.py:40–42",
+        note="no switch: the paper names no other choice, and atoms begin in the same way here, without the batch",
     ),
     Switch(
         10, "unused reconstruction", "—", "every forward pass ends with A(z) and two losses that nothing uses",
@@ -146,7 +148,8 @@ LAYER = (
         12, "λ and L outside the state dict", "—",
         "neither the threshold nor the power iteration's vector is saved: stale after loading until the next update",
         "Lib/models/csc_layer.py:66, 80, 206, 250",
-        note="both are buffers here; the authors' scripts update before every batch, so that their numbers are right",
+        note="no switch: both are buffers here, without which a saved network would not be whole. The authors' scripts "
+        "update before every batch, so their numbers are right",
         exact="no, within the authors' own scripts",
     ),
     Switch(
@@ -202,7 +205,8 @@ TRAINING = (
         "every number here",
     ),
     Switch(
-        20, "augmentation", "—", "crops after padding by 4, flips", "train.py:62–66", note="the same here",
+        20, "augmentation", "—", "crops after padding by 4, flips", "train.py:62–66",
+        note="no switch: the paper names no other choice, and the augmentation is the same here",
     ),
     Switch(
         21, "hardware", "2080Ti", "RTX 3090", "README.md:54", "python -m sdnet bench networks --width 64", "",
@@ -238,7 +242,9 @@ ROBUST = (
     Switch(
         26, "classification at λ(r)", "Algorithm 1, lines 13–14",
         "stops at the fit; no evaluation on CIFAR-10-C or ImageNet-C", "robust_inference.py:119–190",
-        FIT, "paper", note="what Tables 2 and 3 need; see the page on corruptions",
+        FIT, "paper",
+        note="no difference in accuracy: the code has nothing to compare with. Tables 2 and 3 need it; see the page on "
+        "corruptions",
     ),
     Switch(
         27, "grid of λ", "Λ, a subset of [0.1, 1.5]", "0.1 to 1.4 in steps of 0.1", "robust_inference.py:180",
@@ -263,11 +269,13 @@ ROBUST = (
     Switch(
         31, "attacks", "Table 4: PGD", "no attack, at this commit or before", "the whole repository",
         "python -m sdnet attack sdnet18-w16-cifar10-s0 --protocol oblivious", "paper",
-        note="our reading of Sec. 4.3, beside adaptive attacks",
+        note="no difference in accuracy: the code has nothing to compare with. Our reading of Sec. 4.3; the page on "
+        "attacks has the results, beside those of adaptive attacks",
     ),
     Switch(
         32, "rivals", "Tables 1 to 3: SCN, SCN-18, MDEQ", "no code for them", "Lib/models/",
-        f"{TRAIN} --arch scn18", "paper", note="also scn and mdeq",
+        f"{TRAIN} --arch scn18", "paper",
+        note="no difference in accuracy: the code has nothing to compare with. Also scn and mdeq",
     ),
 )  # fmt: skip
 

@@ -31,7 +31,8 @@ def show_switches(records: Sequence[Record], switches: Iterable[Switch], identit
     lines = [_line(cells, records, switch) for switch in switches]
     caption = (
         "Where the released code differs from the paper, the command that runs the other choice, and what the code's "
-        "choice is worth: its accuracy minus that of the paper's choice, in points. Where that was not run: the cost."
+        "choice is worth: its accuracy minus that of the paper's choice, in points. "
+        "Where that was not measured: what the command costs."
     )
     return page(pd.DataFrame(lines), caption, identity, wrap=True, made_from=AUDIT)
 
@@ -41,9 +42,9 @@ def _line(cells: pd.DataFrame, records: Sequence[Record], switch: Switch) -> dic
     estimates = worth(cells, switch.effect)
     verdict = decide(switch, estimates)
     value = _all(estimates)
-    if not estimates and switch.effect is not None:
-        cost = price(cells, records, switch)
-        value = _small(f"to measure it: {cost}") if cost else ""
+    if not estimates:
+        cost = "" if switch.exact else price(cells, records, switch)
+        value = _small(f"{'to measure it' if switch.effect else 'to run it'}: {cost}" if cost else _why(switch))
     matters = chip(verdict) if verdict == NOT_RUN else html.escape(verdict)
     said = [
         f"<b>Paper</b> {html.escape(switch.paper)}",
@@ -54,8 +55,15 @@ def _line(cells: pd.DataFrame, records: Sequence[Record], switch: Switch) -> dic
     return {
         "difference, and does it matter?": f"{switch.number} <b>{html.escape(switch.name)}</b><br>{matters}",
         "the paper, the released code, and the switch": "<br>".join(part for part in said if part),
-        "code − paper": value or "—",
+        "code − paper": value,
     }
+
+
+def _why(switch: Switch) -> str:
+    """Why a difference has neither a worth nor a price."""
+    if switch.exact or not switch.command:
+        return "nothing to measure"
+    return "no price: the ledger has no run like it"
 
 
 def _command(switch: Switch) -> str:

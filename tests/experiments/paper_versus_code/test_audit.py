@@ -201,15 +201,44 @@ def test_what_was_not_run_has_a_price() -> None:
     run = Record("policies", {"images": 2000}, None, {"name": "some CPU"}, 600.0, [], started="a")
     assert (
         price(cells, [run], BY_NUMBER[22])
-        == "less than 10 min a network: so long took all policies on 2,000 images on some CPU"
+        == "less than 10 min a network, the time that all policies on 2,000 images took on some CPU"
     )
-    assert price(cells, [], BY_NUMBER[22]) == price(cells, [], BY_NUMBER[3]) == ""
+    assert price(cells, [run], BY_NUMBER[26]) == price(cells, [run], BY_NUMBER[22]).removeprefix("less than ")
+    assert price(cells, [], BY_NUMBER[22]) == price(cells, [run], BY_NUMBER[8]) == ""
+
+
+def test_attacks_and_benchmarks_are_priced_by_a_run_like_them() -> None:
+    table_4 = {"arch": "sdnet18", "choices": {"protocols": ["oblivious", "adaptive", "worst_case"], "images": 500}}
+    two = {"archs": ["resnet18", "sdnet18"], "width": 64, "stem": "cifar"}
+    asked = [("attack", table_4, 600.0), ("benchmark", {"what": "choices"}, 60.0), ("benchmark", two, 30.0)]
+    others = [
+        ("attack", {**table_4, "arch": "resnet18"}, 5.0),
+        ("attack", {**table_4, "choices": {"protocols": ["transfer"], "images": 10}}, 5.0),
+        ("benchmark", {"what": "scaling", "width": 64}, 5.0),
+        ("benchmark", {**two, "width": 16}, 5.0),
+    ]
+    runs = [Record(name, config, None, {"name": "x"}, time, [], started="a") for name, config, time in others + asked]
+    cells = to_frame([])
+    found = [price(cells, runs, BY_NUMBER[number]) for number in (31, 10, 21)]
+    assert found == [
+        "less than 10 min a network, the time that protocols a, b and c on 500 images took on x",
+        "60 s, the time that a run like it took on x",
+        "30 s, the time that a run like it took on x",
+    ]
+    assert price(cells, runs[:4], BY_NUMBER[31]) == price(cells, runs[:4], BY_NUMBER[10]) == ""
+
+
+def test_a_difference_without_a_command_says_why_there_is_no_switch() -> None:
+    for switch in SWITCHES:
+        assert bool(switch.command) != switch.note.startswith("no switch: "), switch.name
 
 
 def test_the_tables_show_every_switch() -> None:
     shown = "".join(tables.show_switches([], part, f"audit-{name}").content for name, part in PARTS.items())
     assert all(tables.html.escape(switch.command) in shown for switch in SWITCHES)
     assert shown.count("not run") == sum(switch.effect is not None for switch in SWITCHES)
+    priceless = shown.count("no price: the ledger has no run like it")
+    assert priceless + shown.count("nothing to measure") == len(SWITCHES)
     summary = tables.show_summary([], SWITCHES).data
     assert "33 differences" in summary
     assert "FISTA at two steps (3)" in summary
