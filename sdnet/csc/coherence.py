@@ -22,14 +22,12 @@ class Coherence:
     Attributes:
         largest: the deep mutual coherence, the largest |⟨a, b⟩|, between 0 and 1 (Fig. 10).
         frame_potential: the mean |⟨a, b⟩| (Fig. 9).
-        mean_square: the mean of ⟨a, b⟩², the frame potential as Murdock and Lucey define it but for constants.
-        welch_bound: no network of this architecture has less ``largest``, nor less √``mean_square``.
+        welch_bound: no network of this architecture has less ``largest``.
         pairs: the number of such pairs of one column, on average.
     """
 
     largest: float
     frame_potential: float
-    mean_square: float
     welch_bound: float
     pairs: float
 
@@ -53,22 +51,22 @@ def deep_coherence(network: Network, signal_channels: int) -> Coherence:
     share = (period / side) ** 2
     rows = sum(math.prod(each) for each in inputs) * share
     norms = _norms(every, shape, period)
-    _, total, square, largest = _gram(every, shape, period, norms)
+    _, total, largest = _gram(every, shape, period, norms)
     columns = sum(math.prod(each) for each in codes) * share
     generic = _generic(every)
     pairs = _gram(generic, shape, period, _norms(generic, shape, period))[0]
     bound = math.sqrt(max(0.0, columns**2 / rows - columns) / max(1, pairs))
-    return Coherence(largest, total / max(1, pairs), square / max(1, pairs), bound, pairs / columns)
+    return Coherence(largest, total / max(1, pairs), bound, pairs / columns)
 
 
 Shape = tuple[int, ...]
 
 
-def _gram(network: Network, shape: Shape, period: int, norms: list[Tensor]) -> tuple[int, float, float, float]:
-    """Over pairs of columns, the first within one period: how many are not orthogonal, sums of |g| and g², largest."""
+def _gram(network: Network, shape: Shape, period: int, norms: list[Tensor]) -> tuple[int, float, float]:
+    """Over pairs of columns, the first within one period: how many are not orthogonal, sum of |g|, largest."""
     inputs, codes = network.shapes(shape)
     sizes, spots = [each[1:] for each in inputs], [each[1:] for each in codes]
-    count, total, square, largest = 0, 0.0, 0.0, 0.0
+    count, total, largest = 0, 0.0, 0.0
     for j, (channels, *size) in enumerate(codes):
         for place in _places(size[0], period, shape[1]):
             deltas = [norms[0].new_zeros(channels, *each) for each in codes]
@@ -79,9 +77,9 @@ def _gram(network: Network, shape: Shape, period: int, norms: list[Tensor]) -> t
             products[j][here, here, *place] = 0
             for product in products:
                 count += int((product > 1e-6).sum())
-                total, square = total + product.sum().item(), square + product.square().sum().item()
+                total += product.sum().item()
                 largest = max(largest, product.max().item())
-    return count, total, square, largest
+    return count, total, largest
 
 
 def _norms(network: Network, shape: Shape, period: int) -> list[Tensor]:

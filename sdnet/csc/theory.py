@@ -98,41 +98,14 @@ def local_norm(signal: Tensor, dictionary: Dictionary) -> Tensor:
 
 
 def sparsity_limit(coherence: float) -> float:
-    """(1 + 1/μ) / 3: a code with fewer nonzeros in each stripe is stable (Theorem 19)."""
-    return (1 + 1 / coherence) / 3 if coherence > 0 else math.inf
+    """(1 + 1/μ) / 3: a code with fewer nonzeros in each stripe is stable (Theorem 19, Theorem 1 of the paper).
 
-
-@dataclass(frozen=True)
-class Guarantee:
-    """What Theorem 19 of Papyan et al. (2017), Theorem 1 of the paper, says about a code and a noise.
-
-    Let x = A(z) + e. If ‖z‖₀,∞ < (1 + 1/μ)/3, the solution z* of the signed Lasso with λ = 4‖e‖₂,∞ has a
-    support contained in that of z, differs from z by less than 7.5 ‖e‖₂,∞ in every entry, and so contains
-    every entry of z larger than that. The theorem is about whole atoms of unit norm: padding with zeros, which
-    cuts atoms off at the border, is outside it.
-
-    Attributes:
-        coherence: μ.
-        limit: (1 + 1/μ)/3.
-        sparsity: ‖z‖₀,∞ per image, (N,).
-        holds: whether the sparsity is below the limit, per image, (N,); where not, the theorem is silent.
-        lam: the λ it asks for, (N,).
-        largest_error: its bound on ‖z* − z‖∞, (N,).
+    Let x = A(z) + e. If ‖z‖₀,∞ is below the limit, the solution z* of the signed Lasso with λ = 4‖e‖₂,∞ has a support
+    contained in that of z, differs from z by less than 7.5 ‖e‖₂,∞ in every entry, and so contains every entry of z
+    larger than that. The theorem is about whole atoms of unit norm: padding with zeros, which cuts atoms off at the
+    border, is outside it.
     """
-
-    coherence: float
-    limit: float
-    sparsity: Tensor
-    holds: Tensor
-    lam: Tensor
-    largest_error: Tensor
-
-
-def guarantee(dictionary: Dictionary, code: Tensor, noise: Tensor) -> Guarantee:
-    """Evaluate the theorem for a planted code (N, C, ...) and the noise (N, M, ...) on its signal."""
-    coherence = mutual_coherence(dictionary)
-    limit, sparsity, size = sparsity_limit(coherence), local_sparsity(code, dictionary), local_norm(noise, dictionary)
-    return Guarantee(coherence, limit, sparsity, sparsity < limit, 4 * size, 7.5 * size)
+    return (1 + 1 / coherence) / 3 if coherence > 0 else math.inf
 
 
 def inactive_radius(lasso: Lasso, minimiser: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def calibrate(
         if fresh_noise or exhaustive:
             best = int(_correct(model, noisy, values, precision).argmax())
         else:
-            best = successive_halving(Lam(model), noisy[0], values, precision).index
+            best = successive_halving(Lam(model), noisy[0], values, precision)
         if residual == "running":
             means, sums = _running(model, noisy, lams, best, sums, precision)
         else:

@@ -4,8 +4,6 @@ Both work on the same images at every strength, so that differences between stre
 between images.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -54,23 +52,8 @@ def sweep(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") 
     return torch.cat(correct, 1)
 
 
-@dataclass(frozen=True)
-class Best:
-    """The result of successive halving.
-
-    Attributes:
-        index: of the best strength.
-        accuracy: its accuracy on all images of the split.
-        classified: how many images were classified for it, all strengths together.
-    """
-
-    index: int
-    accuracy: float
-    classified: int
-
-
-def successive_halving(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") -> Best:
-    """The strength of highest accuracy, for a third of an exhaustive sweep's cost or less.
+def successive_halving(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") -> int:
+    """The index of the strength of highest accuracy, for a third of an exhaustive sweep's cost or less.
 
     Accuracy has one maximum in the strength, so neighbours of a good one are worth looking at and others are not. A
     first round runs every second strength on an eighth of the images, a second round the best one's surroundings on a
@@ -89,8 +72,7 @@ def successive_halving(knob: Knob, split: Split, strengths: Tensor, precision: s
         _run(knob, split, strengths, precision, candidates, seen, counts)
         best = max(candidates, key=lambda index: (counts[index][0] / counts[index][1], -index))
         candidates = [index for index in range(best - reach, best + reach + 1) if 0 <= index < len(strengths)]
-    correct, seen = counts[best]
-    return Best(best, correct / seen, sum(seen for _, seen in counts.values()))
+    return best
 
 
 def _run(

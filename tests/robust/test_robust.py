@@ -153,9 +153,8 @@ def test_a_race_finds_the_best_strength_for_a_third_of_the_price(best: float) ->
     strengths = torch.linspace(0.1, 1.5, 15)
     knob = Peaked(best, split.labels)
     winner = successive_halving(knob, split, strengths)
-    assert abs(strengths[winner.index].item() - best) < 0.11
-    assert winner.classified == knob.classified <= 800 * 15 / 3
-    assert winner.accuracy == pytest.approx(sweep(knob, split, strengths)[winner.index].double().mean().item())
+    assert abs(strengths[winner].item() - best) < 0.11
+    assert knob.classified <= 800 * 15 / 3
 
 
 def test_what_cannot_be_turned_is_refused() -> None:

@@ -44,7 +44,7 @@ def exhaustive(model: nn.Module, clean: Split, precision: str) -> list[float]:
 def halved(model: nn.Module, clean: Split, precision: str) -> int:
     """Index of the best λ by successive halving."""
     noisy = Split(add_noise(clean.images, NOISE, level_of(NOISE, SEVERITY)), clean.labels)
-    return successive_halving(Lam(model), noisy, torch.tensor(LAMS, device=clean.images.device), precision).index
+    return successive_halving(Lam(model), noisy, torch.tensor(LAMS, device=clean.images.device), precision)
 
 
 def steps_off(model: nn.Module, clean: Split, precision: str) -> list[int]:
@@ -55,7 +55,7 @@ def steps_off(model: nn.Module, clean: Split, precision: str) -> list[int]:
         for severity in SEVERITIES:
             noisy = Split(add_noise(clean.images, noise, level_of(noise, severity)), clean.labels)
             best = int(sweep(Lam(model), noisy, lams, precision).sum(1).argmax())
-            found.append(abs(successive_halving(Lam(model), noisy, lams, precision).index - best))
+            found.append(abs(successive_halving(Lam(model), noisy, lams, precision) - best))
     return found
 
 
