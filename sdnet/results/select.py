@@ -29,6 +29,14 @@ def select(
     return cells
 
 
-def alike(cells: pd.DataFrame, one: "pd.Series[Any]", *columns: str) -> "pd.Series[bool]":
-    """Which cells have in some columns what one of them has."""
-    return (cells[[*columns]] == one[[*columns]]).all(axis=1)
+def like_largest(
+    cells: pd.DataFrame, among: pd.DataFrame, by: Sequence[str], columns: Sequence[str] = ("dataset", "width", "epochs")
+) -> "pd.Series[bool]":
+    """Which cells have in some columns, by default those of the scale, what the largest ``among`` some has.
+
+    It is the greatest in the first column of ``by``, among equals in the second, and so on. None if there is none.
+    """
+    if among.empty:
+        return pd.Series(False, cells.index)
+    largest = among.sort_values([*by]).iloc[-1]
+    return (cells[[*columns]] == largest[[*columns]]).all(axis=1)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdnet.results.select import alike, select
+from sdnet.results.select import like_largest, select
 
 CELLS = pd.DataFrame(
     [
@@ -47,6 +47,8 @@ def test_a_column_that_does_not_exist_is_named() -> None:
         select(CELLS, netwrok="sdnet18")
 
 
-def test_alike_in_some_columns() -> None:
-    assert values(CELLS[alike(CELLS, CELLS.iloc[1], "arch", "n")]) == [0.8, 0.5]
-    assert values(CELLS[alike(CELLS, CELLS.iloc[0], "corruption")]) == [0.7, 0.8, 0.6, 0.9]
+def test_like_the_largest_in_some_columns() -> None:
+    ours = select(CELLS, arch="sdnet18")
+    assert values(CELLS[like_largest(CELLS, ours, ("n", "value"), ("arch", "n"))]) == [0.8, 0.5]
+    assert values(CELLS[like_largest(CELLS, CELLS, ("value",), ("corruption",))]) == [0.7, 0.8, 0.6, 0.9]
+    assert values(CELLS[like_largest(CELLS, CELLS[:0], ("n",), ("arch",))]) == []

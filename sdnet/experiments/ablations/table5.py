@@ -11,7 +11,7 @@ from sdnet.report.plots import FAINT, INK, MARKERS, PALETTE, finished, two_colum
 from sdnet.report.shown import Shown
 from sdnet.report.tables import Number, chip, note, page, paper_prints
 from sdnet.results.paper import paper_table
-from sdnet.results.select import alike, select
+from sdnet.results.select import like_largest, select
 
 NATURAL = "clean"
 CONDITIONS = {NATURAL: "natural", "gaussian_noise": "Gaussian", "shot_noise": "shot", "impulse_noise": "impulse"}
@@ -32,12 +32,10 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     known = {(variant.arch, variant.name) for variants in GRID.values() for variant in variants}
     runs = sweeps[[*scale, "n", "arch", "variant"]].drop_duplicates()
     runs = runs[[pair in known for pair in zip(runs["arch"], runs["variant"], strict=True)]]
-    if runs.empty:
-        return cells[benchmark]
     counts = runs.groupby([*scale, "n"]).size().reset_index(name="variants")
-    most = counts.sort_values(["variants", *scale, "n"]).iloc[-1]
-    fitting = (cells["experiment"] != "sweep") | (cells["n"] == most["n"])
-    return cells[alike(cells, most, *scale) & fitting | benchmark]
+    by = ("variants", *scale, "n")
+    fitting = (cells["experiment"] != "sweep") | like_largest(cells, counts, by, ("n",))
+    return cells[like_largest(cells, counts, by, scale) & fitting | benchmark]
 
 
 def accuracies(cells: pd.DataFrame, variant: Variant, best: bool = False) -> pd.DataFrame:

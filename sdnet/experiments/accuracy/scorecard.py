@@ -9,7 +9,7 @@ from scipy.stats import norm, ttest_ind
 
 from sdnet.experiments.performance.benchmarks import benchmark_of, scale_of
 from sdnet.results.paper import paper_table
-from sdnet.results.select import alike, select
+from sdnet.results.select import like_largest, select
 
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 """Data set of Table 1 → as the paper calls it."""
@@ -86,8 +86,9 @@ def find(cells: pd.DataFrame, dataset: str, arch: str, metric: str) -> Measured 
     if chosen.empty:
         return None
     chosen = chosen.assign(full=(chosen["dataset"] == dataset) & chosen["paper_scale"])
-    largest = chosen.sort_values(["full", "width", "epochs", "started"]).iloc[-1]
-    same = select(chosen[alike(chosen, largest, "width", "epochs", "dataset", "full")], one_per=["seed"])
+    size = ("full", "width", "epochs")
+    same = select(chosen[like_largest(chosen, chosen, (*size, "started"), (*size, "dataset"))], one_per=["seed"])
+    largest = same.iloc[-1]
     scale = (
         "" if largest["full"] else f"{largest['dataset']}, width {largest['width']:.0f}, {largest['epochs']:.0f} epochs"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import spearmanr
 
-from sdnet.results.select import alike, select
+from sdnet.results.select import like_largest, select
 
 NOISES = ("gaussian_noise", "shot_noise", "speckle_noise", "impulse_noise")
 """In the order of the paper's Table 3."""
@@ -97,10 +97,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
 
 def same_scale(cells: pd.DataFrame, among: pd.DataFrame) -> "pd.Series[bool]":
     """Which cells have the data set, width and number of epochs of the largest run ``among`` some."""
-    if among.empty:
-        return pd.Series(False, cells.index)
-    largest = among.sort_values(["paper_scale", "width", "epochs", "n", "started"]).iloc[-1]
-    return alike(cells, largest, "dataset", "width", "epochs")
+    return like_largest(cells, among, ("paper_scale", "width", "epochs", "n", "started"))
 
 
 def top1(cells: pd.DataFrame, row: Row, clean: str = "gaussian_noise") -> pd.DataFrame:

@@ -10,7 +10,7 @@ from sdnet.report.origin import concat
 from sdnet.report.plots import curves
 from sdnet.report.shown import Shown
 from sdnet.report.tables import NOT_RUN, page
-from sdnet.results.select import alike, select
+from sdnet.results.select import like_largest, select
 
 LABELS = {**FEED_FORWARD, **ITERATED}
 SCALE = ("dataset", "width", "epochs")
@@ -31,11 +31,8 @@ def measured(cells: pd.DataFrame, experiment: str = "pursuit", of: Sequence[str]
     It is the scale with most of the architectures, then most seeds, then width and epochs.
     """
     chosen = select(cells, experiment=experiment, arch=of)
-    if chosen.empty:
-        return chosen
     counts = chosen.groupby(list(SCALE), as_index=False)[["arch", "seed"]].nunique()
-    most = counts.sort_values(["arch", "seed", "width", "epochs"]).iloc[-1]
-    chosen = chosen[alike(chosen, most, *SCALE)]
+    chosen = chosen[like_largest(chosen, counts, ("arch", "seed", "width", "epochs"), SCALE)]
     last = chosen.groupby(["arch", "variant", "seed"])["started"].transform("max")
     return pd.DataFrame(chosen[chosen["started"] == last])
 

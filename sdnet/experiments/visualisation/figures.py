@@ -13,7 +13,7 @@ from sdnet.models import ARCHITECTURES
 from sdnet.report.plots import FAINT, MARKERS, PALETTE, About, finished, image_grid, two_columns
 from sdnet.report.shown import Shown
 from sdnet.report.tables import page
-from sdnet.results.select import alike, select
+from sdnet.results.select import like_largest, select
 
 METRICS = {
     "psnr": "PSNR (dB)",
@@ -84,10 +84,7 @@ def one_scale(cells: pd.DataFrame) -> pd.DataFrame:
     Not the number of epochs: the control is a ResNet of about the same accuracy, which takes fewer.
     """
     decoded = select(cells, experiment="visual", method="decode")
-    if decoded.empty:
-        return cells[:0]
-    largest = decoded.sort_values(["width", "epochs", "n", "started"]).iloc[-1]
-    return cells[alike(cells, largest, "dataset", "width")]
+    return cells[like_largest(cells, decoded, ("width", "epochs", "n", "started"), ("dataset", "width"))]
 
 
 def against_depth(cells: pd.DataFrame, metrics: Sequence[str] = ("psnr_affine", "ssim_affine")) -> Shown:

@@ -25,7 +25,7 @@ from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, coloured, note, page
 from sdnet.results import cards, ledger
 from sdnet.results.cells import identity
-from sdnet.results.select import alike, select
+from sdnet.results.select import like_largest, select
 from sdnet.robust.attacks import EPSILONS
 
 HARD_LABEL = ("boundary", "hopskipjump", "rays")
@@ -50,12 +50,9 @@ def at_scale(cells: pd.DataFrame) -> pd.DataFrame:
     """
     data = ("cifar10", *STAND_INS["cifar10"])
     attacked = select(cells, experiment="attack", dataset=data, **OURS)
-    if attacked.empty:
-        return attacked
     sizes = attacked.groupby(SCALE)["seed"].nunique().rename("seeds").reset_index()
     sizes["place"] = -sizes["dataset"].map(data.index)
-    best = sizes.sort_values(["seeds", "place", "width", "epochs"]).iloc[-1]
-    return cells[alike(cells, best, *SCALE)].sort_values("started")
+    return cells[like_largest(cells, sizes, ("seeds", "place", "width", "epochs"), SCALE)].sort_values("started")
 
 
 def _ours(cells: pd.DataFrame, experiment: str = "attack", metric: str = "robust_top1") -> pd.DataFrame:
