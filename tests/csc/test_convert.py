@@ -13,6 +13,8 @@ from sdnet import CSCConv1d, CSCConv2d, convert, csc_layers, project_after_step
 from sdnet.models import parameter_count
 
 NETWORKS = {"resnet50": (53, 32), "vgg11_bn": (8, 32), "mobilenet_v3_small": (52, 32), "densenet121": (120, 64)}
+QUICK = "mobilenet_v3_small"
+"""All of whose convolutions are converted in every run of the tests."""
 
 
 def network(name: str) -> nn.Module:
@@ -22,8 +24,11 @@ def network(name: str) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("where", ["first", "all"])
-@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [(name, "first") for name in NETWORKS]
+    + [(name, "all") if name == QUICK else pytest.param(name, "all", marks=pytest.mark.slow) for name in NETWORKS],
+)
 def test_torchvision_network_trains_after_conversion(name: str, where: str) -> None:
     count, size = NETWORKS[name]
     model = network(name)

@@ -110,7 +110,11 @@ def test_implicit_gradient_of_an_empty_support_is_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lam", "ridge", "nonnegative"), [(0.3, 0.0, False), ([0.3, 0.2], 0.2, True)], ids=["signed", "ridge"]
+    ("lam", "ridge", "nonnegative"),
+    [
+        pytest.param(0.3, 0.0, False, id="signed", marks=pytest.mark.slow),
+        pytest.param([0.3, 0.2], 0.2, True, id="ridge"),
+    ],
 )
 def test_gradgradcheck_implicit(lam: object, ridge: float, nonnegative: bool) -> None:
     inputs = small_inputs(lam)

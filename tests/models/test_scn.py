@@ -162,6 +162,7 @@ def test_the_rate_of_lam_scales_its_gradient_only() -> None:
     torch.testing.assert_close(less, lam / 4)
 
 
+@pytest.mark.slow
 def test_training_scn18_at_the_recipes_rate_leaves_codes_alive() -> None:
     """With λ learned at the full rate they are all zero after these steps."""
     torch.manual_seed(0)

@@ -198,7 +198,8 @@ def test_synchronised_batch_normalisation_needs_gpus() -> None:
         ALONE.wrap(nn.Linear(2, 2), Execution(sync_batchnorm=True))
 
 
-@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2])
 def test_compiled_steps_are_the_plain_ones(size: int) -> None:
     """Traced through forward and backward; what the default backend makes of it is a slow test."""
     plain, compiled = on_ranks(size, steps, None)[0], on_ranks(size, steps, "default")[0]

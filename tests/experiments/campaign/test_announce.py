@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from toys import TINY
+from toys import TINY, untrained
 
 from sdnet.cli import main
-from sdnet.experiments.accuracy import train
 from sdnet.results import ledger
-from sdnet.training.declaration import Training, training
+from sdnet.training.declaration import Training
 
 
 @pytest.fixture
 def network(folders: Path) -> str:
-    declared = training("sdnet18", "digits", "smoke", **TINY)
-    return str(train.run(declared, device="cpu").network_file)
+    folder = folders / "sdnet18-digits-smoke"
+    folder.mkdir()
+    return str(untrained(folder / "network.safetensors", **TINY))
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,20 @@ from sdnet.training.declaration import training
 from sdnet.training.loop import accuracy
 
 
-@pytest.fixture
-def trained(folders: Path) -> Path:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small SDNet, trained for one epoch on the digits."""
-    return train.run(training("sdnet18", "digits", "smoke", **TINY)).network_file
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDNET_LEDGER", str(tmp_path_factory.mktemp("ledger")))
+        return train.run(
+            training("sdnet18", "digits", "smoke", **TINY), output=tmp_path_factory.mktemp("out")
+        ).network_file
+
+
+@pytest.fixture
+def trained(folders: Path, once: Path) -> Path:
+    """The network, and folders of the test's own for what is measured of it."""
+    return once
 
 
 def test_a_sweep_writes_every_cell(trained: Path, folders: Path) -> None:
