@@ -148,7 +148,7 @@ def bench_choices(device: str | None, **settings: Any) -> None:
 @on_device
 def bench_solvers(device: str | None, names: tuple[str, ...]) -> None:
     """The duality gap that solvers of Eq. 4, ours and others', leave after n iterations; writes a ledger row."""
-    _run(lambda place: solvers.record(place, solvers=names), device, ["method", "seed", "strength", "iteration"])
+    _run(lambda on: solvers.record(on, solvers=names), device, ["method", "seed", "strength", "iteration"])
 
 
 @bench.command("ranks")

@@ -14,7 +14,7 @@ from sdnet.experiments.corruptions.sweep import IMAGES
 from sdnet.experiments.what_is_lambda import certify as certificates
 from sdnet.experiments.what_is_lambda import confidence as confident
 from sdnet.experiments.what_is_lambda import fourier as waves
-from sdnet.experiments.what_is_lambda.asked import STRENGTHS
+from sdnet.experiments.what_is_lambda.setup import STRENGTHS
 from sdnet.results.ledger import Record
 
 
@@ -68,8 +68,8 @@ def certify(network: str, **settings: Any) -> None:
 
 def _measured(command: str, run: Callable[..., tuple[Record, Path]], network: str, settings: dict[str, Any]) -> None:
     def job() -> None:
-        told = {**settings, "strengths": settings["strengths"] or None}
-        announce(command, network, **{name: value for name, value in told.items() if name != "data_root"})
-        click.echo(f"Ledger row: {run(network, **told)[1]}")
+        options = {**settings, "strengths": settings["strengths"] or None}
+        announce(command, network, **{name: value for name, value in options.items() if name != "data_root"})
+        click.echo(f"Ledger row: {run(network, **options)[1]}")
 
     in_one_sentence(job)

@@ -79,9 +79,9 @@ class Dataset:
         if self.classes == tuple(known):
             return self
         check_known(self.name, self.classes, known)
-        place = torch.tensor([known.index(name) for name in self.classes])
+        indices = torch.tensor([known.index(name) for name in self.classes])
         train, validation, test = (
-            Split(split.images, place[split.labels.long()]) for split in (self.train, self.validation, self.test)
+            Split(split.images, indices[split.labels.long()]) for split in (self.train, self.validation, self.test)
         )
         return replace(self, classes=tuple(known), train=train, validation=validation, test=test)
 

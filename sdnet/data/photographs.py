@@ -38,9 +38,9 @@ Item = tuple[Tensor, int, list[Unread]]
 
 
 class _Reader(TorchDataset[Item]):
-    """Item (number, place): the image at that place, its label, and what could not be read on the way.
+    """Item (number, index): the image at that index, its label, and what could not be read on the way.
 
-    ``number`` seeds the crop, together with the place; None asks for the middle of the image.
+    ``number`` seeds the crop, together with the index; None asks for the middle of the image.
     """
 
     def __init__(self, files: Sequence[tuple[str, int]], size: int, cropped: bool) -> None:
@@ -52,23 +52,23 @@ class _Reader(TorchDataset[Item]):
         self.middle = v2.Compose([*resize, v2.CenterCrop(size), v2.PILToTensor()])
 
     def __getitem__(self, key: tuple[int | None, int]) -> Item:
-        number, place = key
+        number, index = key
         unreadable: list[Unread] = []
         for offset in range(len(self.files)):
-            path, label = self.files[(place + offset) % len(self.files)]
+            path, label = self.files[(index + offset) % len(self.files)]
             try:
-                return self._cropped(open_rgb(path), number, place), label, unreadable
+                return self._cropped(open_rgb(path), number, index), label, unreadable
             except Unreadable as error:
                 unreadable.append((error.path, error.reason))
             if number is None:  # a test image is not replaced by another
                 break
         return torch.zeros(3, self.size, self.size, dtype=torch.uint8), -1, unreadable
 
-    def _cropped(self, image: Image.Image, number: int | None, place: int) -> Tensor:
+    def _cropped(self, image: Image.Image, number: int | None, index: int) -> Tensor:
         if number is None:
             return self.middle(image)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((number * 2**24 + place) % 2**63)
+            torch.manual_seed((number * 2**24 + index) % 2**63)
             return self.random(image)
 
 
@@ -105,19 +105,19 @@ class Photographs:
         """The same split with batches on another device."""
         return replace(self, device=torch.device(device))
 
-    def training_batches(self, places: list[Tensor], number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Random crops of the photographs at these places, a batch per tensor; ``number`` seeds them.
+    def training_batches(self, indices: list[Tensor], number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Random crops of the photographs at these indices, a batch per tensor; ``number`` seeds them.
 
         Pixels (n, 3, size, size) in [0, 1] and labels (n,).
         """
-        for images, labels in self._batches([[(number, place) for place in batch.tolist()] for batch in places]):
+        for images, labels in self._batches([[(number, index) for index in batch.tolist()] for batch in indices]):
             if (labels < 0).any():
                 raise ValueError(f"none of the {len(self)} training images can be read; replace them.")
             yield self._placed(images, labels)
 
-    def evaluation_batches(self, places: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The middle of the photographs at these places that can be read, a batch per tensor."""
-        for images, labels in self._batches([[(None, place) for place in batch.tolist()] for batch in places]):
+    def evaluation_batches(self, indices: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The middle of the photographs at these indices that can be read, a batch per tensor."""
+        for images, labels in self._batches([[(None, index) for index in batch.tolist()] for batch in indices]):
             read = labels >= 0
             yield self._placed(images, labels) if read.all() else self._placed(images[read], labels[read])
 
@@ -149,7 +149,7 @@ class Photographs:
             ValueError: naming the first that cannot be read.
         """
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-        batches = list(self._batches([[(None, place) for place in part.tolist()] for part in order.split(100)]))
+        batches = list(self._batches([[(None, index) for index in part.tolist()] for part in order.split(100)]))
         if self.corrupt:
             raise ValueError(
                 f"{len(self.corrupt)} images cannot be read, the first is {min(self.corrupt)}; replace it."
@@ -180,7 +180,7 @@ class PhotographSet:
             raise ValueError(f"the held-out fraction must be in [0, 1); got {fraction}.")
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         held, kept = order.tensor_split([round(fraction * len(self.train))])
-        parts = [tuple(self.train.files[place] for place in part.tolist()) for part in (kept, held)]
+        parts = [tuple(self.train.files[index] for index in part.tolist()) for part in (kept, held)]
         return replace(self, train=replace(self.train, files=parts[0]), validation=replace(self.train, files=parts[1]))
 
     def channel_statistics(self) -> tuple[list[float], list[float]]:

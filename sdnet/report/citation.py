@@ -13,24 +13,24 @@ KINDS = {"conference-paper": "inproceedings", "book": "misc", "software": "softw
 
 def source() -> dict[str, Any]:
     """``CITATION.cff`` of the repository."""
-    said: dict[str, Any] = yaml.safe_load(Path(repository_data().parent, "CITATION.cff").read_text())
-    return said
+    entry: dict[str, Any] = yaml.safe_load(Path(repository_data().parent, "CITATION.cff").read_text())
+    return entry
 
 
-def bibtex(said: dict[str, Any], key: str) -> str:
-    """One entry; ``said`` is the file itself, or one of its ``references``."""
-    authors = " and ".join(_author(author) for author in said["authors"])
+def bibtex(entry: dict[str, Any], key: str) -> str:
+    """One entry; ``entry`` is the file itself, or one of its ``references``."""
+    authors = " and ".join(_author(author) for author in entry["authors"])
     fields = {
-        "title": said["title"],
+        "title": entry["title"],
         "author": authors,
-        "booktitle": said.get("collection-title"),
-        "version": said.get("version"),
-        "year": said.get("year"),
-        "note": said.get("notes"),
-        "license": said.get("license"),
+        "booktitle": entry.get("collection-title"),
+        "version": entry.get("version"),
+        "year": entry.get("year"),
+        "note": entry.get("notes"),
+        "license": entry.get("license"),
     }
     lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value is not None]
-    return f"@{KINDS[said['type']]}{{{key},\n" + ",\n".join(lines) + "\n}"
+    return f"@{KINDS[entry['type']]}{{{key},\n" + ",\n".join(lines) + "\n}"
 
 
 def _author(author: dict[str, str]) -> str:
@@ -41,11 +41,11 @@ def _author(author: dict[str, str]) -> str:
 
 def show() -> Markdown:
     """The three entries under their headings, for the page "How to cite"."""
-    said = source()
-    paper, book = said["references"]
+    release = source()
+    paper, book = release["references"]
     entries = (
         ("The paper", bibtex(paper, "dai2022revisiting")),
         ("This book", bibtex(book, "sdnet_book")),
-        ("The release", bibtex(said, "sdnet_software")),
+        ("The release", bibtex(release, "sdnet_software")),
     )
     return Markdown("\n\n".join(f"**{heading}**\n\n```bibtex\n{entry}\n```" for heading, entry in entries))

@@ -50,15 +50,15 @@ def text_of(fig: Figure) -> str:
     count = sum(len(series) for _, _, series in found)
     panels = f" in {len(found)} panels" if len(found) > 1 else ""
     upright = next((label for ax, _, _ in found if (label := _axis(ax, "y"))), "y")
-    said = [f"Chart with {count} line{'s' * (count > 1)}{panels}."]
+    sentences = [f"Chart with {count} line{'s' * (count > 1)}{panels}."]
     for ax, panel, series in found:
         axes = f"{_axis(ax, 'y') or upright} against {_axis(ax, 'x') or 'x'}"
-        said.append(f"{panel}: {axes}." if panel and panel != axes else f"{axes}.")
+        sentences.append(f"{panel}: {axes}." if panel and panel != axes else f"{axes}.")
         if count <= READ_OUT:
-            said += [_read_out(name, points) for name, points in series]
+            sentences += [_read_out(name, points) for name, points in series]
         else:
-            said.append(_extremes(series))
-    return " ".join(said)
+            sentences.append(_extremes(series))
+    return " ".join(sentences)
 
 
 def least_width(fig: Figure) -> tuple[float, float]:
@@ -149,25 +149,25 @@ def _titled(label: str, by_colour: str, style: str) -> str:
 
 def _read_out(name: str, points: pd.DataFrame) -> str:
     first, last = points.iloc[0], points.iloc[-1]
-    said = f"{name}: {_short(first['y'])} at {_short(first['x'])}"
+    text = f"{name}: {_short(first['y'])} at {_short(first['x'])}"
     if len(points) == 1:
-        return f"{said}."
-    said += f", {_short(last['y'])} at {_short(last['x'])}"
+        return f"{text}."
+    text += f", {_short(last['y'])} at {_short(last['x'])}"
     for word, row in (("highest", int(points["y"].argmax())), ("lowest", int(points["y"].argmin()))):
         at = points.iloc[row]
         if at["x"] not in (first["x"], last["x"]):
-            said += f", {word} {_short(at['y'])} at {_short(at['x'])}"
-    return f"{said}."
+            text += f", {word} {_short(at['y'])} at {_short(at['x'])}"
+    return f"{text}."
 
 
 def _extremes(series: list[tuple[str, pd.DataFrame]]) -> str:
     every = pd.concat([points.assign(name=name) for name, points in series], ignore_index=True)
-    said = []
+    extremes = []
     for word, row in (("highest", int(every["y"].argmax())), ("lowest", int(every["y"].argmin()))):
         at = every.iloc[row]
-        said.append(f"{word} {_short(at['y'])} at {_short(at['x'])} ({at['name']})")
+        extremes.append(f"{word} {_short(at['y'])} at {_short(at['x'])} ({at['name']})")
     names = list(dict.fromkeys(name for name, _ in series))
-    return f"{', '.join(names)}: {', '.join(said)}."
+    return f"{', '.join(names)}: {', '.join(extremes)}."
 
 
 def _short(number: float) -> str:

@@ -15,16 +15,16 @@ class Origin:
     """What stands under a figure or table.
 
     Attributes:
-        said: runs, commit, device, seeds and n, in one line of plain text.
+        text: runs, commit, device, seeds and n, in one line of plain text.
         commands: shell lines; those that begin with ``#`` say what the next ones made.
     """
 
-    said: str
+    text: str
     commands: tuple[str, ...] = ()
 
     def to_html(self) -> str:
         """The line, which opens to the commands."""
-        line = f"Made from: {html.escape(self.said)}"
+        line = f"Made from: {html.escape(self.text)}"
         if not self.commands:
             return f"<span>{line}</span>"
         typed = html.escape("\n".join(self.commands))
@@ -44,7 +44,7 @@ def of_cells(cells: pd.DataFrame, counts: "pd.Series[float] | None" = None) -> O
     kinds = runs["experiment"].value_counts(sort=False)
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     commits = zip(runs["commit"], _dirty(runs), strict=True)
-    said = [
+    parts = [
         f"{len(runs)} run{'s' * (len(runs) > 1)} of the ledger ({counted})",
         _several("commit", [_commit(commit, dirty) for commit, dirty in commits]),
         _several("device", [str(name) for name in runs.loc[runs["device_type"] != "none", "device"].dropna()]),
@@ -55,7 +55,7 @@ def of_cells(cells: pd.DataFrame, counts: "pd.Series[float] | None" = None) -> O
     for row in runs.to_dict("records"):
         lines.append(f"# {row['run']}, commit {_commit(row['commit'], row.get('dirty'))}")
         lines += [line for line in row["commands"] if line not in lines]
-    return Origin("; ".join(part for part in said if part) + ".", tuple(lines))
+    return Origin("; ".join(part for part in parts if part) + ".", tuple(lines))
 
 
 def concat(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -66,8 +66,8 @@ def concat(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def computed(what: str, notebook: str) -> Origin:
     """The origin of numbers that a page computes itself, each time it is executed."""
-    said = f"this page, executed when the book was built (its commit stands at the foot); {what}."
-    return Origin(said, (f"papermill book/{notebook}.ipynb out.ipynb",))
+    text = f"this page, executed when the book was built (its commit stands at the foot); {what}."
+    return Origin(text, (f"papermill book/{notebook}.ipynb out.ipynb",))
 
 
 def _dirty(runs: pd.DataFrame) -> Iterable[object]:

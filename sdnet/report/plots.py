@@ -171,9 +171,9 @@ def atoms(dictionaries: Mapping[str, Array], columns: int = 8, **about: Unpack[A
         ax.set_title(title)
         ax.axis("off")
     values = pd.concat([_weights(title, weight) for title, weight in dictionaries.items()])
-    said = "; ".join(f"{title}: {len(weight)} tiles of {weight.shape[2]} × {weight.shape[3]} pixels in colour"
+    text = "; ".join(f"{title}: {len(weight)} tiles of {weight.shape[2]} × {weight.shape[3]} pixels in colour"
                      for title, weight in dictionaries.items())  # fmt: skip
-    about.setdefault("alt", f"{said}.")
+    about.setdefault("alt", f"{text}.")
     return finished(fig, values=values, **about)
 
 
@@ -201,8 +201,8 @@ def image_grid(
     for ax, heading in zip(axes[0], columns, strict=True):
         ax.set_title(heading, loc="center", fontsize=9.5, fontweight="normal", pad=5)
     names = [label.replace("\n", " ") for label in rows if label]
-    said = f"Pictures{' in the rows ' if names else ''}{'; '.join(names)}, from left to right: {'; '.join(columns)}."
-    about.setdefault("alt", said)
+    text = f"Pictures{' in the rows ' if names else ''}{'; '.join(names)}, from left to right: {'; '.join(columns)}."
+    about.setdefault("alt", text)
     return finished(fig, **about)
 
 

@@ -68,7 +68,7 @@ def _text(value: Any) -> str:
 
 def _train(record: Record, command: str = "train") -> str:
     """The training that a row is, or that its network came from."""
-    config, said = record.config, {name: record.config.get(name) for name in ("arch", "dataset", "preset", "seed")}
+    config, options = record.config, {name: record.config.get(name) for name in ("arch", "dataset", "preset", "seed")}
     defaults = PRESETS[config["preset"]].recorded if config.get("preset") in PRESETS else {}
     changed = {name: value for name, value in config.get("recipe", {}).items() if defaults.get(name) != value}
     changed |= {**config.get("network", {}), "hold_out": config.get("hold_out") or None}
@@ -81,10 +81,10 @@ def _train(record: Record, command: str = "train") -> str:
     ]
     if (ranks := config.get("ranks", 1)) > 1:
         own |= {"accumulate": config.get("accumulate", 1), "sync_batchnorm": config.get("sync_batchnorm") or None}
-        return f"{PROGRAM} launch --ranks-per-node {ranks} {_options({**said, **own})}"
+        return f"{PROGRAM} launch --ranks-per-node {ranks} {_options({**options, **own})}"
     if command == "follow":
         own["images"] = config.get("images")
-    return f"{PROGRAM} {command} {_options({**said, **own})}"
+    return f"{PROGRAM} {command} {_options({**options, **own})}"
 
 
 def _network(config: Mapping[str, Any]) -> str:
@@ -103,84 +103,85 @@ def _answers(record: Record, metric: str, field: str) -> list[Any]:
 
 def _sweep(record: Record) -> str:
     config = record.config
-    said = {
+    options = {
         "knob": config.get("knob"),
         "images": config.get("images"),
         "corruption": [name for name in _answers(record, "top1", "corruption") if name != "clean"],
         "strength": _answers(record, "top1", "strength"),
         "official": "CIFAR-10-C" if config.get("noise") == "official" else None,
     }
-    return f"{PROGRAM} sweep {_network(config)} {_options(said)}"
+    return f"{PROGRAM} sweep {_network(config)} {_options(options)}"
 
 
 def _policies(record: Record) -> str:
     config = record.config
-    crossed = any(cell.get("fitted_on") not in (None, "", "all", cell.get("corruption")) for cell in _asked(record))
-    said = {
+    crossed = any(
+        cell.get("fitted_on") not in (None, "", "all", cell.get("corruption")) for cell in _noisy_cells(record)
+    )
+    options = {
         "preset": CALIBRATED.get(config.get("calibration_images", 0), "paper"),
         "images": config.get("images"),
         "official": "CIFAR-10-C" if config.get("noise") == "official" else None,
         "policy": [] if crossed else [name for name in _answers(record, "top1", "policy") if name != "fixed"],
     }
-    return f"{PROGRAM} policies {_network(config)} {_options(said)}"
+    return f"{PROGRAM} policies {_network(config)} {_options(options)}"
 
 
-def _asked(record: Record) -> Iterable[dict[str, Any]]:
+def _noisy_cells(record: Record) -> Iterable[dict[str, Any]]:
     return (cell for cell in record.results if cell["metric"] == "top1" and cell.get("corruption") != "clean")
 
 
 def _attack(record: Record) -> str:
     chosen, singular = record.config.get("choices", {}), {"norms": "norm", "attacks": "attack", "protocols": "protocol"}
-    said = {singular.get(name, name): chosen.get(name) for name in (*CHOSEN, "source", "policy", "sanity")}
-    if said["source"] is not None:
-        said["source"] = _network({"weights": said["source"]})
-    return (
-        f"{PROGRAM} attack {_network(record.config)} {_options({**said, 'precision': record.config.get('precision')})}"
-    )
+    options = {singular.get(name, name): chosen.get(name) for name in (*CHOSEN, "source", "policy", "sanity")}
+    if options["source"] is not None:
+        options["source"] = _network({"weights": options["source"]})
+    options["precision"] = record.config.get("precision")
+    return f"{PROGRAM} attack {_network(record.config)} {_options(options)}"
 
 
 def _visual(record: Record) -> str:
     config = record.config
-    said = {"images": config.get("images"), "method": config.get("methods"), "depth": config.get("depths")}
-    said |= {"steps": config.get("inversion_steps"), "seed": config.get("inversion_seed")}
-    return f"{PROGRAM} visual {_network(config)} {_options(said)}"
+    options = {"images": config.get("images"), "method": config.get("methods"), "depth": config.get("depths")}
+    options |= {"steps": config.get("inversion_steps"), "seed": config.get("inversion_seed")}
+    return f"{PROGRAM} visual {_network(config)} {_options(options)}"
 
 
 def _pursuit(record: Record) -> str:
     config, source = record.config, record.config.get("source")
-    said = {"preset": config.get("size"), "images": config.get("images"), "attacked": config.get("attacked")}
-    said["source"] = None if source is None else _network({"weights": source})
-    return f"{PROGRAM} pursuit {_network(config)} {_options(said)}"
+    options = {"preset": config.get("size"), "images": config.get("images"), "attacked": config.get("attacked")}
+    options["source"] = None if source is None else _network({"weights": source})
+    return f"{PROGRAM} pursuit {_network(config)} {_options(options)}"
 
 
 def _turned(record: Record) -> str:
     """What page 13 measures: a knob of a network at some strengths."""
     config = record.config
-    said = {name: config.get(name) for name in ("knob", "images", "sigma", "samples")}
-    said |= {"preset": config.get("size"), "strength": config.get("strengths")}
-    said["corruption"] = config.get("corruptions")
-    return f"{PROGRAM} {record.experiment} {_network(config)} {_options(said)}"
+    options = {name: config.get(name) for name in ("knob", "images", "sigma", "samples")}
+    options |= {"preset": config.get("size"), "strength": config.get("strengths")}
+    options["corruption"] = config.get("corruptions")
+    return f"{PROGRAM} {record.experiment} {_network(config)} {_options(options)}"
 
 
 def _benchmark(record: Record) -> str:
     config = record.config
     if config.get("what") == "sweep":
-        said = {"images": next(iter(_answers(record, "time_ratio", "n")), None)}
-        return f"{PROGRAM} bench sweep {_network(config)} {_options(said)}"
+        options = {"images": next(iter(_answers(record, "time_ratio", "n")), None)}
+        return f"{PROGRAM} bench sweep {_network(config)} {_options(options)}"
     what = config.get("what") or ("attacks" if config.get("mode") == "attack" else "networks")
     known = ("width", "batch", "stem", "repeats")
-    said = {name: config[name] for name in known if name in config} | {"arch": config.get("archs")}
+    options = {name: config[name] for name in known if name in config} | {"arch": config.get("archs")}
     if what == "networks":
         compiled = config.get("compiled") or None  # once it was yes or no
-        said |= {"compile": "default" if compiled is True else compiled, "precision": config.get("precision")}
-        said["reference"] = "AUTHORS" if config.get("authors") else None
-    return f"{PROGRAM} bench {what} {_options(said)}"
+        options |= {"compile": "default" if compiled is True else compiled, "precision": config.get("precision")}
+        options["reference"] = "AUTHORS" if config.get("authors") else None
+    return f"{PROGRAM} bench {what} {_options(options)}"
 
 
 def _ranks(record: Record) -> str:
     config = record.config
-    said = {name: config.get(name) for name in ("arch", "width", "batch", "stem", "repeats")}
-    return f"torchrun --nproc-per-node {config.get('ranks', 1)} -m sdnet bench ranks {_options(said)}"
+    options = {name: config.get(name) for name in ("arch", "width", "batch", "stem", "repeats")}
+    return f"torchrun --nproc-per-node {config.get('ranks', 1)} -m sdnet bench ranks {_options(options)}"
 
 
 WRITTEN: Mapping[str, Callable[[Record], str]] = {

@@ -107,10 +107,10 @@ class Evaluation:
 
     def _about(self, experiment: str, config: dict[str, Any]) -> dict[str, Any]:
         """The fields of the row that say what is measured."""
-        asked = {**self.trained.training.config, "precision": self.precision, "weights": self.name, **config}
-        asked = json.loads(json.dumps(asked))  # as it will be read from the file: lists, not tuples
+        config = {**self.trained.training.config, "precision": self.precision, "weights": self.name, **config}
+        config = json.loads(json.dumps(config))  # as it will be read from the file: lists, not tuples
         device = ledger.describe_device(self.device)
-        return {"experiment": experiment, "config": asked, "data_hash": self.data.data_hash, "device": device}
+        return {"experiment": experiment, "config": config, "data_hash": self.data.data_hash, "device": device}
 
     def _written(self, start: Start, about: dict[str, Any], results: list[dict[str, Any]]) -> tuple[Record, Path]:
         record = start.record(**about, results=results)

@@ -128,8 +128,8 @@ def repository_data() -> Path:
 
 def ledger_folder() -> Path:
     """Where records are written: ``$SDNET_LEDGER`` if set, else ``data/runs`` of the repository."""
-    said = os.environ.get("SDNET_LEDGER")
-    return Path(said).expanduser() if said else repository_data() / "runs"
+    given = os.environ.get("SDNET_LEDGER")
+    return Path(given).expanduser() if given else repository_data() / "runs"
 
 
 def output_folder() -> Path:
@@ -197,8 +197,8 @@ def read(*folders: Path) -> list[Record]:
         ValueError: naming the file that is no record, or whose content does not match its checksum or its
             configuration's hash. Rows from before there was a checksum have the latter only.
     """
-    places = folders or (repository_data() / "runs",)
-    paths = [path for folder in places for path in sorted(folder.glob("*.json"), key=_order)]
+    chosen = folders or (repository_data() / "runs",)
+    paths = [path for folder in chosen for path in sorted(folder.glob("*.json"), key=_order)]
     return sorted(map(_read, paths), key=lambda record: record.started)
 
 

@@ -133,9 +133,9 @@ def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         model.load_state_dict(state, assign=outlined)
     except RuntimeError as error:
         difference = str(error).splitlines()[1:2] or [str(error)]  # the first line names the class only
-        said = textwrap.shorten(difference[0], 300, placeholder=" ...").rstrip(".")
+        text = textwrap.shorten(difference[0], 300, placeholder=" ...").rstrip(".")
         raise ValueError(
-            f"{path} does not hold the weights of the network it describes ({said}); copy it again or train anew."
+            f"{path} does not hold the weights of the network it describes ({text}); copy it again or train anew."
         ) from error
 
 

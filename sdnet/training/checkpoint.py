@@ -157,9 +157,9 @@ def save_network(path: Path, model: nn.Module, description: dict[str, Any]) -> N
 def save_state(path: Path, state: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
     """Write what :func:`read_network` reads, at once or not at all."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-    said = json.dumps(description)
+    text = json.dumps(description)
     with whole(path) as part:
-        save_file(tensors, part, metadata={"sdnet": said, "sha256": _checksum(tensors, said)})
+        save_file(tensors, part, metadata={"sdnet": text, "sha256": _checksum(tensors, text)})
 
 
 def _checksum(tensors: dict[str, torch.Tensor], description: str) -> str:
@@ -183,7 +183,7 @@ def read_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         state = load_file(path)
-        if metadata.get("sha256", said := _checksum(state, metadata.get("sdnet", ""))) != said:
+        if metadata.get("sha256", digest := _checksum(state, metadata.get("sdnet", ""))) != digest:
             raise ValueError("its content does not match its checksum")
         description = json.loads(metadata.get("sdnet", "null"))
     except (OSError, SafetensorError, ValueError) as error:

@@ -144,7 +144,7 @@ class Changes(NetworkOptions, total=False):
     stem: str | None
 
 
-def usual_dataset(preset: str) -> str:
+def default_dataset(preset: str) -> str:
     """What a preset trains on unless told: the bundled digits at the smallest size, else CIFAR-10 or ImageNet."""
     return "digits" if preset == "smoke" else "imagenet" if preset.endswith("imagenet") else "cifar10"
 
@@ -153,7 +153,7 @@ def training(arch: str, dataset: str | None, preset: str, *, seed: Any = 0, **ch
     """Declare a training run.
 
     Args:
-        arch, dataset, preset: names; the data set None for that of :func:`usual_dataset`.
+        arch, dataset, preset: names; the data set None for that of :func:`default_dataset`.
         seed: any integer >= 0, below 2³².
         **changes: of :class:`Changes`. Every value may be text as YAML, JSON or a command line spells it (``"no"``,
             ``"1e-3"``, ``"null"``), and is kept in its own type, so that one training has one name.
@@ -170,7 +170,7 @@ def training(arch: str, dataset: str | None, preset: str, *, seed: Any = 0, **ch
         parameters.check(name, value, str)
     if named == "":
         raise ValueError("dataset must be a name or a folder; got ''. Choose digits, cifar10, cifar100 or a folder.")
-    dataset = usual_dataset(preset) if dataset is None else dataset
+    dataset = default_dataset(preset) if dataset is None else dataset
     seed = parameters.read("seed", seed, Seed)
     for name in changes:
         if name not in kinds:
@@ -197,9 +197,9 @@ def training(arch: str, dataset: str | None, preset: str, *, seed: Any = 0, **ch
 
 def _check_effect(run: Training, given: dict[str, Any]) -> None:
     """Raise ValueError for a number that was given and changes nothing. A stored training may have it."""
-    usual = recipe(run.preset)
+    defaults = recipe(run.preset)
     for name in ("padding", "noise") if run.photographs else ():
-        if name in given and given[name] != getattr(usual, name):
+        if name in given and given[name] != getattr(defaults, name):
             raise ValueError(
                 f"{name} {given[name]} has no effect with preset {run.preset!r}, which crops photographs and adds no "
                 "noise; leave it out."

@@ -66,8 +66,8 @@ SHOWN: dict[str, Callable[[], Shown]] = {
 def test_a_report_names_its_runs_and_their_commands(name: str) -> None:
     plots.style("06_corruptions")
     shown = SHOWN[name]()
-    assert "of the ledger (" in shown.origin.said
-    assert "commit" in shown.origin.said
+    assert "of the ledger (" in shown.origin.text
+    assert "commit" in shown.origin.text
     assert [line for line in shown.origin.commands if not line.startswith("#")]
     assert shown.caption
     assert isinstance(shown.values, pd.DataFrame)

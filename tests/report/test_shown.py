@@ -60,20 +60,20 @@ def test_numbers_carry_the_page_and_a_cell_that_runs_again_keeps_its_own() -> No
 
 def test_the_origin_names_runs_commits_device_seeds_and_n_and_opens_to_the_commands() -> None:
     origin = of_cells(CELLS)
-    assert origin.said == (
+    assert origin.text == (
         "2 runs of the ledger (2 train); commits 0123456, 0123456*; device a CPU; seeds 0, 1; n = 360."
     )
     assert "python -m sdnet train --arch sdnet18 --dataset digits --preset smoke --seed 1" in origin.commands
     assert "<details><summary>Made from: 2 runs" in origin.to_html()
-    assert of_cells(to_frame([])).said == "nothing yet: not run."
+    assert of_cells(to_frame([])).text == "nothing yet: not run."
     many = of_cells(to_frame([record(0, commit=f"{number}00000000") for number in range(6)]))
-    assert "and 2 more" not in many.said  # six rows of one configuration and second have one name: one run
+    assert "and 2 more" not in many.text  # six rows of one configuration and second have one name: one run
     assert "&lt;" in Origin("a < b").to_html()
 
 
 def test_a_page_that_computes_its_numbers_says_so_and_how_to_run_it() -> None:
     shown = small()
-    assert "executed when the book was built" in shown.origin.said
+    assert "executed when the book was built" in shown.origin.text
     assert shown.origin.commands == ("papermill book/06_corruptions.ipynb out.ipynb",)
 
 
@@ -88,7 +88,7 @@ def test_a_tables_data_are_what_it_prints_and_the_cells_behind_its_numbers() -> 
         f"A,x,0.50 | small,{run},0,0.5,360",
         "B,x,not run,,,,",
     ]
-    assert shown.origin.said.startswith("1 run of the ledger")  # the other one is behind no number
+    assert shown.origin.text.startswith("1 run of the ledger")  # the other one is behind no number
     assert "small" in shown.content
 
 

@@ -146,7 +146,7 @@ class Peaked(Knob):
 
 
 @pytest.mark.parametrize("best", [0.1, 0.4, 0.9, 1.5])
-def test_a_race_finds_the_best_strength_for_a_third_of_the_price(best: float) -> None:
+def test_halving_finds_the_best_strength_for_a_third_of_the_price(best: float) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (800, 1, 1, 3), dtype=torch.uint8, generator=generator)
     split = Split(pixels, torch.ones(800, dtype=torch.long))

@@ -123,8 +123,8 @@ SETTING = ("dataset", "preset", "width", "epochs", "precision")
 
 def trained(cells: pd.DataFrame, **where: Any) -> pd.DataFrame:
     """Test accuracies of trainings whose network is the architecture's own: one per setting, network and seed."""
-    told = {"experiment": "train", "metric": "top1", "split": "test", "variant": "", **where}
-    return select(cells, one_per=(*SETTING, "arch", "seed"), **told)
+    conditions = {"experiment": "train", "metric": "top1", "split": "test", "variant": "", **where}
+    return select(cells, one_per=(*SETTING, "arch", "seed"), **conditions)
 
 
 def trained_alike(

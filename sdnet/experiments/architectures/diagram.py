@@ -52,7 +52,7 @@ def diagram(networks: Mapping[str, Anatomy]) -> Shown:
     used = [kind for kind in KINDS if any(p.kind == kind for network in networks.values() for p in network.parts)]
     fig.legend(handles=[Patch(color=COLOURS[kind], label=kind) for kind in used], loc="outside lower center", ncols=2)
     layers = pd.DataFrame([_line(name, part) for name, network in networks.items() for part in network.parts])
-    said = [
+    texts = [
         f"{name}: {', '.join(f'{count} {kind}' for kind, count in of.items())}"
         for name, of in (
             (name, group["kind"].value_counts(sort=False)) for name, group in layers.groupby("network", sort=False)
@@ -64,7 +64,7 @@ def diagram(networks: Mapping[str, Anatomy]) -> Shown:
         "that of its channels, where it changes.",
         "layers",
         made_from="the networks of sdnet.models, one forward pass without numbers each",
-        alt=f"One row of bars per network, a bar per layer. {'; '.join(said)}.",
+        alt=f"One row of bars per network, a bar per layer. {'; '.join(texts)}.",
         values=layers,
     )
 

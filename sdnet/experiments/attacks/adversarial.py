@@ -62,8 +62,8 @@ def robust(
     Of several answers at one strength the one about the most images counts, then that after the most steps and
     restarts, then the latest.
     """
-    asked = {"norm": norm, "protocol": protocol, "attack": attack, "units": units}
-    chosen = select(cells, experiment="attack", metric="robust_top1", **row.turned, **asked)
+    conditions = {"norm": norm, "protocol": protocol, "attack": attack, "units": units}
+    chosen = select(cells, experiment="attack", metric="robust_top1", **row.turned, **conditions)
     chosen = chosen[np.isclose(chosen["epsilon"].astype(float), EPSILONS[norm])]
     most = ("n", "steps", "restarts", "started")
     chosen = select(chosen, one_per=("seed", "strength", "crafted_at"), prefer=most)

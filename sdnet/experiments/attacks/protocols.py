@@ -216,12 +216,12 @@ def on_grid(grid: Grid, attack: Attack, clean: Tensor, protocols: Sequence[str])
     deployed = grid.crafted if {"adaptive", "worst_case"} & set(protocols) else ()
     scored: dict[float, dict[float, Tensor]] = {}
     for strength in dict.fromkeys([*([grid.start] if "oblivious" in protocols else []), *deployed]):
-        asked = grid.crafted if "worst_case" in protocols else (strength,)
+        strengths = grid.crafted if "worst_case" in protocols else (strength,)
         if strength == grid.start and "oblivious" in protocols:
-            asked = grid.strengths
+            strengths = grid.strengths
         target = at(grid.knob, strength, grid.precision)
-        right = grid.attempt(f"crafted at {strength}", attack, target, partial(grid.score, strengths=asked))
-        scored[strength] = dict(zip(asked, right, strict=True))
+        right = grid.attempt(f"crafted at {strength}", attack, target, partial(grid.score, strengths=strengths))
+        scored[strength] = dict(zip(strengths, right, strict=True))
     clean_at = dict(zip(grid.strengths, clean, strict=True))
     cells: list[Cell] = []
     for strength, right in scored[grid.start].items() if "oblivious" in protocols else ():

@@ -84,9 +84,9 @@ def run(
     }
     source_name = networks.label(chosen.source) if chosen.source is not None else None
     policy_name = Path(chosen.policy).name if chosen.policy is not None else None  # no row holds a path of a machine
-    asked = {**asdict(chosen), "protocols": wanted, "source": source_name, "policy": policy_name}
+    choices = {**asdict(chosen), "protocols": wanted, "source": source_name, "policy": policy_name}
     measurement = evaluation.measurement(
-        "attack", inputs, knob=knob.name, choices=asked, crafted=crafted, strengths=strengths, libraries=libraries
+        "attack", inputs, knob=knob.name, choices=choices, crafted=crafted, strengths=strengths, libraries=libraries
     )
     with measurement.keep as keep:
         guard = classifier(model, chosen, saved, data, precision, keep) if "policy" in wanted else None

@@ -98,8 +98,8 @@ class AttackSettings:
                     f"to {', '.join(self.protocols)}."
                 )
         if not self.sanity and not set(self.attacks) & set(attacks.PGD):
-            for name, count, usual in (("steps", self.steps, AttackSettings.steps), ("restarts", self.restarts, 1)):
-                if count != usual:
+            for name, count, default in (("steps", self.steps, AttackSettings.steps), ("restarts", self.restarts, 1)):
+                if count != default:
                     others = ", ".join(self.attacks)
                     raise ValueError(f"{name} {count} has no effect on {others}; leave it out, or choose pgd.")
 

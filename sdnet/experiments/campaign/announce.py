@@ -20,7 +20,7 @@ from sdnet.experiments.campaign.family import pursued
 from sdnet.experiments.campaign.questions import certificates, confident, waves
 from sdnet.experiments.campaign.runs import Run, attacked, swept
 from sdnet.experiments.corruptions.policies import check_policies
-from sdnet.experiments.corruptions.sweep import KNOBS, check_asked, default_knob, images_of
+from sdnet.experiments.corruptions.sweep import KNOBS, check_requested, default_knob, images_of
 from sdnet.experiments.visualisation import reconstruction
 from sdnet.names import unknown_name
 from sdnet.parameters import Count, Positive, check
@@ -91,23 +91,23 @@ def _timed(trained: Network, run: Run, torch_device: torch.device) -> Estimate:
     return Estimate(passes(run) * seconds / BATCH, "a batch timed here")
 
 
-def _sweep(trained: Network, told: dict[str, Any]) -> list[Run]:
-    images = images_of(told["preset"], told["images"])
-    check_asked(told["corruptions"], told["strengths"], told.get("official"))
-    knob = told["knob"] or default_knob(trained.model)
+def _sweep(trained: Network, options: dict[str, Any]) -> list[Run]:
+    images = images_of(options["preset"], options["images"])
+    check_requested(options["corruptions"], options["strengths"], options.get("official"))
+    knob = options["knob"] or default_knob(trained.model)
     if knob not in KNOBS:
         raise ValueError(unknown_name("knob", knob, KNOBS))
-    return [swept(trained.training, images, "", knob, told["strengths"] or (), told["corruptions"])]
+    return [swept(trained.training, images, "", knob, options["strengths"] or (), options["corruptions"])]
 
 
-def _policies(trained: Network, told: dict[str, Any]) -> list[Run]:
-    check_policies(told["only"], told.get("corruptions", ()), told.get("official"))
-    run = adapted(trained.training, images_of(told["preset"], told["images"]), "", told["only"] or ())
-    return [replace(run, options={**run.options, "preset": told["preset"]})]
+def _policies(trained: Network, options: dict[str, Any]) -> list[Run]:
+    check_policies(options["only"], options.get("corruptions", ()), options.get("official"))
+    run = adapted(trained.training, images_of(options["preset"], options["images"]), "", options["only"] or ())
+    return [replace(run, options={**run.options, "preset": options["preset"]})]
 
 
-def _attack(trained: Network, told: dict[str, Any]) -> list[Run]:
-    chosen: AttackSettings = told["chosen"]
+def _attack(trained: Network, options: dict[str, Any]) -> list[Run]:
+    chosen: AttackSettings = options["chosen"]
     if chosen.source is not None:
         networks.load_source(chosen.source, trained)
     if chosen.policy is not None:
@@ -122,33 +122,32 @@ def _attack(trained: Network, told: dict[str, Any]) -> list[Run]:
     ]
 
 
-def _visual(trained: Network, told: dict[str, Any]) -> list[Run]:
-    for depth in told.get("depths") or ():
+def _visual(trained: Network, options: dict[str, Any]) -> list[Run]:
+    for depth in options.get("depths") or ():
         layer_at(trained.model, depth)
-    images = told["images"] or reconstruction.IMAGES[told["preset"]]
-    options = {"inversion_steps": told["steps"] or reconstruction.STEPS[told["preset"]]}
-    return [
-        Run("visual", trained.training, options, {"method": tuple(told["methods"] or reconstruction.METHODS)}, images)
-    ]
+    images = options["images"] or reconstruction.IMAGES[options["preset"]]
+    steps = {"inversion_steps": options["steps"] or reconstruction.STEPS[options["preset"]]}
+    methods = {"method": tuple(options["methods"] or reconstruction.METHODS)}
+    return [Run("visual", trained.training, steps, methods, images)]
 
 
-def _pursuit(trained: Network, told: dict[str, Any]) -> list[Run]:
-    images = told["images"] or TEST_IMAGES.get(trained.training.dataset, TEST)
-    source = None if told["source"] is None else networks.load(told["source"]).training
-    run = pursued(trained.training, images, "", source, attacked=told["attacked"])
-    return [replace(run, settings={**run.settings, "size": told["preset"]})]
+def _pursuit(trained: Network, options: dict[str, Any]) -> list[Run]:
+    images = options["images"] or TEST_IMAGES.get(trained.training.dataset, TEST)
+    source = None if options["source"] is None else networks.load(options["source"]).training
+    run = pursued(trained.training, images, "", source, attacked=options["attacked"])
+    return [replace(run, settings={**run.settings, "size": options["preset"]})]
 
 
-def _turned(command: str, trained: Network, told: dict[str, Any]) -> list[Run]:
-    check_asked(told.get("corruptions", ()), told["strengths"], None, known=tuple(NOISES))
+def _turned(command: str, trained: Network, options: dict[str, Any]) -> list[Run]:
+    check_requested(options.get("corruptions", ()), options["strengths"], None, known=tuple(NOISES))
     for name, kind in (("sigma", Positive), ("samples", Count | None)):
-        check(name, told.get(name, 1), kind)
-    knob = told.pop("knob") or default_knob(trained.model)
+        check(name, options.get(name, 1), kind)
+    knob = options.pop("knob") or default_knob(trained.model)
     if command == "confidence":
-        told["images"] = images_of(told["preset"], told["images"])
-        return [confident(trained.training, claim="", knob=knob, **told)]
+        options["images"] = images_of(options["preset"], options["images"])
+        return [confident(trained.training, claim="", knob=knob, **options)]
     make = waves if command == "fourier" else certificates
-    return [make(trained.training, "", knob, **told)]
+    return [make(trained.training, "", knob, **options)]
 
 
 RUNS: dict[str, Callable[[Network, dict[str, Any]], list[Run]]] = {

@@ -24,8 +24,8 @@ from sdnet.robust.attacks import PGD
 from sdnet.training.progress import duration
 
 IMAGES = {"digits": (1437, 32), "tiny-imagenet-64": (100_000, 64), "tiny-imagenet-32": (100_000, 32)}
-"""Data set → training images and their side, where they are not :data:`USUAL`."""
-USUAL = (50_000, 32)
+"""Data set → training images and their side, where they are not :data:`DEFAULT`."""
+DEFAULT = (50_000, 32)
 """As both CIFARs have them, and their copies."""
 TEST = 10_000
 """Test images of both CIFARs."""
@@ -80,7 +80,7 @@ class Sample:
         """In units that only have to be the same for all runs of an experiment."""
         if self.experiment not in WORK:
             return 1.0
-        side = IMAGES.get(self.config["dataset"], USUAL)[1]
+        side = IMAGES.get(self.config["dataset"], DEFAULT)[1]
         # ImageNet's stem leaves a quarter of each side to the blocks.
         side //= 4 if self.config.get("network", {}).get("stem") == "imagenet" else 1
         return WORK[self.experiment](self) * side**2 * _convolutions(self.config)
@@ -110,7 +110,7 @@ class Costs:
         wanted = _sample_of_run(run)
         every = [one for one in self.samples if one.experiment == wanted.experiment]
         every = every or [one for one in self.samples if one.experiment == ALIKE.get(wanted.experiment)]
-        similar = [one for one in every if _told(one) == _told(wanted)]
+        similar = [one for one in every if _setting(one) == _setting(wanted)]
         if run.alone:
             same = [one for one in similar if one.values.get("arch", set()) == wanted.values.get("arch", set())]
             return _estimate(same, wanted, "the same benchmark", left)
@@ -144,7 +144,7 @@ def _estimate(similar: Sequence[Sample], wanted: Sample, basis: str, left: float
     return Estimate(median(rates) * wanted.work * left, f"{rows} of {basis}")
 
 
-def _told(sample: Sample) -> tuple[Any, ...]:
+def _setting(sample: Sample) -> tuple[Any, ...]:
     """What beside the network must be the same: the knob of a sweep, the attack, what is timed."""
     config = sample.config
     if sample.experiment == "attack":
@@ -165,8 +165,8 @@ def _sample_of_row(row: Record) -> Sample:
 
 
 def _sample_of_run(run: Run) -> Sample:
-    told = {name: value for name, value in run.options.items() if not isinstance(value, tuple)}
-    config = {**(run.training.config if run.training else {}), **told, **run.settings}
+    options = {name: value for name, value in run.options.items() if not isinstance(value, tuple)}
+    config = {**(run.training.config if run.training else {}), **options, **run.settings}
     values = {name: {one for one in some if one is not None} for name, some in run.cells.items()}
     values["crafted_at"] = set(run.options.get("crafted", ()))
     return Sample(run.experiment, config, values, run.images)
@@ -208,7 +208,7 @@ def _convolutions(config: dict[str, Any]) -> float:
 
 
 def _training(sample: Sample) -> float:
-    return float(sample.config["recipe"]["epochs"] * IMAGES.get(sample.config["dataset"], USUAL)[0])
+    return float(sample.config["recipe"]["epochs"] * IMAGES.get(sample.config["dataset"], DEFAULT)[0])
 
 
 def _sweep(sample: Sample) -> float:
@@ -219,10 +219,10 @@ def _sweep(sample: Sample) -> float:
 def _policies(sample: Sample) -> float:
     """Algorithm 1 sweeps its calibration images, half of them saved by halving; then each policy classifies."""
     noises = len(sample.values["corruption"] - {"clean"})
-    asked = len(sample.values["policy"] & set(POLICIES))
+    policies = len(sample.values["policy"] & set(POLICIES))
     calibration = sample.config.get("calibration_images", CALIBRATION.get(sample.config["preset"], 1000))
     levels = len(SEVERITIES) * noises
-    return float(calibration * len(LAMS) * levels / 2 + sample.images * (1 + levels) * (2 + asked))
+    return float(calibration * len(LAMS) * levels / 2 + sample.images * (1 + levels) * (2 + policies))
 
 
 def _attack(sample: Sample) -> float:

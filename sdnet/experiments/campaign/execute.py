@@ -74,7 +74,7 @@ class Campaign:
         self.runs, self.device, self.budget, self.workers, self.again = runs, device, budget, workers, again
         self.started = time.monotonic()
         self.jobs: list[Job] = []
-        self.said: list[str] = []
+        self.messages: list[str] = []
         # What measures speed wants a machine of its own, and is short: it comes first.
         found = unfinished(standings(runs, rows_here(), device), again)
         self.waiting = sorted(found, key=lambda one: not one.run.alone)
@@ -103,7 +103,8 @@ class Campaign:
                     self._stop("the budget is spent")
             if arrived:
                 self._stop("told to stop")
-        print("\n".join(["What became of the runs:", *self.said]) if self.said else "Nothing was run.", flush=True)
+        outcome = ["What became of the runs:", *self.messages] if self.messages else ["Nothing was run."]
+        print("\n".join(outcome), flush=True)
         if arrived:
             raise Preempted("told to stop; the same command resumes.")
 
@@ -190,4 +191,4 @@ class Campaign:
 
     def _say(self, sentence: str) -> None:
         print(sentence, flush=True)
-        self.said.append(sentence)
+        self.messages.append(sentence)

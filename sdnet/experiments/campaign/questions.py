@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.ablations import grid
-from sdnet.experiments.campaign.runs import Run, Scale, attacked, swept, trained, training_of
+from sdnet.experiments.campaign.runs import AttackOptions, Run, Scale, attacked, swept, trained, training_of
 from sdnet.experiments.claims.knob import ALPHA
 from sdnet.experiments.corruptions.sweep import SEVERITIES
 from sdnet.experiments.what_is_lambda import certify, fourier, solvers
-from sdnet.experiments.what_is_lambda.asked import strengths_of
+from sdnet.experiments.what_is_lambda.setup import strengths_of
 from sdnet.training.declaration import Training
 
 SEEDS = range(3)
@@ -85,32 +85,50 @@ def alike(
     return replace(run, settings={**run.settings, "images": images})
 
 
-def waves(of: Training, claim: str, knob: str, **told: Any) -> Run:
+class Size(TypedDict, total=False):
+    """What a run that turns a knob may be told: its preset, another number of images, other strengths."""
+
+    preset: str | None
+    images: int | None
+    strengths: Sequence[float] | None
+
+
+def waves(of: Training, claim: str, knob: str, **size: Unpack[Size]) -> Run:
     """Fourier sensitivity at a few strengths of a knob."""
-    options, settings, cells, images = _turned(of, knob, fourier.IMAGES, told)
+    options, settings, cells, images = _turned(of, knob, fourier.IMAGES, size)
     cells = {"metric": ("fourier_top1",), **cells}
     return Run("fourier", of, options, cells, images, {**settings, "size": options["preset"]}, _serving(claim))
 
 
 def certificates(
-    of: Training, claim: str, knob: str, *, sigma: float = 0.12, samples: int | None = None, **told: Any
+    of: Training, claim: str, knob: str, *, sigma: float = 0.12, samples: int | None = None, **size: Unpack[Size]
 ) -> Run:
     """Randomized smoothing at a few strengths of a knob."""
-    options, settings, cells, images = _turned(of, knob, certify.IMAGES, told)
+    options, settings, cells, images = _turned(of, knob, certify.IMAGES, size)
     drawn = samples or certify.SAMPLES[options["preset"]]
     cells = {"metric": ("certified_top1",), "sigma": (sigma,), "epsilon": certify.RADII, **cells}
     options |= {"sigma": sigma, "samples": drawn}
     return Run("certify", of, options, cells, images, {**settings, "samples": drawn}, _serving(claim))
 
 
-def confident(of: Training, images: int, claim: str, knob: str, *, corruptions: Sequence[str] = (), **told: Any) -> Run:
+def confident(
+    of: Training,
+    images: int,
+    claim: str,
+    knob: str,
+    *,
+    corruptions: Sequence[str] = (),
+    preset: str | None = None,
+    strengths: Sequence[float] | None = None,
+) -> Run:
     """Accuracy, calibration and likelihood at every strength of a knob, about exactly so many images."""
-    options, settings, cells, _ = _turned(of, knob, {}, {**told, "images": images}, few=False)
-    asked = tuple(corruptions or NOISES)
-    options |= {"corruption": asked} if corruptions else {}
+    size: Size = {"preset": preset, "images": images, "strengths": strengths}
+    options, settings, cells, _ = _turned(of, knob, {}, size, few=False)
+    noises = tuple(corruptions or NOISES)
+    options |= {"corruption": noises} if corruptions else {}
     cells = {
         "metric": ("top1", "calibration_error", "information"),
-        "corruption": asked,
+        "corruption": noises,
         "severity": SEVERITIES,
         **cells,
     }
@@ -118,20 +136,20 @@ def confident(of: Training, images: int, claim: str, knob: str, *, corruptions: 
 
 
 def _turned(
-    of: Training, knob: str, default_images: dict[str, int], told: dict[str, Any], few: bool = True
+    of: Training, knob: str, default_images: dict[str, int], size: Size, few: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[Any, ...]], int]:
-    """Options, settings, cells and images of what turns a knob; ``told`` may say preset, images and strengths."""
-    preset = told.get("preset", of.preset.removesuffix("_imagenet"))
+    """Options, settings, cells and images of what turns a knob."""
+    preset, strengths = size.get("preset") or of.preset.removesuffix("_imagenet"), tuple(size.get("strengths") or ())
     options: dict[str, Any] = {"preset": preset, "knob": knob}
-    images = told.get("images") or default_images[preset]
-    options |= {"images": images} if told.get("images") else {}
-    options |= {"strength": tuple(told["strengths"])} if told.get("strengths") else {}
-    return options, {"knob": knob}, {"strength": strengths_of(knob, told.get("strengths") or None, few)}, images
+    images = size.get("images") or default_images[preset]
+    options |= {"images": images} if size.get("images") else {}
+    options |= {"strength": strengths} if strengths else {}
+    return options, {"knob": knob}, {"strength": strengths_of(knob, strengths, few)}, images
 
 
-def smoothed(of: Training, images: int, crafted: tuple[float, ...], **told: Any) -> Run:
-    """PGD through smoothed thresholds, crafted at the strengths that are deployed; ``told`` as for an attack."""
-    return attacked(of, images, "L5a L5b 13", attack="pgd_smoothed", crafted=crafted, **told)
+def smoothed(of: Training, images: int, crafted: tuple[float, ...], **options: Unpack[AttackOptions]) -> Run:
+    """PGD through smoothed thresholds, crafted at the strengths that are deployed."""
+    return attacked(of, images, "L5a L5b 13", attack="pgd_smoothed", crafted=crafted, **options)
 
 
 def demanded(of: Training, resnet: Training) -> Iterator[Run]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.accuracy.scorecard import STAND_INS
@@ -82,8 +82,8 @@ class Run:
     def name(self) -> str:
         """Names its lock and its log: the same for the same command, on whatever device."""
         training = self.training.name if self.training else ""
-        said = {"options": self.options, "training": training, "source": self.source.name if self.source else ""}
-        return "-".join(part for part in (self.command.replace(" ", "-"), training, config_hash(said)) if part)
+        key = {"options": self.options, "training": training, "source": self.source.name if self.source else ""}
+        return "-".join(part for part in (self.command.replace(" ", "-"), training, config_hash(key)) if part)
 
     @property
     def label(self) -> str:
@@ -93,8 +93,10 @@ class Run:
         config = self.training.config
         width, epochs = config["recipe"]["width"], config["recipe"]["epochs"]
         where = f"{name_of(config)} on {config['dataset']}, width {width}, {epochs} epochs"
-        told = {name: value for name, value in self.options.items() if name not in ("preset", "strength", "corruption")}
-        return f"{self.command} {where}" + (f": {' '.join(words(told))}" if told else "")
+        shown = {
+            name: value for name, value in self.options.items() if name not in ("preset", "strength", "corruption")
+        }
+        return f"{self.command} {where}" + (f": {' '.join(words(shown))}" if shown else "")
 
     @property
     def title(self) -> str:
@@ -103,15 +105,15 @@ class Run:
 
     def argv(self, device: str | None = None) -> list[str]:
         """The arguments of ``python -m sdnet``; the networks it needs must be there."""
-        said = self.command.split()
+        arguments = self.command.split()
         if self.command in TRAININGS and self.training:
-            said += self.training.arguments
+            arguments += self.training.arguments
         elif self.training is not None:
-            said.append(str(_there(self.training)))
+            arguments.append(str(_there(self.training)))
         options = dict(self.options)
         if self.source is not None:
             options["source"] = str(_there(self.source))
-        return said + words(options) + (["--device", device] if device else [])
+        return arguments + words(options) + (["--device", device] if device else [])
 
     def state(self, rows: Iterable[Record], device_type: str = "cpu") -> tuple[str, Record | None]:
         """What the ledger has of it: :data:`DONE`, :data:`SCALED_DOWN` or :data:`NOT_RUN`, and the latest such row.
@@ -215,6 +217,17 @@ def swept(
     return Run("sweep", of, options, {"metric": ("top1",), **cells}, images, {"knob": knob}, frozenset(serves.split()))
 
 
+class AttackOptions(TypedDict, total=False):
+    """Options of ``python -m sdnet attack`` that a declared run may set."""
+
+    knob: str
+    units: str
+    steps: int
+    restarts: int
+    epsilon: float
+    sanity: bool
+
+
 def attacked(
     of: Training,
     images: int,
@@ -225,19 +238,19 @@ def attacked(
     crafted: Sequence[float] = (),
     norms: Sequence[str] = tuple(NORMS),
     source: Training | None = None,
-    **options: Any,
+    **options: Unpack[AttackOptions],
 ) -> Run:
     """An attack under some protocols; the knob is the network's own unless told, ``options`` are the command's."""
     knob = options.get("knob") or ("stem_threshold" if of.arch.startswith("resnet") else "lam")
     strengths: tuple[float | None, ...] = (None,) if protocols == ("policy",) else tuple(crafted or GRIDS[knob])
-    told: dict[str, Any] = {"preset": of.preset, "images": images, "norm": tuple(norms), "attack": attack}
-    told |= {"protocol": tuple(protocols)} | ({"crafted": tuple(crafted)} if crafted else {})
+    given: dict[str, Any] = {"preset": of.preset, "images": images, "norm": tuple(norms), "attack": attack}
+    given |= {"protocol": tuple(protocols)} | ({"crafted": tuple(crafted)} if crafted else {})
     cells: dict[str, tuple[Any, ...]] = {"metric": ("robust_top1",), "protocol": tuple(protocols)}
     cells |= {"attack": (attack,), "norm": tuple(norms)}
     cells |= {"strength": strengths, "units": (options.get("units", "pixels"),)}
     cells |= {name: (options[name],) for name in ("steps", "restarts", "epsilon") if name in options}
     return Run(
-        "attack", of, {**told, "sanity": False, **options}, cells, images, {"knob": knob},
+        "attack", of, {**given, "sanity": False, **options}, cells, images, {"knob": knob},
         frozenset(serves.split()), source,
     )  # fmt: skip
 

@@ -89,8 +89,8 @@ def show(found: Sequence[Standing]) -> str:
     head = f"{'step':>4} {'done':>4} {'stale':>5} {'scaled':>6} {'not run':>7} {'left here':>12}  what, for what"
     lines = [f"{step:>4} {_counts(group)}  {label} ({_serves(group)})" for (step, label), group in groups.items()]
     gone = [one.run.title for one in found if one.state == LOST]
-    said = [f"The network of {title} is gone, though its row stands: what needs it trains it again." for title in gone]
-    return "\n".join([head, *lines, f" all {_counts(found)}  {len(found)} runs", *said])
+    notes = [f"The network of {title} is gone, though its row stands: what needs it trains it again." for title in gone]
+    return "\n".join([head, *lines, f" all {_counts(found)}  {len(found)} runs", *notes])
 
 
 def _counts(group: Sequence[Standing]) -> str:

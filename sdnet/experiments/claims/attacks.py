@@ -22,7 +22,7 @@ def withstands_attacks(cells: pd.DataFrame) -> list[Requirement]:
     """
     values: dict[str, pd.Series[float]] = {}
     images: dict[str, float] = {}
-    asked: dict[str, tuple[float, str]] = {}
+    tests: dict[str, tuple[float, str]] = {}
     for norm, label in NORMS.items():
         table = _tuned(cells, SDNET, norm)
         variance = {name: float((table[name] * (100 - table[name]) / table["n"]).mean()) for name in COLUMNS}
@@ -39,10 +39,10 @@ def withstands_attacks(cells: pd.DataFrame) -> list[Requirement]:
             ),
         ):
             name = f"{label}: {what}"
-            values[name], asked[name] = difference, (bound, role)
+            values[name], tests[name] = difference, (bound, role)
             images[name] = sum(variance[part] for part in parts)
     found = paired(values, images=images)
-    return [replace(one, bound=asked[one.label][0], role=asked[one.label][1]) for one in found]
+    return [replace(one, bound=tests[one.label][0], role=tests[one.label][1]) for one in found]
 
 
 def tuned_controls(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:

@@ -56,5 +56,5 @@ def guarantee_applies(cells: pd.DataFrame) -> list[Requirement]:
             if f"{metric} {case}" in by and "sparsity_limit " in by:
                 label = f"theorem's limit minus the {metric} non-zeros of any image ({CODES[case]})"
                 found[label], roles[label] = (by["sparsity_limit "] - by[f"{metric} {case}"]).dropna(), role
-    asked = paired(found, unit="non-zeros")
-    return [replace(one, role=roles[one.label]) for one in asked]
+    requirements = paired(found, unit="non-zeros")
+    return [replace(one, role=roles[one.label]) for one in requirements]

@@ -150,7 +150,7 @@ def paired(
 def holm(values: Sequence[float]) -> list[float]:
     """p-values adjusted for their number (Holm 1979): those below a level may all be called so at that level."""
     adjusted, highest = [1.0] * len(values), 0.0
-    for rank, index in enumerate(sorted(range(len(values)), key=lambda place: values[place])):
+    for rank, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
         highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
         adjusted[index] = highest
     return adjusted
@@ -162,8 +162,8 @@ def decide(tests: Sequence[Requirement], level: float = LEVEL) -> str:
     It holds if each is, by a test of its own: that all pass by chance is rarer than that one does, so this needs no
     correction. It does not hold if some condition is below its bound after :func:`holm`.
     """
-    asked = [test for test in tests if test.role != "against"]
-    if asked and all(test.estimate.p_above(test.bound) < level for test in asked):
+    supporting = [test for test in tests if test.role != "against"]
+    if supporting and all(test.estimate.p_above(test.bound) < level for test in supporting):
         return HOLDS
     return FAILS if below(tests, level) else UNDECIDED
 

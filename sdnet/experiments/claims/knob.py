@@ -21,7 +21,7 @@ from sdnet.experiments.what_is_lambda.trade_off import BEHIND, FILTERS, LAM, ONE
 from sdnet.results.cells import variant
 from sdnet.results.select import select
 
-RAISED, USUAL = 0.4, 0.1
+RAISED, DEFAULT = 0.4, 0.1
 """λ that is compared with that of training (L1b, L6)."""
 BLUR = 0.6
 """Standard deviation in pixels of the Gaussian filter that stands beside it."""
@@ -54,28 +54,28 @@ def other_remedies(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
 
 def low_pass(cells: pd.DataFrame) -> list[Requirement]:
     """L1b: what a raised λ gains against high frequencies, and that less what it gains against low ones."""
-    high, low = _by_frequency(cells, LAM, USUAL, RAISED)
+    high, low = _by_frequency(cells, LAM, DEFAULT, RAISED)
     return paired({"high frequencies": high, "high − low": (high - low).dropna()})
 
 
 def filter_by_frequency(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     """L1b: high less low of a Gaussian filter in front of the same network, less that of λ."""
     (high, low), (blurred_high, blurred_low) = (
-        _by_frequency(cells, LAM, USUAL, RAISED), _by_frequency(cells, FILTERS["Gaussian filter"], 0.0, BLUR),
+        _by_frequency(cells, LAM, DEFAULT, RAISED), _by_frequency(cells, FILTERS["Gaussian filter"], 0.0, BLUR),
     )  # fmt: skip
     return {"Gaussian filter": ((blurred_high - blurred_low) - (high - low)).dropna()}
 
 
 def _by_frequency(
-    cells: pd.DataFrame, row: Row, usual: float, turned: float
+    cells: pd.DataFrame, row: Row, default: float, turned: float
 ) -> tuple["pd.Series[float]", "pd.Series[float]"]:
     """Points gained by turning a knob, by seed, mean over high and over low frequencies."""
     chosen = select(cells, **row.turned)
     chosen = chosen[chosen["metric"] == "fourier_top1"]
     wide = chosen.pivot_table(index=["seed", "down", "across"], columns="strength", values="value")
-    if usual not in wide or turned not in wide:
+    if default not in wide or turned not in wide:
         return pd.Series(dtype=float), pd.Series(dtype=float)
-    gain = (100 * (wide[turned] - wide[usual])).dropna().rename("points").reset_index()
+    gain = (100 * (wide[turned] - wide[default])).dropna().rename("points").reset_index()
     frequency = np.hypot(gain["down"].astype(float), gain["across"].astype(float))
     high, low = gain[frequency > HIGH], gain[frequency <= LOW]
     return high.groupby("seed")["points"].mean(), low.groupby("seed")["points"].mean()
@@ -99,14 +99,14 @@ one_step_beside_minimiser = partial(one_step_beside_eight, more=MINIMISER)
 
 def raised_withstands(cells: pd.DataFrame) -> list[Requirement]:
     """L5a: the raised λ less that of training, each under the worse of PGD and smoothed PGD crafted where deployed."""
-    return paired(_gains_under_attack(cells, SDNET, USUAL, DEPLOYED))
+    return paired(_gains_under_attack(cells, SDNET, DEFAULT, DEPLOYED))
 
 
 def threshold_withstands(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     """L5a: the same of a ResNet's threshold and of MeanSparse, less that of λ, mean over norms."""
     ours, *theirs = (
-        _over_conditions(_gains_under_attack(cells, *told))
-        for told in ((SDNET, USUAL, DEPLOYED), *((row, 0.0, at) for row, at in OTHER_THRESHOLDS.values()))
+        _over_conditions(_gains_under_attack(cells, *setting))
+        for setting in ((SDNET, DEFAULT, DEPLOYED), *((row, 0.0, at) for row, at in OTHER_THRESHOLDS.values()))
     )
     return {name: (other - ours).dropna() for name, other in zip(OTHER_THRESHOLDS, theirs, strict=True)}
 
@@ -120,8 +120,8 @@ def smoothing_a_relu(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     """L5b: the same of a ResNet's raised threshold and of MeanSparse, less that of λ, mean over norms."""
     ours = _over_conditions(_lost_by_smoothing(cells, SDNET, DEPLOYED))
     return {
-        name: (_over_conditions(_lost_by_smoothing(cells, *told)) - ours).dropna()
-        for name, told in OTHER_THRESHOLDS.items()
+        name: (_over_conditions(_lost_by_smoothing(cells, *setting)) - ours).dropna()
+        for name, setting in OTHER_THRESHOLDS.items()
     }
 
 
@@ -134,14 +134,14 @@ def _lost_by_smoothing(cells: pd.DataFrame, row: Attacked, strength: float) -> d
 
 
 def _gains_under_attack(
-    cells: pd.DataFrame, row: Attacked, usual: float, turned: float
+    cells: pd.DataFrame, row: Attacked, default: float, turned: float
 ) -> dict[str, "pd.Series[float]"]:
     found = {}
     for norm, label in NORMS.items():
         start, raised = (
             pd.concat([_left(cells, row, norm, attack, at) for attack in ("pgd", "pgd_smoothed")], axis=1)
             .dropna().min(axis=1)
-            for at in (usual, turned)
+            for at in (default, turned)
         )  # fmt: skip
         found[label] = (raised - start).dropna()
     return found
@@ -155,22 +155,22 @@ def _left(cells: pd.DataFrame, row: Attacked, norm: str, attack: str, strength: 
 
 def certifies_more(cells: pd.DataFrame) -> list[Requirement]:
     """L6: accuracy certified at the radius with the raised λ, less that with λ = 0.1."""
-    return paired({"": _certified(cells, LAM, USUAL, RAISED)})
+    return paired({"": _certified(cells, LAM, DEFAULT, RAISED)})
 
 
 def filter_certifies(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     """L6: the same of a Gaussian filter in front of a ResNet, less that of λ."""
     theirs = _certified(cells, FILTERED, 0.0, BLUR)
-    return {FILTERED.label: (theirs - _certified(cells, LAM, USUAL, RAISED)).dropna()}
+    return {FILTERED.label: (theirs - _certified(cells, LAM, DEFAULT, RAISED)).dropna()}
 
 
-def _certified(cells: pd.DataFrame, row: Row, usual: float, turned: float) -> "pd.Series[float]":
+def _certified(cells: pd.DataFrame, row: Row, default: float, turned: float) -> "pd.Series[float]":
     chosen = select(cells, **row.turned)
     chosen = chosen[(chosen["metric"] == "certified_top1") & np.isclose(chosen["sigma"].astype(float), SIGMA)]
     chosen = chosen[np.isclose(chosen["epsilon"].astype(float), RADIUS)]
     by = {strength: group.set_index("seed")["value"].astype(float) for strength, group in chosen.groupby("strength")}
     empty = pd.Series(dtype=float)
-    return (100 * (by.get(turned, empty) - by.get(usual, empty))).dropna()
+    return (100 * (by.get(turned, empty) - by.get(default, empty))).dropna()
 
 
 def calibrated_at_best(cells: pd.DataFrame) -> list[Requirement]:
@@ -186,8 +186,8 @@ def filter_calibrated(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
 
 def _calibration_gains(cells: pd.DataFrame, row: Row) -> dict[str, "pd.Series[float]"]:
     """Calibration error at the strength of training less that at the most accurate one (by test labels)."""
-    usual, best = (chosen(cells, row, objective, "calibration_error") for objective in (None, "labels"))
-    return by_noise(usual - best)
+    default, best = (chosen(cells, row, objective, "calibration_error") for objective in (None, "labels"))
+    return by_noise(default - best)
 
 
 def needs_no_more_iterations(cells: pd.DataFrame) -> list[Requirement]:
@@ -202,7 +202,7 @@ def ista_falls_behind(cells: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
 
 
 def _decades(cells: pd.DataFrame, solver: str) -> "pd.Series[float]":
-    chosen = select(cells, metric="relative_gap", method=solver, strength=USUAL, iteration=SOLVED_AT)
+    chosen = select(cells, metric="relative_gap", method=solver, strength=DEFAULT, iteration=SOLVED_AT)
     return chosen.set_index("seed")["value"].astype(float).map(np.log10)
 
 

@@ -83,8 +83,8 @@ def linear_and_specific(cells: pd.DataFrame) -> list[Requirement]:
         return []
     losses = [by[noise, noise] - by[noise, other] for noise in NOISES for other in NOISES if other != noise]
     cost = "cost of another line"
-    asked = paired({**{f"R² {label}": values for label, values in linear.items()}, cost: _mean(losses)})
-    return [replace(one, bound=1.0) if one.label == cost else replace(one, bound=0.9, unit="") for one in asked]
+    requirements = paired({**{f"R² {label}": values for label, values in linear.items()}, cost: _mean(losses)})
+    return [replace(one, bound=1.0) if one.label == cost else replace(one, bound=0.9, unit="") for one in requirements]
 
 
 def iterations_help(cells: pd.DataFrame, more: Row = EIGHT_STEPS) -> list[Requirement]:
@@ -188,13 +188,13 @@ def _accuracy(cells: pd.DataFrame, row: Row) -> "pd.Series[float]":
 def _best_of_common(cells: pd.DataFrame, *rows: Row) -> list[dict[str, "pd.Series[float]"]]:
     """Per row the accuracy in points by noise and seed, over severities, at the best of their common λ."""
     keys = ["seed", "corruption", "severity", "strength"]
-    tables = [_grid(cells, row).set_index(keys)["value"].rename(str(place)) for place, row in enumerate(rows)]
+    tables = [_grid(cells, row).set_index(keys)["value"].rename(str(index)) for index, row in enumerate(rows)]
     both = pd.concat(tables, axis=1, join="inner").reset_index()
     both = both[both.groupby(keys[:3])["strength"].transform("nunique") >= STRENGTHS]
     best = both.groupby(keys[:3], as_index=False).max()
     found = []
-    for place in range(len(rows)):
-        values = over_severities(best.assign(value=best[str(place)].astype(float), n=0, run=""))
+    for index in range(len(rows)):
+        values = over_severities(best.assign(value=best[str(index)].astype(float), n=0, run=""))
         values["points"] = 100 * values["value"]
         found.append(_by(values, "corruption", grid.NOISES))
     return found

@@ -67,13 +67,13 @@ def strip(found: Verdict) -> str:
     for index, row in enumerate(rows):
         middle = (index + 0.5) * LINE
         low, extent = min(ends[row.unit]), max(ends[row.unit]) - min(ends[row.unit]) or 1.0
-        place = partial(_place, low=low, scale=(WIDTH - 2 * EDGE) / extent)
-        bound, value, left, right = map(place, (row.bound, row.value, row.low, row.high))
-        parts.append(_asked(bound, index * LINE, row.below))
+        position = partial(_position, low=low, scale=(WIDTH - 2 * EDGE) / extent)
+        bound, value, left, right = map(position, (row.bound, row.value, row.low, row.high))
+        parts.append(_bound(bound, index * LINE, row.below))
         if found.effects:
             parts.append(_circle(value, middle) if few else _bar(left, value, right, middle))
         if row.label in printed:
-            parts.append(_diamond(place(printed[row.label]), middle))
+            parts.append(_diamond(position(printed[row.label]), middle))
     height = len(rows) * LINE
     label = html.escape(" | ".join(_in_words(one, few) for one in found.effects) or "not run", quote=True)
     return (
@@ -96,11 +96,11 @@ def _seeds(found: Verdict) -> str:
 
 
 def _shown(found: Verdict) -> str:
-    words = (_said(found), f"controls: {found.controls}" if found.controls else "")
+    words = (_text(found), f"controls: {found.controls}" if found.controls else "")
     return "<br>".join(part for part in (strip(found), *(note(html.escape(line)) for line in words if line)) if part)
 
 
-def _said(found: Verdict) -> str:
+def _text(found: Verdict) -> str:
     """The effect, or of several the one that is nearest to falling; of claims that were not run the paper's."""
     if not found.effects:
         return f"the paper: {_in_words(_nearest(found.printed), True)}" if found.printed else ""
@@ -112,15 +112,15 @@ def _said(found: Verdict) -> str:
 def _in_words(one: Effect, alone: bool = False) -> str:
     sign = "" if one.unit.startswith(RATIOS) else "+"
     interval = "" if alone or one.low == one.high else f" [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
-    said = f"{one.label} {one.value:{sign}.2f}{interval} {one.unit}".strip()
-    return f"{said}; claim: {'<' if one.below else '>'} {one.bound:g}"
+    text = f"{one.label} {one.value:{sign}.2f}{interval} {one.unit}".strip()
+    return f"{text}; claim: {'<' if one.below else '>'} {one.bound:g}"
 
 
-def _place(value: float, low: float, scale: float) -> float:
+def _position(value: float, low: float, scale: float) -> float:
     return EDGE + (value - low) * scale
 
 
-def _asked(x: float, top: float, below: bool) -> str:
+def _bound(x: float, top: float, below: bool) -> str:
     """The bound, and the side on which a claim holds."""
     left, width = (0.0, x) if below else (x, WIDTH - x)
     return (

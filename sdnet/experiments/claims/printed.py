@@ -82,7 +82,7 @@ def curves() -> Printed:
     return Printed(missing="the document prints no number for this")
 
 
-def asked_here() -> Printed:
+def question_of_this_book() -> Printed:
     """For claims L: they are questions of this book, about which the paper prints nothing."""
     return Printed(missing="a question of this book")
 

@@ -169,13 +169,13 @@ def compared(
 ) -> list[Requirement]:
     """A requirement per pair, the first less the second, over the seeds that all of them have; empty without any."""
     common = set.intersection(*(set(one.by.index) for pair in pairs.values() for one in pair))
-    seeds, asked = sorted(common), []
+    seeds, requirements = sorted(common), []
     for label, (more, less) in pairs.items():
         found = welch(more.by[seeds], less.by[seeds])
         if found is None:
             return []
-        asked.append(Requirement(label, replace(found, images=more.images + less.images), bound, unit=unit))
-    return asked
+        requirements.append(Requirement(label, replace(found, images=more.images + less.images), bound, unit=unit))
+    return requirements
 
 
 def otherwise(

@@ -21,7 +21,7 @@ from sdnet.results.select import select
 
 SCALE = ("dataset", "preset", "width", "epochs", "precision", "noise", "images")
 """What rows must share to be compared; a run's ``images`` are the first so many of one random order."""
-ASKED = (
+QUESTION = (
     *("arch", "variant", "seed", "metric", "split", "knob", "strength", "corruption", "severity"),
     *("policy", "fitted_on", "power", "protocol", "attack", "norm", "epsilon", "units", "steps", "restarts"),
     *("crafted_at", "case", "method", "weights_are", "layer", "iteration", "n"),
@@ -73,49 +73,49 @@ class Rule:
     def __call__(self, cells: pd.DataFrame) -> tuple[Verdict, ...]:
         """The verdicts at all scales, the one that counts first: see :func:`rank`. At least one, if only "not run"."""
         printed = self.printed()
-        unasked = Verdict(NOT_RUN, paper=_paper(printed, self.level), printed=effects(printed.effects))
+        not_run = Verdict(NOT_RUN, paper=_paper(printed, self.level), printed=effects(printed.effects))
         found = []
         for scale, group in scales(cells, self.experiment, self.data, self.images):
-            asked = self.requires(group)
-            if asked:
-                seeds = asked[0].estimate.seeds
-                begun = replace(unasked, scale=in_words(scale), seeds=seeds, effects=effects(asked))
-                found.append((rank(scale, seeds, self.data), self._verdict(begun, asked, group)))
+            requirements = self.requires(group)
+            if requirements:
+                seeds = requirements[0].estimate.seeds
+                begun = replace(not_run, scale=in_words(scale), seeds=seeds, effects=effects(requirements))
+                found.append((rank(scale, seeds, self.data), self._verdict(begun, requirements, group)))
         if not found:
             tried = cells["experiment"].eq(self.experiment) & cells["dataset"].isin(self.data)
-            said = "no scale has all that the rule asks for" if tried.any() else ""
-            return (replace(unasked, numbers=said),)
+            text = "no scale has all that the rule asks for" if tried.any() else ""
+            return (replace(not_run, numbers=text),)
         return tuple(verdict for _, verdict in sorted(found, key=lambda pair: pair[0], reverse=True))
 
-    def _verdict(self, begun: Verdict, asked: list[Requirement], cells: pd.DataFrame) -> Verdict:
+    def _verdict(self, begun: Verdict, requirements: list[Requirement], cells: pd.DataFrame) -> Verdict:
         if begun.seeds < SEEDS:
             needed = f"{begun.seeds} of the {SEEDS} seeds that a verdict needs"
-            return replace(begun, verdict=UNDECIDED, numbers=_means(asked), needed=needed)
-        verdict = decide(asked, self.level)
-        numbers = _intervals(asked)
-        if verdict == HOLDS and _equivalent(asked, self.level):
+            return replace(begun, verdict=UNDECIDED, numbers=_means(requirements), needed=needed)
+        verdict = decide(requirements, self.level)
+        numbers = _intervals(requirements)
+        if verdict == HOLDS and _equivalent(requirements, self.level):
             numbers += "; equivalent within the margin"
-        if verdict == FAILS and (fallen := [one.label for one in below(asked, self.level) if one.label]):
+        if verdict == FAILS and (fallen := [one.label for one in below(requirements, self.level) if one.label]):
             numbers += f"; on the wrong side of the bound: {', '.join(fallen)}"
         return replace(
             begun,
             verdict=verdict,
             numbers=numbers,
             excludes=_excludes(begun.effects, begun.printed),
-            needed=_needed(asked, self.level) if verdict == UNDECIDED else "",
-            controls=self._said(cells),
+            needed=_needed(requirements, self.level) if verdict == UNDECIDED else "",
+            controls=self._controls_text(cells),
         )
 
-    def _said(self, cells: pd.DataFrame) -> str:
+    def _controls_text(self, cells: pd.DataFrame) -> str:
         parts = []
         for label, differences in self.controls(cells).items():
-            asked = paired({"": differences}, -self.match)
-            if not asked:
+            requirements = paired({"": differences}, -self.match)
+            if not requirements:
                 continue
-            estimate = asked[0].estimate
+            estimate = requirements[0].estimate
             enough = estimate.seeds >= SEEDS
-            said = MATCH[decide(asked, self.level)] if enough else f"no comparison with {estimate.seeds} seeds"
-            parts.append(f"{label}: {estimate.mean:+.2f} ({said})")
+            text = MATCH[decide(requirements, self.level)] if enough else f"no comparison with {estimate.seeds} seeds"
+            parts.append(f"{label}: {estimate.mean:+.2f} ({text})")
         return "; ".join(parts)
 
 
@@ -136,7 +136,7 @@ def scales(
     for values, group in chosen.groupby(list(SCALE), dropna=False):
         yield (
             dict(zip(SCALE, values, strict=True)),
-            select(group, one_per=ASKED),
+            select(group, one_per=QUESTION),
         )
 
 
@@ -160,54 +160,58 @@ def exact(values: Mapping[str, float], bound: float = 0.0, *, role: str = "both"
     return Printed([Requirement(label, Estimate(v, 0.0, 1), bound, role, unit) for label, v in values.items()])
 
 
-def _equivalent(asked: Sequence[Requirement], level: float) -> bool:
+def _equivalent(requirements: Sequence[Requirement], level: float) -> bool:
     """Whether all bounds are margins below 0, and no difference is above the margin on the other side either."""
-    return all(one.bound < 0 and one.estimate.p_below(-one.bound) < level for one in asked if one.role != "against")
+    return all(
+        one.bound < 0 and one.estimate.p_below(-one.bound) < level for one in requirements if one.role != "against"
+    )
 
 
 def _value(one: Requirement) -> str:
     return f"{one.label} {one.estimate.mean:+.2f}".strip()
 
 
-def _unit(asked: Sequence[Requirement]) -> str:
-    units = list(dict.fromkeys(one.unit for one in asked if one.unit))
+def _unit(requirements: Sequence[Requirement]) -> str:
+    units = list(dict.fromkeys(one.unit for one in requirements if one.unit))
     return f" {units[0]}" if len(units) == 1 else ""
 
 
-def _means(asked: Sequence[Requirement]) -> str:
-    return _listed(asked, _value)
+def _means(requirements: Sequence[Requirement]) -> str:
+    return _listed(requirements, _value)
 
 
-def _intervals(asked: Sequence[Requirement]) -> str:
+def _intervals(requirements: Sequence[Requirement]) -> str:
     def with_interval(one: Requirement) -> str:
         low, high = one.estimate.interval()
         return f"{_value(one)} [{low:+.2f}, {high:+.2f}]"
 
-    return _listed(asked, with_interval)
+    return _listed(requirements, with_interval)
 
 
-def _listed(asked: Sequence[Requirement], said: Callable[[Requirement], str]) -> str:
+def _listed(requirements: Sequence[Requirement], text_of: Callable[[Requirement], str]) -> str:
     """What is said of every condition, or of many the mean, and what is said of the worst."""
-    shown = [one for one in asked if one.role != "against"] or list(asked)
+    shown = [one for one in requirements if one.role != "against"] or list(requirements)
     worst = ""
     if len(shown) > LISTED:
         mean = sum(one.estimate.mean for one in shown) / len(shown)
         worst, shown = f"mean {mean:+.2f}, at worst ", [min(shown, key=lambda one: one.estimate.mean - one.bound)]
-    return worst + ", ".join(map(said, shown)) + _unit(shown)
+    return worst + ", ".join(map(text_of, shown)) + _unit(shown)
 
 
 def _paper(printed: Printed, level: float) -> str:
     if not printed.effects:
         return printed.missing
-    said = decide(printed.effects, level)
+    verdict = decide(printed.effects, level)
     shown = _means(printed.effects)
-    return f"{UNDECIDED} ({shown}; {printed.missing})" if printed.missing and said == HOLDS else f"{said} ({shown})"
+    return (
+        f"{UNDECIDED} ({shown}; {printed.missing})" if printed.missing and verdict == HOLDS else f"{verdict} ({shown})"
+    )
 
 
-def effects(asked: Sequence[Requirement]) -> tuple[Effect, ...]:
+def effects(requirements: Sequence[Requirement]) -> tuple[Effect, ...]:
     """Conditions with their 95 % intervals; those that can only speak against a claim if there are no others."""
     found = []
-    for one in [one for one in asked if one.role != "against"] or asked:
+    for one in [one for one in requirements if one.role != "against"] or requirements:
         low, high = one.estimate.interval()
         found.append(Effect(one.label, one.estimate.mean, low, high, one.bound, one.unit))
     return tuple(found)
@@ -224,12 +228,12 @@ def _excludes(ours: Sequence[Effect], printed: Sequence[Effect]) -> str:
     return f"the paper prints: {', '.join(parts)}" if parts else ""
 
 
-def _needed(asked: Sequence[Requirement], level: float) -> str:
+def _needed(requirements: Sequence[Requirement], level: float) -> str:
     """What the condition that stands in the way could tell, and with how many seeds it would be decided."""
-    supporting = [one for one in asked if one.role != "against"] or list(asked)
+    supporting = [one for one in requirements if one.role != "against"] or list(requirements)
     one = max(supporting, key=lambda each: each.estimate.p_above(each.bound))
     estimate, distance = one.estimate, abs(one.estimate.mean - one.bound)
-    against = sum(each.role != "for" for each in asked)
+    against = sum(each.role != "for" for each in requirements)
     level = level if estimate.mean > one.bound or not against else level / against
     seeds = estimate.seeds_to_tell(distance, level)
     count = f"{seeds} seeds" if seeds else f"more than {MOST_SEEDS} seeds"

@@ -28,7 +28,7 @@ def ordering(requires: Requires, controls: Controls = lambda cells: {}, match: f
 
 def question(experiment: str, requires: Requires, controls: Controls = lambda cells: {}, images: int = IMAGES) -> Rule:
     """The rule of a question about λ, which no paper has printed a number for."""
-    return Rule(experiment, CIFAR10, requires, printed.asked_here, images=images, controls=controls)
+    return Rule(experiment, CIFAR10, requires, printed.question_of_this_book, images=images, controls=controls)
 
 
 RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
@@ -73,7 +73,7 @@ RULES: dict[str, Callable[[pd.DataFrame], tuple[Verdict, ...]]] = {
     "L5b": question("attack", knob.smoothing_finds_nothing, knob.smoothing_a_relu),
     "L6": question("certify", knob.certifies_more, knob.filter_certifies, images=200),
     "L7": question("confidence", knob.calibrated_at_best, knob.filter_calibrated),
-    "L9": Rule("solvers", (PHOTOGRAPHS,), knob.needs_no_more_iterations, printed.asked_here, images=8,
+    "L9": Rule("solvers", (PHOTOGRAPHS,), knob.needs_no_more_iterations, printed.question_of_this_book, images=8,
                controls=knob.ista_falls_behind),
 }  # fmt: skip
 """Claim → its rule: all cells of the ledger in, a verdict per scale out, the one that counts first."""

@@ -65,8 +65,8 @@ def _paper_of_c3(stem: str) -> dict[str, Any]:
     """What the rule says of the paper's own numbers, in words and as numbers."""
     speed, memory = (_printed(metric, "sdnet18", "resnet18", stem) for metric in ("speed", "train_memory"))
     word = HOLDS if speed >= SPEED and memory <= MEMORY else FAILS
-    said = f"{word} ({speed:.2f} of the speed, {memory:.2f} of the memory)"
-    return {"paper": said, "printed": _beside(speed, speed, speed, memory)}
+    text = f"{word} ({speed:.2f} of the speed, {memory:.2f} of the memory)"
+    return {"paper": text, "printed": _beside(speed, speed, speed, memory)}
 
 
 def _printed(metric: str, arch: str, baseline: str, stem: str) -> float:
@@ -80,14 +80,14 @@ def _printed(metric: str, arch: str, baseline: str, stem: str) -> float:
 def faster_than_scn(cells: pd.DataFrame) -> tuple[Verdict, ...]:
     """C4, on the fastest kind of device that was measured, at the largest width, in the latest run that times both."""
     printed = _printed("speed", "sdnet18", "scn", "cifar")
-    unasked = Verdict(
+    not_run = Verdict(
         NOT_RUN,
         paper=f"{HOLDS if printed >= FASTER else FAILS} ({printed:.0f} times on CIFAR-10)",
         printed=(Effect("", printed, printed, printed, FASTER, "times as fast"),),
     )
     run = benchmark_of(cells, ("sdnet18", "scn"))
     if run is None:
-        return (unasked,)
+        return (not_run,)
     train, infer = (_ratio(run, f"{mode}_images_per_second") for mode in ("train", "infer"))
     holds, fails = train["low"] >= FASTER, train["high"] < FASTER
     numbers = f"{train['value']:.1f} [{train['low']:.1f}, {train['high']:.1f}] times as fast in training (median and "
@@ -95,7 +95,7 @@ def faster_than_scn(cells: pd.DataFrame) -> tuple[Verdict, ...]:
     needed = "" if holds or fails else f"the quartiles lie on both sides of {FASTER:g}: more turns"
     verdict = HOLDS if holds else FAILS if fails else UNDECIDED
     found = (Effect("", train["value"], train["low"], train["high"], FASTER, "times as fast"),)
-    return (replace(unasked, verdict=verdict, scale=scale_of(run), numbers=numbers, needed=needed, effects=found),)
+    return (replace(not_run, verdict=verdict, scale=scale_of(run), numbers=numbers, needed=needed, effects=found),)
 
 
 def _ratio(run: pd.DataFrame, metric: str) -> Mapping[str, float]:

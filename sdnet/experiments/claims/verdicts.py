@@ -29,8 +29,8 @@ class Judged(dict[str, tuple[Verdict, ...]]):
 
     def behind(self, names: Sequence[str]) -> pd.DataFrame:
         """The cells that the rules of the claims named may choose from: those of the experiments that they ask."""
-        asked = {getattr(RULES[name], "experiment", "benchmark") for name in names}
-        return self.cells[self.cells["experiment"].isin(asked)]
+        experiments = {getattr(RULES[name], "experiment", "benchmark") for name in names}
+        return self.cells[self.cells["experiment"].isin(experiments)]
 
 
 def judge(cells: pd.DataFrame) -> Judged:
@@ -63,9 +63,9 @@ def show_verdicts(verdicts: Judged, only: tuple[str, ...] = ()) -> Shown:
         first, *others = verdicts[claim["id"]]
         rule = f"holds: {claim['holds']}; does not hold: {claim['fails']}"
         rule += f"; controls match: {claim['match']}" if isinstance(claim["match"], str) else ""
-        said = [claim["id"], f'{claim["claim"]} <span style="opacity:0.75">({claim["where"]})</span>']
+        texts = [claim["id"], f'{claim["claim"]} <span style="opacity:0.75">({claim["where"]})</span>']
         elsewhere = [one for one in others if one.seeds >= SEEDS]
-        lines.append(_line(first, said, rule, elsewhere))
+        lines.append(_line(first, texts, rule, elsewhere))
         # A timing at another scale is no smaller copy of the first: it has a line of its own.
         lines += [_line(one, ["", ""], rule) for one in others if not one.seeds]
     caption = "Each claim with its place in the paper, its verdict, and the measurements that the verdict rests on."
@@ -81,8 +81,8 @@ def summary(verdicts: Judged) -> str:
     parts = []
     for word in TONES:
         names = [claim for claim, found in verdicts.items() if found[0].verdict == word]
-        said = [f"{short[name]} ({name})" for name in names] if word in (HOLDS, FAILS) else names
-        parts += [f"**{word}:** {', '.join(said)}"] if names else []
+        texts = [f"{short[name]} ({name})" for name in names] if word in (HOLDS, FAILS) else names
+        parts += [f"**{word}:** {', '.join(texts)}"] if names else []
     return "; ".join(parts) + "."
 
 
@@ -93,10 +93,10 @@ def show_changes() -> Shown:
     return page(changes, caption, "rule-changes", wrap=True, made_from=CHANGES_IN)
 
 
-def _line(verdict: Verdict, said: Sequence[str], rule: str, others: Sequence[Verdict] = ()) -> dict[str, str]:
+def _line(verdict: Verdict, texts: Sequence[str], rule: str, others: Sequence[Verdict] = ()) -> dict[str, str]:
     return {
-        "": said[0],
-        "claim": said[1],
+        "": texts[0],
+        "claim": texts[1],
         "verdict": _chip(verdict.verdict, rule),
         "measured [95 % interval]": _measured(verdict, others),
         "the same rule on the paper's numbers": verdict.paper,

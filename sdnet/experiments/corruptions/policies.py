@@ -20,12 +20,12 @@ from sdnet.data.datasets import Split
 from sdnet.experiments.corruptions.calibration import AS_RELEASED, CALIBRATION, Fitted, Splits, calibrated
 from sdnet.experiments.corruptions.sweep import (
     Condition,
-    asked_of,
-    check_asked,
+    check_requested,
     conditions,
     files_of,
     images_of,
     mean_interval,
+    noise_config,
     subset,
 )
 from sdnet.names import unknown_name
@@ -158,8 +158,8 @@ def check_policies(only: tuple[str, ...] | None, corruptions: tuple[str, ...], o
     for name in only or ():
         if name not in (*POLICIES, *DEVIATIONS):
             raise ValueError(unknown_name("policy", name, (*POLICIES, *DEVIATIONS)))
-    check_asked(corruptions, None, None, known=tuple(NOISES))
-    check_asked(corruptions if official else (), None, official)
+    check_requested(corruptions, None, None, known=tuple(NOISES))
+    check_requested(corruptions if official else (), None, official)
 
 
 @stoppable()
@@ -211,7 +211,7 @@ def run(
         audit_images=len(splits.audited),
         policies=list(only or POLICIES),
         crossed=only is None,
-        **asked_of(corruptions, folder),
+        **noise_config(corruptions, folder),
     )
     with measurement.keep as keep:
         policies, results = calibrated(model, splits, corruptions, only, precision, keep)

@@ -26,7 +26,7 @@ LABELS = {
     "gaussian_noise": "Gaussian", "shot_noise": "Shot", "speckle_noise": "Speckle", "impulse_noise": "Impulse",
     "mean": "mean of the four",
 }  # fmt: skip
-ASKED = ("sweep", "policies")
+EXPERIMENTS = ("sweep", "policies")
 
 
 def show_scale(cells: pd.DataFrame) -> HTML:
@@ -93,7 +93,7 @@ def show_table3_imagenet(cells: pd.DataFrame) -> Shown:
         "The ImageNet-C block of the paper's Table 3: accuracy (%), and for what was not run the time it would take, "
         "which opens to the command."
     )
-    return page(pd.DataFrame(lines), caption, "table3-imagenet", made_from=cells[cells["experiment"].isin(ASKED)])
+    return page(pd.DataFrame(lines), caption, "table3-imagenet", made_from=cells[cells["experiment"].isin(EXPERIMENTS)])
 
 
 def show_table3(cells: pd.DataFrame) -> Shown:
@@ -241,8 +241,8 @@ def show_cross_type(cells: pd.DataFrame) -> Shown:
         "Points of accuracy lost if Algorithm 1 was fitted on one noise and meets another, and in brackets how far "
         "its λ is off. Mean over seeds and severities."
     )
-    asked = select(cells, experiment="policies", policy="residual_fit", metric="top1")
-    return page(pd.DataFrame(lines), caption, "cross", made_from=asked[asked["variant"] == ""])
+    made_from = select(cells, experiment="policies", policy="residual_fit", metric="top1")
+    return page(pd.DataFrame(lines), caption, "cross", made_from=made_from[made_from["variant"] == ""])
 
 
 def show_clean(cells: pd.DataFrame) -> Shown:

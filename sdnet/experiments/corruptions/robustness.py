@@ -181,11 +181,13 @@ def cross_type(cells: pd.DataFrame) -> pd.DataFrame:
 
     A line per seed, ``fitted_on`` and ``corruption``; ``loss`` in accuracy, ``lam_error`` as the mean |λ − own λ|.
     """
-    asked = select(cells, experiment="policies", arch="sdnet18", variant="")
-    asked = asked[(asked["metric"] == "top1") & (asked["policy"] == "residual_fit") & (asked["corruption"] != "clean")]
+    chosen = select(cells, experiment="policies", arch="sdnet18", variant="")
+    chosen = chosen[
+        (chosen["metric"] == "top1") & (chosen["policy"] == "residual_fit") & (chosen["corruption"] != "clean")
+    ]
     # Only runs that asked about other types, too.
-    crossed = asked.loc[asked["fitted_on"] != asked["corruption"], "started"]
-    answers = _largest_run(asked[asked["started"].isin(crossed)])
+    crossed = chosen.loc[chosen["fitted_on"] != chosen["corruption"], "started"]
+    answers = _largest_run(chosen[chosen["started"].isin(crossed)])
     keys = ["seed", "corruption", "severity"]
     own = answers[answers["fitted_on"] == answers["corruption"]].set_index(keys)[["value", "lam"]]
     joined = answers.join(own.add_suffix("_own"), on=keys)

@@ -168,7 +168,7 @@ def images_of(size: str, images: int | None) -> int:
     return images or IMAGES[size]
 
 
-def check_asked(
+def check_requested(
     corruptions: Sequence[str], strengths: Sequence[float] | None, official: Path | None, known: Sequence[str] = ALL
 ) -> None:
     """Raise ValueError for a strength out of range, or a corruption that can neither be made nor read."""
@@ -229,7 +229,7 @@ def _correct(knob: Knob, condition: Condition, strengths: Tensor, precision: str
     return sweep(knob, condition.split, strengths, precision).cpu()
 
 
-def asked_of(corruptions: tuple[str, ...], official: Path | None) -> dict[str, Any]:
+def noise_config(corruptions: tuple[str, ...], official: Path | None) -> dict[str, Any]:
     """What a ledger row's configuration says of the corrupted images."""
     noise = {"noise": "official", "official": official.resolve().name} if official else {"noise": "generated"}
     return {"corruptions": list(corruptions), **noise}
@@ -274,7 +274,7 @@ def run(
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     count, folder = images_of(preset, images), Path(official) if official else None
-    check_asked(corruptions, strengths, folder)
+    check_requested(corruptions, strengths, folder)
     evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
     turned = knob_of(evaluation.model, knob or default_knob(evaluation.model))
     strengths = strengths or tuple(sorted({*KNOBS[turned.name], turned.start}))
@@ -286,7 +286,7 @@ def run(
         knob=turned.name,
         images=len(split),
         strengths=list(strengths),
-        **asked_of(corruptions, folder),
+        **noise_config(corruptions, folder),
     )
     with measurement.keep as keep:
         return measurement.finish(measure(turned, split, strengths, evaluation.precision, corruptions, published, keep))

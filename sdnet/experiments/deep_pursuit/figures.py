@@ -221,5 +221,5 @@ def show_planted(table: pd.DataFrame) -> Shown:
         "Signals made from known codes of two layers, with noise of norm ‖E‖ in the worst patch: do layered pursuits "
         "find which entries are non-zero (the support), and is the error below the theorem's bound?"
     )
-    said = f"seed 0 of the dictionaries, codes and errors; n = {table['‖E‖'].nunique()} signals"
-    return page(pd.DataFrame(lines), caption, "pursuit-planted", made_from=said)
+    source = f"seed 0 of the dictionaries, codes and errors; n = {table['‖E‖'].nunique()} signals"
+    return page(pd.DataFrame(lines), caption, "pursuit-planted", made_from=source)

@@ -77,7 +77,7 @@ def run(
         raise ValueError(f"images must be at least 1; got {images}.")
     evaluation = prepare(network, data_root=data_root, device=device, precision="fp32")
     model, test = evaluation.model, evaluation.data.test.to(evaluation.device)
-    asked = subset(test, len(test) if images is None else images)
+    chosen = subset(test, len(test) if images is None else images)
     other = None
     if source is not None and not attacked:
         raise ValueError(f"source {os.fspath(source)!r} has no effect without attacks; leave it out, or attack.")
@@ -85,13 +85,13 @@ def run(
         other = networks.load_source(source, evaluation.trained).model.to(evaluation.device)
     inputs = {"source": None if other is None else fingerprint(other, with_lam=True)}
     said = {"source": None if other is None else networks.label(str(source)), "attacked": attacked}
-    measurement = evaluation.measurement("pursuit", inputs, size=preset, images=len(asked), **said)
+    measurement = evaluation.measurement("pursuit", inputs, size=preset, images=len(chosen), **said)
     with loop.exact_float32(), measurement.keep as keep:
         right = keep("clean", lambda: loop.accuracy(model, test))
         cells: list[Cell] = [{"metric": "top1", "split": "test", "value": right, "n": len(test)}]
         if attacked:
-            cells += attack_cells(model, asked, IMAGES[preset], PGD_STEPS[preset], other, keep)
-        signal = model.normalize(to_pixels(subset(asked, CODED).images))
+            cells += attack_cells(model, chosen, IMAGES[preset], PGD_STEPS[preset], other, keep)
+        signal = model.normalize(to_pixels(subset(chosen, CODED).images))
         cells += reconstruction(model, signal) + coherence(model) + stability(model, signal)
         where = {"blocks": evaluation.trained.training.network.get("depth"), "iterations": iterations_of(model)}
         return measurement.finish([{**where, **cell} for cell in cells])

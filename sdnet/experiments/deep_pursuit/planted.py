@@ -36,8 +36,8 @@ def planted(noise: float, seed: int = 0) -> tuple[list[Dictionary], list[Tensor]
         second[atom, torch.arange(SUPPORT) + SUPPORT * atom, taps] = signs.double()
     dictionaries = [first, circular(second)]
     code = torch.zeros(1, len(second), SIZE, dtype=torch.float64)
-    for place in range(SPACING // 2, SIZE, SPACING):
-        code[0, torch.randint(len(second), (), generator=generator), place] = 2.0**0.5
+    for position in range(SPACING // 2, SIZE, SPACING):
+        code[0, torch.randint(len(second), (), generator=generator), position] = 2.0**0.5
     codes = [dictionaries[1].synthesis(code, (SIZE,)), code]
     error = torch.randn(1, CHANNELS, SIZE, generator=generator, dtype=torch.float64)
     patch = patch_error(error, error * 0, first)

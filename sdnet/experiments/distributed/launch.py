@@ -165,7 +165,7 @@ def start(plan: Plan, *, python: str = "python", max_restarts: int = 3) -> Recor
         ) as process,
     ):
         try:
-            said = _followed(plan.log, before, lambda: process.poll() is None, pause=0.2)
+            output = _followed(plan.log, before, lambda: process.poll() is None, pause=0.2)
         except BaseException:
             process.terminate()
             raise
@@ -174,7 +174,7 @@ def start(plan: Plan, *, python: str = "python", max_restarts: int = 3) -> Recor
         raise Preempted(f"the run was told to stop; its checkpoint is in {plan.log.parent}. Start it again to resume.")
     if code:
         raise ValueError(f"the run ended with code {code}; {plan.log} says why.")
-    return record_of(plan, said)
+    return record_of(plan, output)
 
 
 def submit(plan: Plan, script: str, *, pause: float = 10.0) -> Record:
@@ -217,7 +217,7 @@ def _followed(log: Path, start: int, alive: Callable[[], bool], pause: float) ->
     Args:
         pause: seconds between two looks.
     """
-    said, decoder = "", getincrementaldecoder("utf-8")("replace")
+    output, decoder = "", getincrementaldecoder("utf-8")("replace")
     while True:
         going_on = alive()  # asked first: what was written before the end is read after it
         if log.exists():
@@ -227,19 +227,19 @@ def _followed(log: Path, start: int, alive: Callable[[], bool], pause: float) ->
             start += len(new)
             text = decoder.decode(new)
             print(text, end="", flush=True)
-            said += text
+            output += text
         if not going_on:
-            return said
+            return output
         time.sleep(pause)
 
 
-def record_of(plan: Plan, said: str) -> Record:
+def record_of(plan: Plan, output: str) -> Record:
     """The ledger's row that a run announced in what it said.
 
     Raises:
         ValueError: if it announced none.
     """
-    rows = [line.removeprefix("Ledger row:").strip() for line in said.splitlines() if line.startswith("Ledger row:")]
+    rows = [line.removeprefix("Ledger row:").strip() for line in output.splitlines() if line.startswith("Ledger row:")]
     if not rows:
         raise ValueError(f"the run left no row in the ledger; {plan.log} says why.")
     path = Path(rows[-1])

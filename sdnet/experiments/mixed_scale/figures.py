@@ -50,9 +50,9 @@ def unfolding(cells: pd.DataFrame, metric: str = "top1") -> Shown | HTML:
             "network": mean["arch"].map(UNFOLDED),
         }
     )
-    said = "Test accuracy" if metric == "top1" else "The share of a layer's input that its code leaves over"
+    quantity = "Test accuracy" if metric == "top1" else "The share of a layer's input that its code leaves over"
     return curves(
         table, x="iterations T", y=name, hue="network", axes={"xscale": "log"},
-        caption=f"{said}, against the number of iterations T of every layer. Mean over seeds.",
+        caption=f"{quantity}, against the number of iterations T of every layer. Mean over seeds.",
         identity=f"unfolding-{metric}".replace("_", "-"), made_from=found,
     )  # fmt: skip

@@ -46,7 +46,7 @@ def _line(cells: pd.DataFrame, records: Sequence[Record], switch: Switch) -> dic
         cost = "" if switch.exact else price(cells, records, switch)
         value = _small(f"{'to measure it' if switch.effect else 'to run it'}: {cost}" if cost else _why(switch))
     matters = chip(verdict) if verdict == NOT_RUN else html.escape(verdict)
-    said = [
+    texts = [
         f"<b>Paper</b> {html.escape(switch.paper)}",
         f"<b>Code</b> {html.escape(switch.code)} {_small(switch.where)}",
         _command(switch),
@@ -54,7 +54,7 @@ def _line(cells: pd.DataFrame, records: Sequence[Record], switch: Switch) -> dic
     ]
     return {
         "difference, and does it matter?": f"{switch.number} <b>{html.escape(switch.name)}</b><br>{matters}",
-        "the paper, the released code, and the switch": "<br>".join(part for part in said if part),
+        "the paper, the released code, and the switch": "<br>".join(part for part in texts if part),
         "code − paper": value,
     }
 

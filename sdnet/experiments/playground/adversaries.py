@@ -68,9 +68,9 @@ def still_right(network: str) -> dict[str, Tensor]:
     def right(shift: Tensor, some: Sequence[float]) -> Tensor:
         return correct_at(knob, to_pixels((split.images + shift).byte()), split.labels, some)
 
-    usual = right(torch.zeros_like(shifts[0]), levels)
+    clean = right(torch.zeros_like(shifts[0]), levels)
     known = torch.cat([right(shift, [level]) for shift, level in zip(shifts, levels, strict=True)])
-    return {"none": usual, "oblivious": usual & right(shifts[trained], levels), "adaptive": usual & known}
+    return {"none": clean, "oblivious": clean & right(shifts[trained], levels), "adaptive": clean & known}
 
 
 def aggregate(cells: pd.DataFrame) -> dict[str, Any]:

@@ -85,16 +85,16 @@ def _stem(stem: nn.Sequential, network: str, weights: Weights) -> dict[str, Any]
     first, norm, relu, pool = stem
     if not (isinstance(pool, nn.Identity) and isinstance(norm, nn.BatchNorm2d) and first.kernel_size == (3, 3)):
         raise ValueError(f"{network} has a stem that the playground cannot run; give one with 3×3 filters for CIFAR.")
-    told: dict[str, Any] = {"channels": first.out_channels, "relu": isinstance(relu, nn.ReLU)}
+    layer: dict[str, Any] = {"channels": first.out_channels, "relu": isinstance(relu, nn.ReLU)}
     if isinstance(first, nn.Conv2d):
         weight, bias = folded(first, norm)
-        return told | {"weight": weights.add(weight), "bias": weights.add(bias)}
+        return layer | {"weight": weights.add(weight), "bias": weights.add(bias)}
     if not (isinstance(first, CSCConv2d) and first.nonnegative and first.ridge == 0 and first.method == "fista"):
         raise ValueError(f"{network} has a stem that the playground cannot run; its codes must be the paper's.")
     # The code must stay as it is, to be looked at: what follows it scales and shifts it.
     scale, shift = affine(norm)
-    told |= {"weight": weights.add(first.weight), "scale": weights.add(scale), "bias": weights.add(shift)}
-    return told | {"step": 1 / first.lipschitz.item(), "iterations": first.iterations, "lam": first.lam.item()}
+    layer |= {"weight": weights.add(first.weight), "scale": weights.add(scale), "bias": weights.add(shift)}
+    return layer | {"step": 1 / first.lipschitz.item(), "iterations": first.iterations, "lam": first.lam.item()}
 
 
 def _block(block: BasicBlock, network: str, weights: Weights) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def _block(block: BasicBlock, network: str, weights: Weights) -> dict[str, Any]:
 
 def _conv(conv: nn.Conv2d, norm: nn.BatchNorm2d, weights: Weights) -> dict[str, int]:
     weight, bias = folded(conv, norm)
-    places = {"weight": weights.add(weight), "bias": weights.add(bias)}
-    return {**places, "channels": conv.out_channels, "kernel": conv.kernel_size[0], "stride": conv.stride[0]}
+    offsets = {"weight": weights.add(weight), "bias": weights.add(bias)}
+    return {**offsets, "channels": conv.out_channels, "kernel": conv.kernel_size[0], "stride": conv.stride[0]}
 
 
 def _base64(values: np.ndarray) -> str:
@@ -145,10 +145,10 @@ def write(folder: Path, dtype: str = "float16") -> Path:
         The path of ``index.html``.
     """
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
-    for name, constant, told in (
+    for name, constant, value in (
         ("data.js", "PLAYGROUND", data(dtype)),
         ("attacks.js", "ATTACKS", adversaries.data(SDNET, RESNET)),
     ):
-        text = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         (folder / name).write_text(f"const {constant} = {text};\n", encoding="utf-8")
     return folder / "index.html"

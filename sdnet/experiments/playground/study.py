@@ -76,7 +76,7 @@ def show_favourites(found: pd.DataFrame, noise: str) -> Shown:
 def attacked() -> pd.DataFrame:
     """How many pictures are still right, as :func:`still_right` says: a row for each adversary, a column for each λ."""
     plain, ours = still_right(RESNET), still_right(SDNET)
-    rows = {said: torch.cat([plain[who], ours[who]]).sum(1).tolist() for who, said in ADVERSARIES.items()}
+    rows = {label: torch.cat([plain[who], ours[who]]).sum(1).tolist() for who, label in ADVERSARIES.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=[PLAIN, *(f"λ {lam:g}" for lam in CRAFTED)])
 
 

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from scipy.stats import binomtest, norm
@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdnet.data.batches import to_pixels
-from sdnet.experiments.what_is_lambda.asked import Asked, ask
+from sdnet.experiments.what_is_lambda.setup import Setup, Where, set_up
 from sdnet.parameters import Count, Positive, Range, check_fields
 from sdnet.results.ledger import Record
 from sdnet.robust.knobs import Knob
@@ -80,12 +80,12 @@ def votes(
     return total
 
 
-def certified(asked: Asked, smoothing: Smoothing, first: int) -> list[list[tuple[int, float]]]:
+def certified(setup: Setup, smoothing: Smoothing, first: int) -> list[list[tuple[int, float]]]:
     """Class and certified radius of each image of a block, at every strength."""
-    turned = asked.knob.ready(asked.strengths)
-    vote = partial(votes, asked.knob, strengths=turned, sigma=smoothing.sigma, precision=asked.evaluation.precision)
+    turned = setup.knob.ready(setup.strengths)
+    vote = partial(votes, setup.knob, strengths=turned, sigma=smoothing.sigma, precision=setup.evaluation.precision)
     found = []
-    for index, pixels in enumerate(to_pixels(asked.split.images[first : first + BLOCK]), start=first):
+    for index, pixels in enumerate(to_pixels(setup.split.images[first : first + BLOCK]), start=first):
         guessed = vote(pixels, count=GUESS, seed=2 * index).argmax(1)
         counts = vote(pixels, count=smoothing.samples, seed=2 * index + 1)
         found.append(
@@ -107,7 +107,7 @@ def run(
     preset: str = "quick",
     images: int | None = None,
     strengths: tuple[float, ...] | None = None,
-    **where: Any,
+    **where: Unpack[Where],
 ) -> tuple[Record, Path]:
     """Certify a trained network at some strengths of a knob; a ledger row.
 
@@ -116,7 +116,7 @@ def run(
     blocks of ten: a run that was stopped resumes when it is called again.
 
     Args:
-        network, knob, where: as for :func:`sdnet.experiments.what_is_lambda.asked.ask`.
+        network, knob, where: as for :func:`sdnet.experiments.what_is_lambda.setup.set_up`.
         sigma: of the noise, in pixels.
         samples: N; by default the preset's of :data:`SAMPLES`.
         preset: says also how many images there are, :data:`IMAGES`.
@@ -127,13 +127,13 @@ def run(
     """
     smoothing = Smoothing(sigma, SAMPLES.get(preset, 1) if samples is None else samples)
     count = IMAGES.get(preset) if images is None else images  # ask refuses a preset that does not exist
-    asked = ask(network, knob, preset=preset, images=count, strengths=strengths, few=True, **where)
-    labels = asked.split.labels.tolist()
-    measurement = asked.evaluation.measurement(
+    setup = set_up(network, knob, preset=preset, images=count, strengths=strengths, few=True, **where)
+    labels = setup.split.labels.tolist()
+    measurement = setup.evaluation.measurement(
         "certify",
-        knob=asked.knob.name,
+        knob=setup.knob.name,
         images=len(labels),
-        strengths=list(asked.strengths),
+        strengths=list(setup.strengths),
         sigma=sigma,
         samples=smoothing.samples,
         alpha=smoothing.alpha,
@@ -142,18 +142,18 @@ def run(
     found: list[list[tuple[int, float]]] = []
     with measurement.keep as keep:
         for first in tqdm(range(0, len(labels), BLOCK), unit=f"{BLOCK} images", disable=None):
-            found += keep(f"images from {first}", partial(certified, asked, smoothing, first))
+            found += keep(f"images from {first}", partial(certified, setup, smoothing, first))
         cells: list[dict[str, Any]] = []
-        for place, strength in enumerate(asked.strengths):
+        for index, strength in enumerate(setup.strengths):
             radii = [
-                one[place][1] if one[place][0] == label else ABSTAINED for one, label in zip(found, labels, strict=True)
+                one[index][1] if one[index][0] == label else ABSTAINED for one, label in zip(found, labels, strict=True)
             ]
             about = {"strength": strength, "sigma": sigma, "norm": "l2", "n": len(labels)}
             for radius in RADII:
                 share = sum(one >= radius for one in radii) / len(radii)
                 cells.append({"metric": "certified_top1", **about, "epsilon": radius, "value": share})
             mean = sum(max(one, 0.0) for one in radii) / len(radii)
-            abstained = sum(one[place][1] == ABSTAINED for one in found) / len(found)
+            abstained = sum(one[index][1] == ABSTAINED for one in found) / len(found)
             cells.append({"metric": "mean_radius", **about, "value": mean})
             cells.append({"metric": "abstained", **about, "value": abstained})
         return measurement.finish(cells)

@@ -3,7 +3,7 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from tqdm import tqdm
 from sdnet.data.batches import evaluation_batches
 from sdnet.data.corruptions import NOISES
 from sdnet.data.datasets import Split
-from sdnet.experiments.corruptions.sweep import SEVERITIES, asked_of, check_asked, conditions
-from sdnet.experiments.what_is_lambda.asked import Asked, ask
+from sdnet.experiments.corruptions.sweep import SEVERITIES, check_requested, conditions, noise_config
+from sdnet.experiments.what_is_lambda.setup import Setup, Where, set_up
 from sdnet.results.ledger import Record
 from sdnet.robust.sweep import batch_size_for
 from sdnet.training.loop import precision_of
@@ -55,14 +55,14 @@ def confidence(scores: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def at_every_strength(asked: Asked, split: Split) -> list[dict[str, float]]:
+def at_every_strength(setup: Setup, split: Split) -> list[dict[str, float]]:
     """:func:`confidence` on some images at every strength."""
     device, side = split.images.device, split.images.shape[2]
-    turned = asked.knob.ready(asked.strengths)
+    turned = setup.knob.ready(setup.strengths)
     rows = []
-    for pixels, _ in evaluation_batches(split, batch_size_for(asked.knob, len(turned), device, side)):
-        with precision_of(device, asked.evaluation.precision):
-            rows.append(asked.knob.scores(pixels, turned).float())
+    for pixels, _ in evaluation_batches(split, batch_size_for(setup.knob, len(turned), device, side)):
+        with precision_of(device, setup.evaluation.precision):
+            rows.append(setup.knob.scores(pixels, turned).float())
     return [confidence(scores, split.labels) for scores in torch.cat(rows, 1)]
 
 
@@ -75,14 +75,14 @@ def run(
     images: int | None = None,
     corruptions: tuple[str, ...] = tuple(NOISES),
     strengths: tuple[float, ...] | None = None,
-    **where: Any,
+    **where: Unpack[Where],
 ) -> tuple[Record, Path]:
     """Everything in :data:`METRICS` per corruption, severity and strength of a knob; a ledger row.
 
     Every condition is kept when it is done: a run that was stopped resumes when it is called again.
 
     Args:
-        network, knob, preset, images, where: as for :func:`sdnet.experiments.what_is_lambda.asked.ask`.
+        network, knob, preset, images, where: as for :func:`sdnet.experiments.what_is_lambda.setup.set_up`.
         corruptions: names of :data:`sdnet.data.corruptions.NOISES`.
         strengths: others than all of the knob's.
 
@@ -90,26 +90,26 @@ def run(
         ValueError: for anything that does not exist, or if torchmetrics is missing.
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
-    check_asked(corruptions, strengths, None, known=tuple(NOISES))
+    check_requested(corruptions, strengths, None, known=tuple(NOISES))
     confidence(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))  # what is missing is said before anything is done
-    asked = ask(network, knob, preset=preset, images=images, strengths=strengths, **where)
-    measurement = asked.evaluation.measurement(
+    setup = set_up(network, knob, preset=preset, images=images, strengths=strengths, **where)
+    measurement = setup.evaluation.measurement(
         "confidence",
-        knob=asked.knob.name,
-        images=len(asked.split),
-        strengths=list(asked.strengths),
-        **asked_of(corruptions, None),
+        knob=setup.knob.name,
+        images=len(setup.split),
+        strengths=list(setup.strengths),
+        **noise_config(corruptions, None),
     )
     cells: list[dict[str, Any]] = []
     with measurement.keep as keep:
         total = 1 + len(corruptions) * len(SEVERITIES)
-        for one in tqdm(conditions(asked.split, corruptions), total=total, unit="condition", disable=None):
-            found = keep(one.name, partial(_found, asked, one))
-            about = {"corruption": one.corruption, "severity": one.severity, "n": len(asked.split)}
-            for strength, values in zip(asked.strengths, found, strict=True):
+        for one in tqdm(conditions(setup.split, corruptions), total=total, unit="condition", disable=None):
+            found = keep(one.name, partial(_found, setup, one))
+            about = {"corruption": one.corruption, "severity": one.severity, "n": len(setup.split)}
+            for strength, values in zip(setup.strengths, found, strict=True):
                 cells += [{"metric": name, **about, "strength": strength, "value": values[name]} for name in METRICS]
         return measurement.finish(cells)
 
 
-def _found(asked: Asked, condition: Any) -> list[dict[str, float]]:
-    return at_every_strength(asked, condition.split)
+def _found(setup: Setup, condition: Any) -> list[dict[str, float]]:
+    return at_every_strength(setup, condition.split)

@@ -165,14 +165,14 @@ def show_chosen(cells: pd.DataFrame) -> Shown | HTML:
     """Accuracy under noise at the λ of training, at those chosen without labels, and at those that labels choose."""
     found = at_one_scale(cells, "confidence", (LAM, adaptation.RECOMPUTED))
     lines = []
-    for row, said in ((LAM, "of training"), (adaptation.RECOMPUTED, "of the batch")):
+    for row, statistics in ((LAM, "of training"), (adaptation.RECOMPUTED, "of the batch")):
         for objective in (None, *adaptation.OBJECTIVES):
             points = adaptation.chosen(found, row, objective)
             if not points.empty:
                 by_noise = {noise.removesuffix("_noise"): f"{points[noise].mean():.1f}" for noise in points.columns}
                 mean, seeds = f"{points.to_numpy().mean():.1f}", str(len(points))
                 how = WITHOUT_LABELS[objective]
-                lines.append({"λ is": how, "statistics": said, **by_noise, "mean": mean, "seeds": seeds})
+                lines.append({"λ is": how, "statistics": statistics, **by_noise, "mean": mean, "seeds": seeds})
     if not lines:
         return NOT_RUN
     caption = (

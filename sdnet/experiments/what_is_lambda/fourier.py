@@ -8,7 +8,7 @@ import math
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdnet.data.batches import evaluation_batches
-from sdnet.experiments.what_is_lambda.asked import Asked, ask
+from sdnet.experiments.what_is_lambda.setup import Setup, Where, set_up
 from sdnet.results.ledger import Record
 from sdnet.robust.sweep import batch_size_for
 from sdnet.training.loop import precision_of
@@ -25,7 +25,7 @@ from sdnet.training.stopping import stoppable
 IMAGES = {"paper": 1000, "quick": 200, "smoke": 10}
 """Size of a run → number of test images."""
 SPACING = {"paper": 1, "quick": 2, "smoke": 8}
-"""Size of a run → every how many frequencies one is asked, in both directions."""
+"""Size of a run → every how many frequencies one is measured, in both directions."""
 NORM = 4.0
 """ℓ₂ norm of the wave in each channel, in pixels, for images of 32 × 32; Yin et al. take 4 for CIFAR-10."""
 
@@ -46,8 +46,8 @@ def frequencies(side: int, spacing: int = 1) -> list[tuple[int, int]]:
 
 def wave(down: int, across: int, side: int) -> Tensor:
     """A real wave of that frequency and of ℓ₂ norm 1, (side, side): (cos θ + sin θ) / side."""
-    place = torch.arange(side, dtype=torch.float64)
-    angle = 2 * math.pi * (down * place[:, None] + across * place[None, :]) / side
+    position = torch.arange(side, dtype=torch.float64)
+    angle = 2 * math.pi * (down * position[:, None] + across * position[None, :]) / side
     return ((angle.cos() + angle.sin()) / side).float()
 
 
@@ -66,15 +66,15 @@ def disturbed(pixels: Tensor, down: int, across: int, first: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def right_at(asked: Asked, frequency: tuple[int, int] | None) -> Tensor:
+def right_at(setup: Setup, frequency: tuple[int, int] | None) -> Tensor:
     """Which images are classified correctly at which strength, with a wave added or without: bool, (K, N)."""
-    device, side = asked.split.images.device, asked.split.images.shape[2]
-    turned = asked.knob.ready(asked.strengths)
+    device, side = setup.split.images.device, setup.split.images.shape[2]
+    turned = setup.knob.ready(setup.strengths)
     rows, first = [], 0
-    for pixels, labels in evaluation_batches(asked.split, batch_size_for(asked.knob, len(turned), device, side)):
+    for pixels, labels in evaluation_batches(setup.split, batch_size_for(setup.knob, len(turned), device, side)):
         shown = pixels if frequency is None else disturbed(pixels, *frequency, first=first)
-        with precision_of(device, asked.evaluation.precision):
-            rows.append(asked.knob.scores(shown, turned).argmax(2) == labels)
+        with precision_of(device, setup.evaluation.precision):
+            rows.append(setup.knob.scores(shown, turned).argmax(2) == labels)
         first += len(pixels)
     return torch.cat(rows, 1).cpu()
 
@@ -87,7 +87,7 @@ def run(
     preset: str = "quick",
     images: int | None = None,
     strengths: tuple[float, ...] | None = None,
-    **where: Any,
+    **where: Unpack[Where],
 ) -> tuple[Record, Path]:
     """Accuracy of a trained network under waves of single frequencies, at some strengths of a knob; a ledger row.
 
@@ -96,7 +96,7 @@ def run(
     again.
 
     Args:
-        network, knob, where: as for :func:`sdnet.experiments.what_is_lambda.asked.ask`.
+        network, knob, where: as for :func:`sdnet.experiments.what_is_lambda.setup.set_up`.
         preset: says how many images there are (:data:`IMAGES`) and how many frequencies (:data:`SPACING`).
 
     Raises:
@@ -104,20 +104,20 @@ def run(
         sdnet.training.distributed.Preempted: after SIGTERM or Ctrl-C.
     """
     count = IMAGES.get(preset) if images is None else images  # ask refuses a preset that does not exist
-    asked = ask(network, knob, preset=preset, images=count, strengths=strengths, few=True, **where)
-    side = asked.split.images.shape[2]
-    measurement = asked.evaluation.measurement(
+    setup = set_up(network, knob, preset=preset, images=count, strengths=strengths, few=True, **where)
+    side = setup.split.images.shape[2]
+    measurement = setup.evaluation.measurement(
         "fourier",
-        knob=asked.knob.name,
-        images=len(asked.split),
-        strengths=list(asked.strengths),
+        knob=setup.knob.name,
+        images=len(setup.split),
+        strengths=list(setup.strengths),
         size=preset,
         spacing=SPACING[preset],
     )
     cells: list[dict[str, Any]] = []
     with measurement.keep as keep:
         for frequency in tqdm([None, *frequencies(side, SPACING[preset])], unit="frequency", disable=None):
-            right = keep(str(frequency), partial(right_at, asked, frequency))
+            right = keep(str(frequency), partial(right_at, setup, frequency))
             about: dict[str, Any] = {"metric": "top1"}
             if frequency is not None:
                 down, across = frequency
@@ -128,6 +128,6 @@ def run(
                     "norm": "l2",
                     "epsilon": NORM * side / 32,
                 }
-            for strength, value in zip(asked.strengths, right.double().mean(1).tolist(), strict=True):
+            for strength, value in zip(setup.strengths, right.double().mean(1).tolist(), strict=True):
                 cells.append({**about, "strength": strength, "value": value, "n": right.shape[1]})
         return measurement.finish(cells)

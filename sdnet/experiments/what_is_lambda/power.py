@@ -43,11 +43,11 @@ def show_power(cells: pd.DataFrame) -> Shown | HTML:
         if len(table) < SEEDS:
             continue
         used.append(rows)
-        asked = int(rows["n"].max())
+        measured = int(rows["n"].max())
         for images in IMAGES:
-            size = f"{images:,}" + (" (asked here)" if images == asked else "")
-            told = {f"{seeds} seeds": f"{detectable(table, images, seeds):.1f}" for seeds in COUNTS}
-            lines.append({"accuracy": name, "images": size, **told})
+            size = f"{images:,}" + (" (asked here)" if images == measured else "")
+            by_seeds = {f"{seeds} seeds": f"{detectable(table, images, seeds):.1f}" for seeds in COUNTS}
+            lines.append({"accuracy": name, "images": size, **by_seeds})
     if not lines:
         return NOT_RUN
     caption = (

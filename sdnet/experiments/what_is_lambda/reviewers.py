@@ -20,7 +20,7 @@ from sdnet.csc.lam import coding_layers
 from sdnet.experiments.accuracy.scorecard import STAND_INS
 from sdnet.experiments.attacks.adversarial import NORMS
 from sdnet.experiments.claims.estimates import SEEDS
-from sdnet.experiments.claims.knob import DEPLOYED, RADIUS, RAISED, SIGMA, USUAL
+from sdnet.experiments.claims.knob import DEFAULT, DEPLOYED, RADIUS, RAISED, SIGMA
 from sdnet.report.shown import Shown
 from sdnet.report.tables import chip, coloured, note, page
 from sdnet.results import cards, ledger
@@ -31,9 +31,9 @@ from sdnet.robust.attacks import EPSILONS
 HARD_LABEL = ("boundary", "hopskipjump", "rays")
 """Attacks that see the class only, by the names under which the ledger would know them."""
 OURS = {"arch": "sdnet18", "variant": ""}
-PLACE = ["seed", "norm", "strength", "n"]
+KEYS = ["seed", "norm", "strength", "n"]
 """What accuracies under two attacks must share to be subtracted."""
-TOLD = ("norm", "epsilon", "units", "attack", "steps", "restarts", "protocol")
+THREAT = ("norm", "epsilon", "units", "attack", "steps", "restarts", "protocol")
 """What a threat model consists of."""
 SCALE = ["dataset", "preset", "width", "epochs"]
 
@@ -60,11 +60,11 @@ def _ours(cells: pd.DataFrame, experiment: str = "attack", metric: str = "robust
 
 
 def _left(cells: pd.DataFrame, attack: str = "pgd", protocol: str = "adaptive", **where: Any) -> "pd.Series[float]":
-    """What an attack leaves, in points by :data:`PLACE`; of several answers the latest counts."""
+    """What an attack leaves, in points by :data:`KEYS`; of several answers the latest counts."""
     chosen = select(_ours(cells), attack=attack, protocol=protocol, knob="lam", units="pixels", **where)
     table4 = chosen["norm"].map(EPSILONS).astype(float)
     chosen = chosen[np.isclose(chosen["epsilon"].astype(float), table4)]
-    return 100 * select(chosen, one_per=PLACE).set_index(PLACE)["value"].astype(float)
+    return 100 * select(chosen, one_per=KEYS).set_index(KEYS)["value"].astype(float)
 
 
 def _at(left: "pd.Series[float]", strength: float) -> "pd.Series[float]":
@@ -87,15 +87,15 @@ def _smallest(values: "pd.Series[float]") -> "pd.Series[float]":
 
 def threat(cells: pd.DataFrame) -> "pd.Series[float]":
     attacked = _ours(cells)
-    return 100 * attacked[list(TOLD)].notna().all(axis=1).astype(float).groupby(attacked["seed"]).mean()
+    return 100 * attacked[list(THREAT)].notna().all(axis=1).astype(float).groupby(attacked["seed"]).mean()
 
 
 def clean(cells: pd.DataFrame) -> "pd.Series[float]":
     keys = ["seed", "knob", "strength"]
-    asked = _ours(cells).dropna(subset=keys)[keys].drop_duplicates()
+    wanted = _ours(cells).dropna(subset=keys)[keys].drop_duplicates()
     known = pd.MultiIndex.from_frame(_ours(cells, metric="top1")[keys])
-    found = pd.MultiIndex.from_frame(asked).isin(known)
-    return 100 * pd.Series(found, index=asked["seed"], dtype=float).groupby("seed").mean()
+    found = pd.MultiIndex.from_frame(wanted).isin(known)
+    return 100 * pd.Series(found, index=wanted["seed"], dtype=float).groupby("seed").mean()
 
 
 def release(cells: pd.DataFrame) -> "pd.Series[float]":
@@ -115,7 +115,7 @@ def whole(cells: pd.DataFrame) -> "pd.Series[float]":
     keys = ["seed", "norm", "n"]
     through, beside = (
         100 * select(part, one_per=keys).set_index(keys)["value"].astype(float)
-        for part in (chosen[chosen["crafted_at"].isna()], chosen[chosen["crafted_at"] == USUAL])
+        for part in (chosen[chosen["crafted_at"].isna()], chosen[chosen["crafted_at"] == DEFAULT])
     )
     return _largest(through - beside)
 
@@ -131,7 +131,7 @@ def budget(cells: pd.DataFrame) -> "pd.Series[float]":
     for norm in NORMS:
         of_norm = chosen[chosen["norm"] == norm]
         of_norm = of_norm.assign(epsilon=of_norm["epsilon"].astype(float).round(6))
-        wide = of_norm.pivot_table(index=PLACE, columns="epsilon", values="value", aggfunc="last").dropna()
+        wide = of_norm.pivot_table(index=KEYS, columns="epsilon", values="value", aggfunc="last").dropna()
         if wide.shape[1] < 3:
             return pd.Series(dtype=float)
         rises.append(100 * wide.astype(float).diff(axis=1).max(axis=1))
@@ -155,7 +155,7 @@ def hard_label(cells: pd.DataFrame) -> "pd.Series[float]":
 
 def transfer(cells: pd.DataFrame) -> "pd.Series[float]":
     left = _left(cells, steps=20, restarts=1)
-    return _smallest(_at(_left(cells, protocol="transfer"), USUAL) - _at(left, USUAL))
+    return _smallest(_at(_left(cells, protocol="transfer"), DEFAULT) - _at(left, DEFAULT))
 
 
 def smooth(cells: pd.DataFrame) -> "pd.Series[float]":

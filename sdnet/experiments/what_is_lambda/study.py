@@ -8,7 +8,7 @@ import torch
 
 from sdnet.experiments.corruptions.sweep import default_knob, images_of
 from sdnet.experiments.what_is_lambda import certify, confidence, fourier
-from sdnet.experiments.what_is_lambda.asked import FEW
+from sdnet.experiments.what_is_lambda.setup import FEW
 from sdnet.names import printed
 from sdnet.results import networks
 from sdnet.results.ledger import Record
@@ -39,8 +39,8 @@ def run(
     for name, knob in plan:
         print(f"{networks.label(name)}: {printed(knob)}", flush=True)
         records.append(fourier.run(name, knob, preset=preset, data_root=data_root, device=device)[0])
-        told: dict[str, Any] = {"corruptions": SMALLEST, "strengths": FEW[knob]} if preset == "smoke" else {}
-        records.append(confidence.run(name, knob, preset=preset, data_root=data_root, device=device, **told)[0])
+        few: dict[str, Any] = {"corruptions": SMALLEST, "strengths": FEW[knob]} if preset == "smoke" else {}
+        records.append(confidence.run(name, knob, preset=preset, data_root=data_root, device=device, **few)[0])
         records.append(certify.run(name, knob, preset=preset, data_root=data_root, device=device)[0])
     return records
 

@@ -51,8 +51,8 @@ def trade_offs(cells: pd.DataFrame, row: Row) -> pd.DataFrame:
     """
     own = accuracies(cells, row)
     knob = "lam" if row.knob in UNTOUCHED else str(row.knob)
-    usual = own if knob == row.knob else accuracies(cells, replace(row, knob=knob))
-    start = usual[usual["strength"] == UNTOUCHED.get(knob, 0.0)].set_index("seed")[["clean", "noisy"]]
+    untouched = own if knob == row.knob else accuracies(cells, replace(row, knob=knob))
+    start = untouched[untouched["strength"] == UNTOUCHED.get(knob, 0.0)].set_index("seed")[["clean", "noisy"]]
     both = own.merge(start.add_suffix("_start").reset_index(), on="seed")
     both = both[both.groupby("seed")["strength"].transform("nunique") > 1].copy()
     both["cost"], both["gain"] = both["clean_start"] - both["clean"], both["noisy"] - both["noisy_start"]

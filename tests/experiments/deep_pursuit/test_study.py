@@ -51,7 +51,7 @@ def test_a_plan_is_trained_measured_and_not_repeated(folders: Path) -> None:
     stable = figures.show_stability(cells)
     for each in (*shown, figures.coherence_figure(cells, "coherence"), stable):
         assert isinstance(each, Shown)
-        assert "of the ledger (" in each.origin.said
+        assert "of the ledger (" in each.origin.text
         assert any("-m sdnet pursuit " in line for line in each.origin.commands)
     assert isinstance(stable, Shown)
     assert stable.content.count("vacuous") + stable.content.count("holds") == 7

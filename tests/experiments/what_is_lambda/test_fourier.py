@@ -9,8 +9,8 @@ from toys import images
 
 from sdnet.data.batches import to_pixels
 from sdnet.data.datasets import Split
-from sdnet.experiments.what_is_lambda.asked import Asked
 from sdnet.experiments.what_is_lambda.fourier import NORM, disturbed, frequencies, right_at, wave
+from sdnet.experiments.what_is_lambda.setup import Setup
 from sdnet.robust.knobs import Knob
 
 
@@ -67,7 +67,7 @@ def test_who_hears_one_frequency_is_disturbed_by_no_other() -> None:
 
     split = Split(torch.full((8, 16, 16, 3), 128, dtype=torch.uint8), torch.zeros(8, dtype=torch.long))
     evaluation: Any = SimpleNamespace(precision="fp32")
-    asked = Asked(evaluation, Ear(), (0.0, 5.0), split)
+    setup = Setup(evaluation, Ear(), (0.0, 5.0), split)
     for frequency in (None, *frequencies(16, 1)):
-        right = right_at(asked, frequency).double().mean(1).tolist()
+        right = right_at(setup, frequency).double().mean(1).tolist()
         assert right == [0.0 if frequency == (2, 1) else 1.0, 1.0], frequency

@@ -79,10 +79,10 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
 
 def test_cells_say_what_was_asked(network: Path) -> None:
     found = to_frame([waves(network), certificates(network)])
-    asked = found[found["metric"] == "fourier_top1"]
+    waved = found[found["metric"] == "fourier_top1"]
     expected = {(*one, lam) for one in fourier.frequencies(32, 8) for lam in (0.1, 0.5)}
-    assert set(zip(asked["down"], asked["across"], asked["strength"], strict=True)) == expected
-    assert set(asked["n"]) == {5}
+    assert set(zip(waved["down"], waved["across"], waved["strength"], strict=True)) == expected
+    assert set(waved["n"]) == {5}
     sure = found[(found["metric"] == "certified_top1") & (found["strength"] == 0.1)].sort_values("epsilon")
     assert sure["epsilon"].tolist() == list(certify.RADII)
     assert sure["value"].is_monotonic_decreasing
@@ -118,7 +118,7 @@ def test_what_was_measured_is_shown_and_what_was_not_is_said(network: Path) -> N
     shown += [figures.confidence(cells, metric, row) for metric in figures.METRICS]
     for one in shown:
         assert isinstance(one, Shown)
-        assert "of the ledger (" in one.origin.said
+        assert "of the ledger (" in one.origin.text
     for empty in (cells, to_frame([])):
         absent = (figures.equal_cost(empty, REMEDIES[:5], "a"), figures.show_areas(empty), figures.show_smoothed(empty))
         assert all(isinstance(one, HTML) and "not run" in str(one.data) for one in absent)

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import torch
 from torch import nn
 
 from sdnet.data.datasets import Split
-from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, check_asked, default_knob, images_of, knob_of, subset
+from sdnet.experiments.corruptions.sweep import KNOBS, LAMS, check_requested, default_knob, images_of, knob_of, subset
 from sdnet.names import unknown_name
 from sdnet.results.evaluation import Evaluation, prepare
 from sdnet.robust.knobs import Knob
@@ -25,8 +26,16 @@ FEW = {"lam": (0.1, 0.2, 0.4, 0.8), "gaussian_filter": (0.0, 0.4, 0.6, 1.0), "st
 """Where one strength costs as much as a sweep: that of training, that of the rules, and two more."""
 
 
+class Where(TypedDict, total=False):
+    """Where the data lie and where a network runs, as for :func:`sdnet.results.evaluation.prepare`."""
+
+    data_root: str | os.PathLike[str] | None
+    device: str | torch.device | None
+    precision: str | None
+
+
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Setup:
     """A network on its device with what is turned, at which strengths, and the test images."""
 
     evaluation: Evaluation
@@ -36,7 +45,7 @@ class Asked:
 
 
 def strengths_of(knob: str, strengths: tuple[float, ...] | None, few: bool) -> tuple[float, ...]:
-    """The strengths that are asked, unless told: all of a knob, or a ``few``.
+    """The strengths that are measured: those given, else all of a knob, or a ``few``.
 
     Raises:
         ValueError: for a knob that does not exist.
@@ -48,7 +57,7 @@ def strengths_of(knob: str, strengths: tuple[float, ...] | None, few: bool) -> t
     return FEW.get(knob, STRENGTHS[knob]) if few else STRENGTHS[knob]
 
 
-def ask(
+def set_up(
     network: str | os.PathLike[str],
     knob: str | None,
     *,
@@ -56,10 +65,8 @@ def ask(
     images: int | None,
     strengths: tuple[float, ...] | None,
     few: bool = False,
-    data_root: str | os.PathLike[str] | None = None,
-    device: str | torch.device | None = None,
-    precision: str | None = None,
-) -> Asked:
+    **where: Unpack[Where],
+) -> Setup:
     """Load a network, make its knob, and choose the images, at random and the same for every network.
 
     Args:
@@ -74,9 +81,9 @@ def ask(
         ValueError: for anything that does not exist.
     """
     count = images_of(preset, images)
-    check_asked((), strengths, None)
-    evaluation = prepare(network, data_root=data_root, device=device, precision=precision)
+    check_requested((), strengths, None)
+    evaluation = prepare(network, **where)
     name = knob or default_knob(evaluation.model)
     chosen = tuple(sorted(set(strengths_of(name, strengths, few))))
     turned = NEIGHBOURS[name][0](evaluation.model) if name in NEIGHBOURS else knob_of(evaluation.model, name)
-    return Asked(evaluation, turned, chosen, subset(evaluation.data.test, count).to(evaluation.device))
+    return Setup(evaluation, turned, chosen, subset(evaluation.data.test, count).to(evaluation.device))
