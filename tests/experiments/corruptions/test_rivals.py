@@ -9,7 +9,6 @@ from sdnet import set_lam
 from sdnet.cli import main
 from sdnet.csc.lam import coding_layers
 from sdnet.data.datasets import load
-from sdnet.experiments.accuracy import train
 from sdnet.experiments.corruptions import policies, study, sweep
 from sdnet.experiments.corruptions.robustness import ROWS, top1
 from sdnet.experiments.visualisation import reconstruction
@@ -20,6 +19,10 @@ from sdnet.training.declaration import training
 from sdnet.training.loop import accuracy
 
 USUAL = {"scn18": "lam", "scn": "lam_shift", "mdeq": "gaussian_filter"}
+TRAIN = (
+    "train --arch scn18 --dataset digits --preset smoke --epochs 1 --width 2 --precision fp32 --device cpu "
+    "--set iterations=2 --set atoms=4"
+)
 ATTACK = ["--images", "4", "--steps", "1", "--norm", "linf", "--no-sanity", "--device", "cpu"]
 
 
@@ -36,8 +39,11 @@ def rivals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         save_network(path, model, {"training": declared.config, "classes": list("0123456789")})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SDNET_LEDGER", str(folder / "ledger"))
-        declared = training("scn18", "digits", "smoke", epochs=1, atoms=4, **small)
-        return files | {"scn18": train.run(declared, output=folder, device="cpu").network_file}
+        patch.setenv("SDNET_OUTPUT", str(folder / "outputs"))
+        done = CliRunner().invoke(main, TRAIN.split())
+    assert done.exit_code == 0, done.output
+    (trained,) = (folder / "outputs").glob("scn18-*/network.safetensors")
+    return files | {"scn18": trained}
 
 
 def invoke(folders: Path, *words: str) -> ledger.Record:
