@@ -44,7 +44,8 @@ def diagram(networks: Mapping[str, Anatomy]) -> Shown:
                 before, position = channels, position + 1
             if part.calls > 1:
                 _loop(ax, start, position - 1 + THICKNESS, part.calls)
-        ax.set(ylim=(-4.6, 4.6), yticks=[], xticks=[])
+        ax.set(ylim=(-4.6, 4.6))
+        ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
         ax.set_title(name, loc="left", fontsize=9)
         ax.grid(False)
         ax.spines[["left", "bottom"]].set_visible(False)
