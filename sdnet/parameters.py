@@ -49,6 +49,10 @@ Fraction = Annotated[float, Range(0, 1, below=True)]
 Share = Annotated[float, Range(0, 1, above=True)]
 Depth = Annotated[int, Range(1, 1000)]
 """Of a network in blocks or layers."""
+Side = Annotated[int, Range(1, 10_000)]
+"""Of a square image in pixels."""
+Severity = Annotated[int, Range(1, 5)]
+"""Of a benchmark's corruption."""
 
 
 class CodingOptions(TypedDict, total=False):

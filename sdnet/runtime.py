@@ -39,6 +39,11 @@ def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
+def has_autocast(device: torch.device) -> bool:
+    """Whether autocast is on there, which lets values of two types meet."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 def is_traced() -> bool:
     """Whether PyTorch is recording a program, by ``torch.compile`` or ``torch.jit.trace``: values are not there yet."""
     return torch.compiler.is_compiling() or is_jit_traced()

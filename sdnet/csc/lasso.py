@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sdnet.csc.dictionary import Dictionary
+from sdnet.runtime import has_autocast
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,15 @@ def is_finite(signal: Tensor) -> bool:
         return True
 
 
+def is_allowed(lam: Tensor) -> bool:
+    """Whether every λ is finite and at least 0; where none can be looked at, as under ``torch.func.vmap``, it is."""
+    try:
+        low, high = lam.detach().aminmax()
+        return low.item() >= 0 and high.item() < math.inf
+    except RuntimeError:
+        return True
+
+
 def check_lam_shape(lam: Tensor, images: int, atoms: int) -> None:
     """Raise ValueError unless λ has one of the shapes that suit so many images and atoms."""
     if lam.dim() > 0 and not _fits(lam.shape, images, atoms):
@@ -136,9 +146,13 @@ def check_lam_shape(lam: Tensor, images: int, atoms: int) -> None:
 
 def check_signal(signal: Tensor, dictionary: Dictionary) -> None:
     """Raise ValueError unless type, channels and size of ``signal`` suit the dictionary."""
-    channels, kernel = dictionary.signal_channels, dictionary.weight.shape[2:]
+    if not isinstance(signal, Tensor):
+        raise ValueError(f"signal must be a tensor; got {type(signal).__name__}. Convert it with torch.as_tensor.")
+    channels, kernel, dtype = dictionary.signal_channels, dictionary.weight.shape[2:], dictionary.weight.dtype
     if not signal.is_floating_point():
         raise ValueError(f"signal must be floating point; got {signal.dtype}. Convert it with signal.float().")
+    if signal.dtype != dtype and not has_autocast(signal.device):
+        raise ValueError(f"signal must have the type of the atoms, {dtype}; got {signal.dtype}. Convert one of them.")
     if signal.dim() != dictionary.dims + 2 or signal.shape[1] != channels:
         raise ValueError(
             f"signal must have shape (images, {channels}{', size' * dictionary.dims}); got {tuple(signal.shape)}."

@@ -15,7 +15,7 @@ from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.csc.gradients import checkpointed, implicit
 from sdnet.csc.lam import CodingLayer, flat, is_many, slowed
-from sdnet.csc.lasso import Lasso, check_signal, is_finite
+from sdnet.csc.lasso import Lasso, check_signal, is_allowed, is_finite
 from sdnet.csc.solvers import Solution, solve, unroll
 from sdnet.parameters import check
 from sdnet.runtime import is_jit_traced, is_traced
@@ -116,8 +116,9 @@ class _CSCConv(Atoms, CodingLayer):
         """The sparse code (N, C, ...) of ``signal`` (N, M, ...), plus the bias if there is one.
 
         Raises:
-            ValueError: if the signal has the wrong type, shape or (where looking costs no
-                synchronisation, on a CPU) is not finite; or if the weight was changed and not projected.
+            ValueError: if the signal has the wrong type or shape; if, on a CPU, where looking costs no
+                synchronisation, it is not finite, or λ is not or is negative (as nothing but writing into it makes
+                it); or if the weight was changed and not projected.
         """
         if isinstance(signal, torch.fx.Proxy):
             return _as_leaf(self, signal)
@@ -126,10 +127,7 @@ class _CSCConv(Atoms, CodingLayer):
             return self.many_codes(signal, flat(self.lam))
         lasso = self.lasso(signal)
         if not is_traced():
-            check_signal(signal, lasso.dictionary)
-            lasso.check_lam_shape()
-            if signal.device.type == "cpu" and not is_finite(signal):
-                lasso.check()
+            _look_at(lasso)
         elif self.gradient != "unrolled" and is_jit_traced():
             raise ValueError(f"torch.jit.trace records unrolled steps only; got gradient={self.gradient!r}.")
         step_size = 1 / self.lipschitz
@@ -157,6 +155,8 @@ class _CSCConv(Atoms, CodingLayer):
 
     def lasso(self, signal: Tensor) -> Lasso:
         """The problem (Eq. 4) that this layer poses for ``signal``."""
+        if not is_traced():
+            check_signal(signal, self.dictionary)
         lam = self.lam
         if isinstance(lam, nn.Parameter):
             sharing = math.prod(self.dictionary.code_size(signal.shape[2:])) * self.out_channels / lam.numel()
@@ -172,6 +172,8 @@ class _CSCConv(Atoms, CodingLayer):
         lasso = self.lasso(signal)
         if code is not None:
             return lasso.residual(code if self.bias is None else code - self.bias.view(-1, *[1] * self.dims))
+        if not is_traced():
+            _look_at(lasso)
         with torch.no_grad():
             return lasso.residual(unroll(lasso, 1 / self.lipschitz, self.iterations, self.method))
 
@@ -240,6 +242,13 @@ class CSCConv2d(_CSCConv):
     """
 
     dims = 2
+
+
+def _look_at(lasso: Lasso) -> None:
+    """Raise ValueError for a problem that is not defined; at numbers only where looking waits for no device."""
+    lasso.check_lam_shape()
+    if lasso.signal.device.type == "cpu" and not (is_finite(lasso.signal) and is_allowed(lasso.lam)):
+        lasso.check()
 
 
 def _as_leaf(layer: nn.Module, signal: torch.fx.Proxy) -> Any:

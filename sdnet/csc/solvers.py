@@ -20,6 +20,7 @@ from torch import Tensor
 from sdnet.csc.lasso import Lasso
 from sdnet.csc.lipschitz import fourier_bound
 from sdnet.csc.prox import FreeReLU, elastic_net
+from sdnet.parameters import Amount, Count, check
 from sdnet.runtime import is_jit_traced
 
 METHODS = ("fista", "ista", "heavy_ball")
@@ -166,11 +167,13 @@ def solve(
         trace: keep the objective after every step.
 
     Raises:
-        ValueError: for a signal or λ out of range, an unknown method, no iterations, a Lipschitz constant
-            that is not positive, or a start of the wrong shape.
+        ValueError: for a signal, λ, tolerance or number of iterations out of range, an unknown method, a Lipschitz
+            constant that is not positive, or a start of the wrong shape.
     """
     lasso.check()
-    _check_options(lasso, method, iterations, restart, start)
+    check("iterations", iterations, Count)
+    check("tolerance", tolerance, Amount | None)
+    _check_options(lasso, method, restart, start)
     step = ProximalStep(lasso, _step_size(lasso, lipschitz))
 
     objectives = []
@@ -201,11 +204,9 @@ def _step_size(lasso: Lasso, lipschitz: Tensor | float | None) -> Tensor:
     return 1 / lipschitz
 
 
-def _check_options(lasso: Lasso, method: str, iterations: int, restart: bool, start: Tensor | None) -> None:
+def _check_options(lasso: Lasso, method: str, restart: bool, start: Tensor | None) -> None:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1; got {iterations}.")
     if restart and method != "fista":
         raise ValueError(f"restart belongs to method='fista'; got method={method!r}.")
     if start is not None and start.shape != lasso.code_shape:

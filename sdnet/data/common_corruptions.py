@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sdnet.names import unknown_name
+from sdnet.parameters import Severity, check
 
 COMMON = (
     "defocus_blur", "motion_blur", "zoom_blur", "gaussian_blur", "snow", "frost", "fog", "spatter",
@@ -32,8 +33,7 @@ def add_corruption(images: Tensor, corruption: str, severity: int, *, seed: int 
     """
     if corruption not in COMMON:
         raise ValueError(unknown_name("corruption", corruption, COMMON))
-    if severity not in range(1, 6):
-        raise ValueError(f"severity must be 1, 2, 3, 4 or 5; got {severity!r}.")
+    check("severity", severity, Severity)
     if images.dtype != torch.uint8 or min(images.shape[1:3]) < 32:
         what = f"{images.dtype} of {images.shape[1]}×{images.shape[2]} pixels"
         raise ValueError(f"images must be uint8 and at least 32×32 pixels; got {what}.")

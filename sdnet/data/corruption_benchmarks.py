@@ -15,6 +15,7 @@ from sdnet.data.datasets import Dataset, Split, check_known
 from sdnet.data.listing import Files, class_names, list_images
 from sdnet.data.photographs import Photographs, PhotographSet
 from sdnet.names import unknown_name
+from sdnet.parameters import Severity, check
 
 IMAGES = 10_000
 """Test images of CIFAR-10-C and CIFAR-100-C, once per severity, below each other in one array."""
@@ -84,7 +85,7 @@ def cifar_c(root: Path, corruption: str, severity: int, classes: int) -> Split:
     Raises:
         ValueError: if a file is missing or is not what the benchmark publishes.
     """
-    _check_severity(severity)
+    check("severity", severity, Severity)
     names = sorted(path.stem for path in root.glob("*.npy") if path.stem != "labels")
     if corruption not in names:
         raise ValueError(unknown_name("corruption", corruption, names) + f" Unpack the benchmark's archive to {root}.")
@@ -132,7 +133,7 @@ def imagenet_c(root: Path, corruption: str, severity: int, known: Sequence[str])
     Raises:
         ValueError: if the folder is missing, or a class is empty or not known.
     """
-    _check_severity(severity)
+    check("severity", severity, Severity)
     names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     if corruption not in names:
         raise ValueError(unknown_name("corruption", corruption, names) + f" Unpack the benchmark's archives to {root}.")
@@ -144,8 +145,3 @@ def imagenet_c(root: Path, corruption: str, severity: int, known: Sequence[str])
     found = class_names(folder, root)
     check_known(str(folder), found, known)
     return tuple((path, known.index(found[label])) for path, label in list_images(folder, found, root))
-
-
-def _check_severity(severity: int) -> None:
-    if severity not in range(1, 6):
-        raise ValueError(f"severity must be 1, 2, 3, 4 or 5; got {severity!r}.")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sdnet.names import unknown_name
+from sdnet.parameters import Positive, Seed, Severity, Share, check
 
 SEVERITIES = {
     "cifar": {
@@ -72,18 +73,22 @@ def add_noise(images: Tensor, noise: str, level: float, *, seed: int = 0) -> Ten
     Args:
         noise: a name of :data:`NOISES`.
         level: its strength, > 0, in the noise's own unit (see :data:`SEVERITIES`); at most 1 for impulse noise.
-        seed: any integer.
+        seed: an integer >= 0, below 2³².
 
     Raises:
-        ValueError: for an unknown noise, a level out of range, or images that are not uint8.
+        ValueError: for an unknown noise, a level or seed out of range, or images that are not a batch of uint8.
     """
-    if noise not in NOISES:
+    if noise not in tuple(NOISES):
         raise ValueError(unknown_name("noise", noise, NOISES))
-    if not 0 < level < float("inf") or (noise == "impulse_noise" and level > 1):
-        highest = "at most 1" if noise == "impulse_noise" else "finite"
-        raise ValueError(f"the level of {noise} must be > 0 and {highest}; got {level}.")
-    if images.dtype != torch.uint8:
-        raise ValueError(f"images must be uint8, 0 to 255; got {images.dtype}. Noise is added before normalisation.")
+    check(f"the level of {noise}", level, Share if noise == "impulse_noise" else Positive)
+    check("seed", seed, Seed)
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        given = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(
+            f"images must be a tensor of uint8, 0 to 255; got {given}. Noise is added before normalisation."
+        )
+    if images.dim() != 4:
+        raise ValueError(f"images must be a batch (N, H, W, 3); got shape {tuple(images.shape)}.")
     generator = torch.Generator(images.device).manual_seed(seed)
     corrupted = torch.empty_like(images)
     for index in range(0, len(images), CHUNK):
@@ -100,10 +105,9 @@ def level_of(noise: str, severity: int, benchmark: str = "cifar") -> float:
     Raises:
         ValueError: naming what exists.
     """
-    if benchmark not in SEVERITIES:
+    if benchmark not in tuple(SEVERITIES):
         raise ValueError(unknown_name("benchmark", benchmark, SEVERITIES))
-    if noise not in SEVERITIES[benchmark]:
+    if noise not in tuple(SEVERITIES[benchmark]):
         raise ValueError(unknown_name("noise", noise, SEVERITIES[benchmark]))
-    if severity not in range(1, 6):
-        raise ValueError(f"severity must be 1, 2, 3, 4 or 5; got {severity!r}.")
+    check("severity", severity, Severity)
     return SEVERITIES[benchmark][noise][severity - 1]

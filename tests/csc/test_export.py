@@ -1,6 +1,7 @@
 """A network leaves PyTorch with λ as an input and computes the same elsewhere."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,6 +54,39 @@ def test_a_single_layer_is_a_network_too() -> None:
 def test_a_network_without_csc_layer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model must hold a CSC layer"):
         to_onnx(nn.Conv2d(3, 4, 3), torch.rand(1, 3, 8, 8), tmp_path / "none.onnx")
+    with pytest.raises(ValueError, match="model must hold a CSC layer"):
+        to_onnx("sdnet18", torch.rand(1, 3, 8, 8), tmp_path / "none.onnx")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (
+            torch.rand(0, 3, 8, 8),
+            r"example must be a tensor of at least one image, \(N, M, ...\); got shape \(0, 3, 8, 8\)",
+        ),
+        (torch.rand(1, 3, 8, 8).numpy(), "example must be a tensor of at least one image, .* got ndarray"),
+        (torch.rand(3, 8, 8), r"signal must have shape \(images, 3, size, size\); got \(2, 8, 8\)"),
+        (torch.rand(1, 5, 8, 8), r"signal must have shape \(images, 3, size, size\); got \(2, 5, 8, 8\)"),
+        (torch.ones(1, 3, 8, 8, dtype=torch.uint8), "signal must be floating point; got torch.uint8"),
+        (torch.rand(1, 3, 8, 8).double(), "signal must have the type of the atoms, torch.float32; got torch.float64"),
+    ],
+    ids=["empty", "numpy", "no batch", "channels", "uint8", "double"],
+)
+def test_an_example_that_the_network_cannot_take_is_refused(example: Any, message: str, tmp_path: Path) -> None:
+    layer = CSCConv2d(3, 8, 3)
+    with pytest.raises(ValueError, match=message):
+        to_onnx(layer, example, tmp_path / "none.onnx")
+    assert layer.training
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [(None, "path must be text; got None"), ("no/a.onnx", "no folder no for")]
+)
+def test_a_path_to_nowhere_is_refused(path: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_onnx(CSCConv2d(3, 8, 3), torch.rand(1, 3, 8, 8), path)
 
 
 @pytest.mark.parametrize("gradient", ["unrolled", "checkpointed"])

@@ -260,17 +260,39 @@ def test_bad_options_are_named_with_value_and_range(options: dict, words: str) -
         ({}, torch.rand(2, 3, 8, 8), "signal must have shape (images, 4, size, size); got (2, 3, 8, 8)"),
         ({}, torch.rand(4, 8, 8), "signal must have shape (images, 4, size, size); got (4, 8, 8)"),
         ({}, torch.ones(2, 4, 8, 8, dtype=torch.int64), "signal must be floating point; got torch.int64"),
+        (
+            {},
+            torch.rand(2, 4, 8, 8).double(),
+            "signal must have the type of the atoms, torch.float32; got torch.float64",
+        ),
+        ({}, torch.rand(2, 4, 8, 8).numpy(), "signal must be a tensor; got ndarray"),
         ({}, torch.full((2, 4, 8, 8), math.nan), "signal must be finite"),
         ({}, torch.full((2, 4, 8, 8), math.inf), "signal must be finite"),
         ({}, torch.rand(2, 4, 2, 8), "signal of size (2, 8) is smaller than the kernel (3, 3)"),
         ({"padding_mode": "circular", "padding": 2, "kernel_size": 5}, torch.rand(1, 4, 4, 9), "size (4, 9)"),
     ],
-    ids=["channels", "dimensions", "integer", "nan", "infinity", "small", "circular"],
+    ids=["channels", "dimensions", "integer", "double", "numpy", "nan", "infinity", "small", "circular"],
 )
 def test_bad_signals_are_named_with_value_and_range(options: dict, signal: torch.Tensor, words: str) -> None:
-    with pytest.raises(ValueError) as error:  # noqa: PT011
-        make(**options)(signal)
-    assert words in str(error.value)
+    layer = make(**options)
+    for door in (layer, layer.solve, layer.residual):
+        with pytest.raises(ValueError) as error:  # noqa: PT011
+            door(signal)
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize("number", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("shape", [(), (2,), (1, 8)])
+def test_a_lam_written_in_place_is_noticed(number: float, shape: tuple[int, ...]) -> None:
+    layer, signal = make(), torch.rand(2, 4, 8, 8)
+    set_lam(layer, torch.full(shape, 0.1))
+    before = layer(signal)
+    layer.lam.data.view(-1)[-1:].fill_(number)
+    for door in (layer, layer.solve, layer.residual):
+        with pytest.raises(ValueError, match=rf"lam must be finite and >= 0; got \[{number}\]"):
+            door(signal)
+    layer.lam.data.fill_(0.1)
+    assert torch.equal(layer(signal), before)
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 7), (3, 8), (2, 8, 1)])

@@ -194,12 +194,17 @@ def test_no_gradient_flows_through_solve() -> None:
     ("options", "words"),
     [
         ({"method": "fist"}, ["method", "'fist'", "fista", "heavy_ball"]),
-        ({"iterations": 0}, ["iterations", "0", "at least 1"]),
+        ({"iterations": 0}, ["iterations must be an integer >= 1", "got 0"]),
+        ({"iterations": 2.5}, ["iterations must be an integer >= 1", "got 2.5"]),
+        ({"iterations": True}, ["iterations must be an integer >= 1", "got True"]),
+        ({"iterations": "10"}, ["iterations must be an integer >= 1", "got '10'"]),
+        ({"tolerance": -1.0}, ["tolerance must be finite and >= 0", "got -1.0"]),
+        ({"tolerance": math.nan}, ["tolerance must be finite and >= 0", "got nan"]),
+        ({"tolerance": "1e-6"}, ["tolerance must be finite and >= 0", "got '1e-6'"]),
         ({"method": "ista", "restart": True}, ["restart", "fista", "'ista'"]),
         ({"lipschitz": 0.0}, ["lipschitz", "0.0", "> 0"]),
         ({"start": torch.zeros(1, 6, 6, 5, dtype=torch.float64)}, ["start", "(3, 6, 6, 5)", "(1, 6, 6, 5)"]),
     ],
-    ids=["method", "iterations", "restart", "lipschitz", "start"],
 )
 def test_bad_options_are_named(options: dict, words: list[str]) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011

@@ -1,6 +1,7 @@
 """Noise against its formulas and against scikit-image; the official benchmarks' formats."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,24 +108,42 @@ def test_vanishing_noise_leaves_the_image() -> None:
     ("noise", "level", "message"),
     [
         ("gausian_noise", 0.1, "Did you mean 'gaussian_noise'"),
-        ("gaussian_noise", 0.0, "must be > 0 and finite; got 0.0"),
-        ("shot_noise", float("inf"), "must be > 0 and finite; got inf"),
-        ("impulse_noise", 1.5, "must be > 0 and at most 1; got 1.5"),
+        (["gaussian_noise"], 0.1, r"noise \['gaussian_noise'\] does not exist"),
+        ("gaussian_noise", 0.0, "must be finite and > 0, at most 1,000,000; got 0.0"),
+        ("shot_noise", float("inf"), "the level of shot_noise must be finite and > 0, at most 1,000,000; got inf"),
+        ("impulse_noise", 1.5, "must be finite and > 0, at most 1; got 1.5"),
+        ("gaussian_noise", True, "the level of gaussian_noise must be finite and > 0, at most 1,000,000; got True"),
+        ("gaussian_noise", "0.1", "the level of gaussian_noise must be finite and > 0, at most 1,000,000; got '0.1'"),
+        ("gaussian_noise", None, "the level of gaussian_noise must be finite and > 0, at most 1,000,000; got None"),
     ],
 )
-def test_bad_levels(noise: str, level: float, message: str) -> None:
+def test_bad_levels(noise: Any, level: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         add_noise(grey(0, 1), noise, level)
 
 
 def test_normalised_images_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"images must be uint8.*before normalisation"):
+    with pytest.raises(ValueError, match=r"images must be a tensor of uint8.*got torch.float32.*before normalisation"):
         add_noise(torch.rand(1, 4, 4, 3), "gaussian_noise", 0.1)
 
 
+def test_other_images_and_seeds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"images must be a tensor of uint8, 0 to 255; got ndarray\."):
+        add_noise(grey(0, 1).numpy(), "gaussian_noise", 0.1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"images must be a batch \(N, H, W, 3\); got shape \(.*\)\."):
+        add_noise(grey(0, 1)[0], "gaussian_noise", 0.1)
+    assert add_noise(grey(0, 1)[:0], "gaussian_noise", 0.1).shape == grey(0, 1)[:0].shape
+    for seed in (-1, 1.5, None, 2**70):
+        with pytest.raises(ValueError, match=r"seed must be an integer >= 0, at most 4,294,967,295; got "):
+            add_noise(grey(0, 1), "gaussian_noise", 0.1, seed=seed)  # type: ignore[arg-type]
+
+
 def test_unknown_severity_or_benchmark() -> None:
-    with pytest.raises(ValueError, match="severity must be 1, 2, 3, 4 or 5; got 0"):
-        level_of("shot_noise", 0)
+    for severity in (0, 6, 2.0, 2.5, True, "3"):
+        with pytest.raises(ValueError, match=f"severity must be an integer >= 1, at most 5; got {severity!r}"):
+            level_of("shot_noise", severity)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"noise \[\] does not exist"):
+        level_of([], 1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="benchmark 'svhn' does not exist"):
         level_of("shot_noise", 1, "svhn")
 
