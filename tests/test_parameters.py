@@ -216,6 +216,43 @@ def test_more_pieces_than_a_batch_has_are_refused() -> None:
     assert "Error: accumulate 1000 on 1 ranks leaves fewer than two images" in result.output
 
 
+def test_the_command_line_reads_numbers_as_everything_else_does() -> None:
+    command = main.get_command(click.Context(main), "train")
+    assert command is not None
+    words = ["--epochs=1e3", "--batch-size=1_28", "--lr=1E-2", "--seed= 7 ", "--timeout=60", "--workers=0", "--lam=0"]
+    given = command.make_context("train", words).params
+    read = {name: given[name] for name in ("epochs", "batch_size", "lr", "seed", "timeout", "workers", "lam")}
+    assert read == {"epochs": 1000, "batch_size": 128, "lr": 0.01, "seed": 7, "timeout": 60.0, "workers": 0, "lam": 0.0}
+    assert isinstance(read["epochs"], int)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --epochs=0.5", "--epochs must be an integer >= 1, at most 1,000,000; got '0.5'."),
+        ("train --hold-out=1", "--hold-out must be finite and >= 0 and < 1; got '1'."),
+        ("sweep NETWORK --strength=nan", "--strength must be finite and >= 0, at most 1,000,000; got 'nan'."),
+        ("certify NETWORK --sigma=0", "--sigma must be finite and > 0, at most 1,000,000; got '0'."),
+        ("launch -- --lr=", "--lr must be finite and > 0; got ''."),
+        ("campaign --budget=1h --workers=0", "--workers must be an integer >= 1, at most 1,000,000; got '0'."),
+        ("bench networks --width=0", "--width must be an integer >= 1, at most 1,000,000; got '0'."),
+    ],
+)
+def test_the_command_line_refuses_a_number_in_one_sentence(words: str, said: str) -> None:
+    result = CliRunner().invoke(main, words.split())
+    assert result.exit_code == 1
+    assert result.output == f"Error: {said}\n"
+
+
+def test_every_number_on_the_command_line_is_read_the_same_way() -> None:
+    context = click.Context(main)
+    found = [command for name in main.list_commands(context) if (command := main.get_command(context, name))]
+    for command in found:
+        found += command.commands.values() if isinstance(command, click.Group) else []
+        for option in command.params:
+            assert not isinstance(option.type, click.types.IntParamType | click.types.FloatParamType), option.name
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [

@@ -7,7 +7,7 @@ import click
 
 from sdnet import notebook
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.options import on_device, with_data_root, with_dataset
+from sdnet.cli.options import COUNT, SEED, on_device, with_data_root, with_dataset
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.accuracy import cards
 from sdnet.experiments.architectures.sizes import record_sizes
@@ -38,9 +38,9 @@ def sizes() -> None:
 @click.option("--group", "groups", multiple=True, help=f"Default all of {', '.join(grid.GRID)}.")
 @with_dataset
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(PRESETS)}.")
-@click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1), show_default=True)
-@click.option("--epochs", type=int, help="Instead of the preset's.")
-@click.option("--images", type=int, help="Test images under noise, instead of the preset's.")
+@click.option("--seed", "seeds", multiple=True, type=SEED, default=(0, 1), show_default=True)
+@click.option("--epochs", type=COUNT, help="Instead of the preset's.")
+@click.option("--images", type=COUNT, help="Test images under noise, instead of the preset's.")
 @with_data_root
 @click.option("--output", help="Where the networks go; default $SDNET_OUTPUT, else outputs.")
 @on_device

@@ -5,7 +5,7 @@ import re
 import click
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.options import on_device
+from sdnet.cli.options import COUNT, on_device
 from sdnet.experiments.campaign import declared
 from sdnet.experiments.campaign.execute import Campaign
 from sdnet.experiments.campaign.status import serving, show, standings, verdict
@@ -42,7 +42,7 @@ def status(claim: str | None, scale: str, device: str | None) -> None:
 
 @click.command()
 @click.option("--budget", required=True, help="Wall time, for instance 2h, 90m.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Runs at a time, a thread each.")
+@click.option("--workers", type=COUNT, default=1, show_default=True, help="Runs at a time, a thread each.")
 @click.option("--stale", is_flag=True, help="Do anew what was done by code that has changed since.")
 @on_claim
 @at_scale

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.options import on_device, with_data_root
+from sdnet.cli.options import AMOUNT, COUNT, SEED, on_device, with_data_root
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.accuracy.precision import record_precision
 from sdnet.experiments.attacks.protocols import PROTOCOLS
@@ -30,9 +30,9 @@ from sdnet.robust.attacks import ATTACKS, NORMS, UNITS
 @click.argument("network", type=click.Path())
 @click.option("--knob", help=f"One of {', '.join(KNOBS)}; default λ, without one the stem's threshold or a filter.")
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
-@click.option("--images", type=int, help="Instead of the preset's.")
+@click.option("--images", type=COUNT, help="Instead of the preset's.")
 @click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
-@click.option("--strength", "strengths", type=float, multiple=True, help="Instead of all of the knob's.")
+@click.option("--strength", "strengths", type=AMOUNT, multiple=True, help="Instead of all of the knob's.")
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @with_data_root
 @on_device
@@ -47,7 +47,7 @@ def sweep(network: str, **settings: Any) -> None:
 @click.command()
 @click.argument("network", type=click.Path())
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
-@click.option("--images", type=int, help="Test images, instead of the preset's.")
+@click.option("--images", type=COUNT, help="Test images, instead of the preset's.")
 @click.option("--corruption", "corruptions", multiple=True, default=tuple(NOISES), show_default=True)
 @click.option("--official", type=click.Path(path_type=Path), help="Folder with the published CIFAR-10-C.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to save the fitted policies in.")
@@ -67,16 +67,16 @@ def policies(network: str, only: tuple[str, ...], **settings: Any) -> None:
 @click.command()
 @click.argument("network", type=click.Path())
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
-@click.option("--images", type=int, help="Test images, instead of the preset's.")
+@click.option("--images", type=COUNT, help="Test images, instead of the preset's.")
 @click.option("--norm", "norms", multiple=True, default=tuple(NORMS), show_default=True)
 @click.option("--attack", "attacks", multiple=True, default=("pgd",), show_default=True, help=f"{', '.join(ATTACKS)}.")
 @click.option("--protocol", "protocols", multiple=True, help=f"Default all that fit: {', '.join(PROTOCOLS)}.")
 @click.option("--knob", help=f"One of {', '.join(GRIDS)}; default λ, without one the stem's threshold or a filter.")
-@click.option("--crafted", type=float, multiple=True, help="Strengths to craft at, instead of the knob's grid.")
-@click.option("--epsilon", type=float, help="Instead of 8/255 (linf) and 0.5 (l2).")
+@click.option("--crafted", type=AMOUNT, multiple=True, help="Strengths to craft at, instead of the knob's grid.")
+@click.option("--epsilon", type=AMOUNT, help="Instead of 8/255 (linf) and 0.5 (l2).")
 @click.option("--units", default="pixels", show_default=True, help=f"One of {', '.join(UNITS)}.")
-@click.option("--steps", default=20, show_default=True, help="Gradient steps that PGD takes.")
-@click.option("--restarts", default=1, show_default=True, help="Random starts of PGD and Square.")
+@click.option("--steps", type=COUNT, default=20, show_default=True, help="Gradient steps that PGD takes.")
+@click.option("--restarts", type=COUNT, default=1, show_default=True, help="Random starts of PGD and Square.")
 @click.option("--source", help="Network to craft on for protocol transfer.")
 @click.option("--policy", type=click.Path(), help="Saved policy for protocol policy; default one fitted here.")
 @click.option("--sanity/--no-sanity", default=True, show_default=True, help="Also check the attacks themselves.")
@@ -109,7 +109,7 @@ def attack(
 @click.command()
 @click.argument("network", type=click.Path())
 @click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}.")
-@click.option("--images", type=int, help="Test images, instead of the preset's.")
+@click.option("--images", type=COUNT, help="Test images, instead of the preset's.")
 @click.option("--method", "methods", multiple=True, help=f"Default all that fit: {', '.join(METHODS)}.")
 @click.option(
     "--depth",
@@ -117,8 +117,10 @@ def attack(
     multiple=True,
     help="stem, stage1.block2.conv1, ...; by default all, or for inversions the ends of blocks.",
 )
-@click.option("--steps", type=int, help="Of an inversion, instead of the preset's.")
-@click.option("--seed", default=0, show_default=True, help="Of the random weights and the inversions' start.")
+@click.option("--steps", type=COUNT, help="Of an inversion, instead of the preset's.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Of the random weights and the inversions' start."
+)
 @with_data_root
 @on_device
 def visual(network: str, methods: tuple[str, ...], depths: tuple[str, ...], **settings: Any) -> None:
@@ -138,7 +140,7 @@ def precision(network: str, data_root: str | None, device: str | None) -> None:
 
 @click.command()
 @click.argument("network", type=click.Path())
-@click.option("--images", default=50, show_default=True)
+@click.option("--images", type=COUNT, default=50, show_default=True)
 @with_data_root
 @on_device
 def guarantee(network: str, **settings: Any) -> None:

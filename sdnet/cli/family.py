@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.options import declares_training, on_device, with_data_root, with_others
+from sdnet.cli.options import COUNT, declares_training, on_device, with_data_root, with_others
 from sdnet.experiments.attacks.settings import IMAGES
 from sdnet.experiments.campaign.announce import announce
 from sdnet.experiments.deep_pursuit import measure, study
@@ -15,7 +15,7 @@ from sdnet.training.declaration import training
 @click.command()
 @click.argument("network", type=click.Path())
 @click.option("--preset", default="quick", show_default=True, help=f"Size of PGD: one of {', '.join(IMAGES)}.")
-@click.option("--images", type=int, help="Test images under FGSM; default all.")
+@click.option("--images", type=COUNT, help="Test images under FGSM; default all.")
 @click.option("--source", help="Network to craft on for the transfer attack.")
 @click.option("--attacked/--no-attacked", default=True, show_default=True)
 @with_data_root
@@ -35,7 +35,7 @@ def pursuit(network: str, **settings: Any) -> None:
 
 @click.command()
 @declares_training
-@click.option("--images", type=int, help="Test images, instead of the preset's.")
+@click.option("--images", type=COUNT, help="Test images, instead of the preset's.")
 @with_data_root
 @on_device
 def follow(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.options import on_device, with_data_root
+from sdnet.cli.options import AMOUNT, COUNT, POSITIVE, on_device, with_data_root
 from sdnet.data.corruptions import NOISES
 from sdnet.experiments.campaign.announce import announce
 from sdnet.experiments.corruptions.sweep import IMAGES
@@ -23,8 +23,8 @@ def turned(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         on_device,
         with_data_root,
-        click.option("--strength", "strengths", type=float, multiple=True, help="Instead of the knob's own."),
-        click.option("--images", type=int, help="Test images, instead of the preset's."),
+        click.option("--strength", "strengths", type=AMOUNT, multiple=True, help="Instead of the knob's own."),
+        click.option("--images", type=COUNT, help="Test images, instead of the preset's."),
         click.option("--preset", default="quick", show_default=True, help=f"One of {', '.join(IMAGES)}."),
         click.option("--knob", help=f"One of {', '.join(STRENGTHS)}; default the network's own."),
         click.argument("network", type=click.Path()),
@@ -55,8 +55,10 @@ def confidence(network: str, **settings: Any) -> None:
 
 
 @click.command()
-@click.option("--sigma", default=0.12, show_default=True, help="Standard deviation of the noise, in pixels.")
-@click.option("--samples", type=int, help="Draws of the noise per image, instead of the preset's.")
+@click.option(
+    "--sigma", type=POSITIVE, default=0.12, show_default=True, help="Standard deviation of the noise, in pixels."
+)
+@click.option("--samples", type=COUNT, help="Draws of the noise per image, instead of the preset's.")
 @turned
 def certify(network: str, **settings: Any) -> None:
     """Certify a trained NETWORK by randomized smoothing, at a few strengths of a knob.

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from sdnet.cli.errors import in_one_sentence
+from sdnet.cli.options import COUNT, NATURAL
 from sdnet.cli.train import declared, train
 from sdnet.training.agent import ANY_PORT, check_agent, start_ranks
 
@@ -19,12 +20,14 @@ def _check(options: tuple[str, ...], ranks: int) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--ranks-per-node", default=1, show_default=True, help="Processes here: one per GPU.")
-@click.option("--nodes", default=1, show_default=True, help="Machines that take part.")
-@click.option("--node", default=0, show_default=True, help="Which of them this is, from 0.")
+@click.option("--ranks-per-node", type=COUNT, default=1, show_default=True, help="Processes here: one per GPU.")
+@click.option("--nodes", type=COUNT, default=1, show_default=True, help="Machines that take part.")
+@click.option("--node", type=NATURAL, default=0, show_default=True, help="Which of them this is, from 0.")
 @click.option("--endpoint", default=ANY_PORT, help="host:port of node 0, where several nodes meet.")
-@click.option("--max-restarts", default=3, show_default=True, help="How often to start again when a rank dies.")
-@click.option("--wait", default=300, show_default=True, help="Seconds to wait for the other nodes.")
+@click.option(
+    "--max-restarts", type=NATURAL, default=3, show_default=True, help="How often to start again when a rank dies."
+)
+@click.option("--wait", type=COUNT, default=300, show_default=True, help="Seconds to wait for the other nodes.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def launch(options: tuple[str, ...], **agent: Any) -> None:
     """Train with OPTIONS of `python -m sdnet train` on several ranks, over PyTorch's elastic agent.

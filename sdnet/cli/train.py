@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from sdnet.cli.errors import in_one_sentence
-from sdnet.cli.options import declares_training, on_device, with_data_root, with_others
+from sdnet.cli.options import COUNT, NATURAL, POSITIVE, declares_training, on_device, with_data_root, with_others
 from sdnet.experiments.accuracy import train as experiment
 from sdnet.training.declaration import Training, training
 from sdnet.training.distributed import COMPILE_MODES, Execution
@@ -17,12 +17,16 @@ from sdnet.training.distributed import COMPILE_MODES, Execution
 @with_data_root
 @click.option("--output", help="Where the network goes; default $SDNET_OUTPUT, else outputs.")
 @on_device
-@click.option("--accumulate", default=1, show_default=True, help="Pieces of each rank's batch, to save memory.")
+@click.option(
+    "--accumulate", type=COUNT, default=1, show_default=True, help="Pieces of each rank's batch, to save memory."
+)
 @click.option("--sync-batchnorm", is_flag=True, help="Normalise over all ranks' images; on GPUs.")
-@click.option("--save-every", type=int, help="Steps between checkpoints within an epoch.")
-@click.option("--workers", default=4, show_default=True, help="Processes per rank that read photographs.")
-@click.option("--max-corrupt", default=0, show_default=True, help="Photographs that may be unreadable.")
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds that ranks wait for each other.")
+@click.option("--save-every", type=COUNT, help="Steps between checkpoints within an epoch.")
+@click.option("--workers", type=NATURAL, default=4, show_default=True, help="Processes per rank that read photographs.")
+@click.option("--max-corrupt", type=NATURAL, default=0, show_default=True, help="Photographs that may be unreadable.")
+@click.option(
+    "--timeout", type=POSITIVE, default=300.0, show_default=True, help="Seconds that ranks wait for each other."
+)
 @click.option("--compile", help=f"A mode of torch.compile: {', '.join(COMPILE_MODES)}; default none.")
 def train(
     data_root: str | None,

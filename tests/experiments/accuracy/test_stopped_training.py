@@ -287,7 +287,7 @@ def test_what_dead_processes_left_half_written_is_deleted(folders: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--batch-size 1", "batch_size must be an integer >= 2, at most 1,000,000; got 1"),
+        ("--batch-size 1", "--batch-size must be an integer >= 2, at most 1,000,000; got '1'"),
         ("--accumulate 1000", "accumulate 1000 on 1 ranks leaves fewer than two images of a batch of 64"),
         ("--hold-out 0.9999", "hold_out 0.9999 leaves 0 of 1437 training images"),
         ("--hold-out 0.998 --accumulate 2", "accumulate 2 on 1 ranks leaves fewer than two images of a batch of 3"),

@@ -103,7 +103,7 @@ def test_the_command_line_measures_says_how_long_and_names_what_is_wrong(command
     for option, value, message in (
         ("--knob", "lamb", "knob 'lamb' does not exist. Did you mean 'lam'"),
         ("--preset", "smok", "preset 'smok' does not exist. Did you mean 'smoke'"),
-        ("--images", "0", "images must be an integer >= 1, at most 1,000,000; got 0"),
+        ("--images", "0", "--images must be an integer >= 1, at most 1,000,000; got '0'"),
     ):
         wrong = CliRunner().invoke(main, [*words, option, value])
         assert wrong.exit_code == 1
