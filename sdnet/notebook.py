@@ -4,13 +4,13 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 from types import GenericAlias
-from typing import Any
+from typing import Annotated, Any
 
 import nbformat
 from nbclient import NotebookClient
 
 from sdnet.names import unknown_name
-from sdnet.parameters import Amount, Seed, read
+from sdnet.parameters import MANY, Amount, Count, Range, Seed, read
 
 INJECTED = "# Parameters"
 """The first line of the cell that papermill inserts after the one tagged ``parameters``."""
@@ -20,20 +20,31 @@ LISTS: dict[str, Any] = {"groups": str, "seeds": Seed, "lams": Amount, "depths":
 """Parameter that is a list → what it lists."""
 NAMES = ("networks",)
 """Parameters that are names separated by commas."""
+NUMBERS: dict[str, Any] = {
+    "size": Annotated[int, Range(2, 10_000)],  # one pixel has no standard deviation
+    "atoms": Count,
+    "lam": Amount,
+    "iterations": Annotated[int, Range(100, MANY)],  # page 01 shows the hundredth
+    "seed": Seed,
+    "width": Count,
+    "num_classes": Count,
+}
+"""Parameter of a page that computes by itself, with no training or measurement that would check it → what it may be."""
 
 
-def check_parameters(*lists: str) -> None:
+def check_parameters(*names: str) -> None:
     """Check a notebook's parameters, however they were given, in the cell after them.
 
     Papermill itself only warns of a parameter that the notebook does not have, and runs for hours with the default.
-    A list may be text with commas, which is all that papermill's ``-p`` can say, and is a list from here on.
+    A list may be text with commas, which is all that papermill's ``-p`` can say, and is a list from here on; a number
+    may have any spelling.
 
     Args:
-        lists: those of the notebook's parameters that are :data:`LISTS` or :data:`NAMES`. No other variable is
-            looked at.
+        names: those of the notebook's parameters that are :data:`LISTS` or :data:`NAMES`, and :data:`NUMBERS` where
+            nothing else checks them. No other variable is looked at.
 
     Raises:
-        ValueError: naming the unknown parameter and the ones that exist, or a list of something else.
+        ValueError: naming the unknown parameter and the ones that exist, or one that is something else.
     """
     from IPython import get_ipython  # only notebooks have it running
 
@@ -41,7 +52,9 @@ def check_parameters(*lists: str) -> None:
     history: list[str] = shell.user_ns["In"] if shell else []
     check_injected(history)
     if shell:
-        shell.user_ns.update(as_lists({name: shell.user_ns.get(name) for name in lists}))
+        given = {name: shell.user_ns.get(name) for name in names}
+        numbers = {name: read(name, given[name], NUMBERS[name]) for name in names if name in NUMBERS}
+        shell.user_ns.update(as_lists(given) | numbers)
 
 
 def as_lists(given: Mapping[str, Any]) -> dict[str, Any]:

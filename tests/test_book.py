@@ -17,7 +17,7 @@ import yaml
 from sdnet.experiments.ablations import grid
 from sdnet.experiments.deep_pursuit import study as deep_pursuit
 from sdnet.experiments.mixed_scale import study as mixed_scale
-from sdnet.notebook import LISTS, NAMES, as_lists, assigned_names, check_injected, check_parameters
+from sdnet.notebook import LISTS, NAMES, NUMBERS, as_lists, assigned_names, check_injected, check_parameters
 from sdnet.training.declaration import training
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -271,9 +271,10 @@ def test_every_list_among_parameters_may_be_text(path: Path) -> None:
 def test_a_notebook_names_the_lists_among_its_parameters(path: Path) -> None:
     sources = [cell.source for cell in code_cells(path)]
     named = re.findall(r"^notebook\.check_parameters\((.*)\)$", "\n".join(sources), re.MULTILINE)
-    assert [set(re.findall(r'"(\w+)"', names)) for names in named] == (
-        [{*LISTS, *NAMES} & set(assigned_names(sources[0]))] if named else []
-    )
+    declared = set(assigned_names(sources[0]))
+    for names in (set(re.findall(r'"(\w+)"', text)) for text in named):
+        assert names - set(NUMBERS) == {*LISTS, *NAMES} & declared
+        assert names <= declared
 
 
 def test_a_variable_by_the_name_of_a_list_is_no_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +298,23 @@ def test_a_list_of_something_else_is_refused() -> None:
         as_lists({"seeds": "0, x"})
     with pytest.raises(ValueError, match="groups must hold at least one; got ' '"):
         as_lists({"groups": " "})
+
+
+@pytest.mark.parametrize("page", ["01_theory", "03_architectures"])
+def test_a_page_that_computes_by_itself_reads_its_numbers(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = (path for path in NOTEBOOKS if path.stem == page)
+    sources = "\n".join(cell.source for cell in code_cells(path))
+    names = re.findall(r'"(\w+)"', re.findall(r"^notebook\.check_parameters\((.*)\)$", sources, re.MULTILINE)[0])
+    numbers = parameters_of(path)
+    variables: dict[str, object] = {}
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns=variables))
+    for name in numbers:
+        variables |= {"In": [], **numbers, name: "nonsense"}
+        with pytest.raises(ValueError, match=f"^{name} must be .*; got 'nonsense'"):
+            check_parameters(*names)
+    variables |= {**numbers, "size": "1e2"}
+    check_parameters(*names)
+    assert variables == {"In": [], **numbers, "size": 100}
 
 
 @pytest.mark.parametrize("study", [grid, deep_pursuit, mixed_scale], ids=["08", "11", "12"])
