@@ -234,10 +234,12 @@ def _needed(requirements: Sequence[Requirement], level: float) -> str:
     one = max(supporting, key=lambda each: each.estimate.p_above(each.bound))
     estimate, distance = one.estimate, abs(one.estimate.mean - one.bound)
     against = sum(each.role != "for" for each in requirements)
+    where = f"{one.label}: " if one.label else ""
+    if not distance:
+        return f"{where}it lies on its bound of {one.bound:+g}; if that is the truth, no number of seeds would decide"
     level = level if estimate.mean > one.bound or not against else level / against
     seeds = estimate.seeds_to_tell(distance, level)
     count = f"{seeds} seeds" if seeds else f"more than {MOST_SEEDS} seeds"
-    where = f"{one.label}: " if one.label else ""
     unit = f" {one.unit}" if one.unit else ""
     return (
         f"{where}with {estimate.seeds} seeds the rule sees, in 8 of 10 cases, a true value that lies "

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from claim_cells import Cells, cells_for, frame
 
-from sdnet.experiments.claims import speed, verdicts
+from sdnet.experiments.claims import rule, speed, verdicts
+from sdnet.experiments.claims.estimates import Estimate, Requirement
 from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED
 from sdnet.experiments.claims.rules import RULES
 from sdnet.results import ledger
@@ -54,6 +55,12 @@ def test_an_undecided_claim_says_what_its_seeds_can_tell_and_how_many_would_deci
     assert found.verdict == UNDECIDED
     assert "with 3 seeds the rule sees" in found.needed
     assert "seeds would decide" in found.needed
+
+
+def test_what_lies_on_its_bound_is_decided_by_no_number_of_seeds() -> None:
+    """As a robust accuracy of zero gains exactly nothing in every seed."""
+    needed = rule._needed([Requirement("L∞", Estimate(0.0, 0.0, 3)), Requirement("L2", Estimate(0.2, 0.04, 3))], 0.025)
+    assert needed == "L∞: it lies on its bound of +0; if that is the truth, no number of seeds would decide"
 
 
 def test_being_better_is_being_as_accurate_and_equivalence_is_named() -> None:
