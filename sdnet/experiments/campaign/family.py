@@ -17,6 +17,8 @@ from sdnet.training.declaration import Training
 SEEDS = range(3)
 WIDTH = 8
 EPOCHS = 2
+LONG = 6
+"""Epochs of the two networks of M1, the cheapest."""
 SHORT = 1
 """Epochs where the iterations of a mixed-scale network are compared, which cost most."""
 SOURCE = pursuit("ltp")
@@ -32,15 +34,15 @@ ITERATED: Served = (
     ("D2 11", pursuit("dp_res", 4)), ("D2 11", pursuit("lbp", 4)),
 )  # fmt: skip
 FIGURES: Served = tuple(("11", who) for who in (pursuit("dp", 4), *(pursuit(a, depth=2) for a in ("ltp", "ltp_res"))))
+PAIR: Served = (("M1 12", layered("res_csc")), ("M1 12", layered("res_csc_b")))
 RESIDUAL: Served = (
-    ("M1 12", layered("res_csc")), ("M1 12", layered("res_csc_b")), ("M2 12", layered("res_csc", 1, 4)),
-    ("M2 12", layered("ml_csc", 1, 4)), ("M2 12", layered("res_csc_b", 1, 4)),
+    ("M2 12", layered("res_csc", 1, 4)), ("M2 12", layered("ml_csc", 1, 4)), ("M2 12", layered("res_csc_b", 1, 4)),
 )  # fmt: skip
 UNFOLDED: Served = (
     ("M4 12", MSDNET), ("M3 12", mixed_scale(1)), ("M5 12", layered("ml_csc", 4)), ("M3 M4 M5 12", mixed_scale(4)),
 )  # fmt: skip
 PLAIN: Served = tuple(("12", layered(arch, 1, depth)) for arch, depth in (
-    ("ml_csc", 1), ("ml_csc", 2), ("res_csc", 2), ("res_csc_b", 2),
+    ("ml_csc", 1), ("res_csc", 1), ("res_csc_b", 1), ("ml_csc", 2), ("res_csc", 2), ("res_csc_b", 2),
 ))  # fmt: skip
 UNFOLDED_FIGURES: Served = (("12", layered("ml_csc", 1)), ("12", layered("ml_csc", 2)), ("12", mixed_scale(2)))
 CURVES = (SOURCE, pursuit("lbp", 8), pursuit("dp", 8))
@@ -49,6 +51,7 @@ CURVES = (SOURCE, pursuit("lbp", 8), pursuit("dp", 8))
 
 def family(size: Scale) -> Iterator[Run]:
     """Step 8: every network is trained and measured, all seeds of one before the next."""
+    yield from _measured(size, PAIR, LONG)
     for served in (RESIDUAL, FEED_FORWARD):
         yield from _measured(size, served)
     yield from _measured(size, UNFOLDED, SHORT)
