@@ -50,7 +50,7 @@ def adapted(network: Path) -> None:
 
 
 def attacked(network: Path) -> None:
-    budget: dict[str, Any] = {"images": 4, "steps": 1, "norms": ("linf",), "crafted": (0.1, 0.6), "attacks": ("fgsm",)}
+    budget: dict[str, Any] = {"images": 4, "norms": ("linf",), "crafted": (0.1, 0.6), "attacks": ("fgsm",)}
     robust_accuracy.run(network, AttackSettings("smoke", sanity=False, **budget), device="cpu")
 
 
