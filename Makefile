@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 NOTEBOOKS := $(sort $(wildcard book/*.ipynb))
 EXECUTED := _build/source
+# A page with a warning is no page.
+BUILD = $(BIN)/jupyter-book build --config _config.yml --toc "$(CURDIR)/_toc.yml" -W -n --keep-going --quiet
 
 # The notebooks' own size is the smallest, and their runs stay out of data/runs. Paths are seen from book/.
 NOTEBOOK_ENV := SDNET_PRESET=smoke SDNET_DATASET=digits SDNET_OUTPUT=../_build/outputs SDNET_LEDGER=../_build/ledger
@@ -36,7 +38,7 @@ book: $(READY) ## train the smallest network, re-execute every notebook, build t
 	rm -rf $(EXECUTED) && mkdir -p $(EXECUTED)
 	cp -R book/. $(EXECUTED)
 	$(EACH) $(NOTEBOOKS:book/%.ipynb=execute-%)
-	$(BIN)/jupyter-book build $(EXECUTED) --path-output . --config _config.yml --toc "$(CURDIR)/_toc.yml" -W -n --keep-going --quiet
+	$(BUILD) $(EXECUTED) --path-output .
 	$(BIN)/python -m pytest tests/book_walk.py
 	@echo "Open $(CURDIR)/_build/html/index.html"
 
@@ -46,8 +48,7 @@ BROWSER ?= $(shell for name in $(BROWSERS); do command -v "$$name" && break; don
 pdf: $(READY) ## print the whole book, as it stands in the notebooks, to _build/sdnet.pdf; needs Chromium or Chrome
 	@test -n "$(BROWSER)" || { echo "make pdf prints with Chromium or Chrome, and none is on the PATH ($(BROWSERS));" \
 	    "install one, or say where it is: make pdf BROWSER=/path/to/chrome"; exit 1; }
-	$(BIN)/jupyter-book build book --path-output _build/print --config _config.yml --toc "$(CURDIR)/_toc.yml" \
-	    --builder singlehtml -W -n --keep-going --quiet
+	$(BUILD) book --path-output _build/print --builder singlehtml
 	"$(BROWSER)" --headless --no-sandbox --disable-gpu --no-first-run --user-data-dir="$(CURDIR)/_build/print/profile" \
 	    --virtual-time-budget=60000 --no-pdf-header-footer --generate-pdf-document-outline \
 	    --print-to-pdf="$(CURDIR)/_build/sdnet.pdf" "file://$(CURDIR)/_build/print/_build/singlehtml/index.html"
@@ -73,8 +74,7 @@ nbval-%: $(READY)
 	    --nbval-sanitize-with tests/nbval.cfg book/$*.ipynb
 
 walk: $(READY) ## build the book as it stands in the notebooks, and visit every page in a browser
-	$(BIN)/jupyter-book build book --path-output _build/walk --config _config.yml --toc "$(CURDIR)/_toc.yml" \
-	    -W -n --keep-going --quiet
+	$(BUILD) book --path-output _build/walk
 	BOOK="$(CURDIR)/_build/walk/_build/html" $(BIN)/python -m pytest tests/book_walk.py
 
 test-slow: $(READY) ## run the slow tests only: ranks that die, two nodes, rivals in notebook 04; about 7 minutes on two cores (see lowest too)
