@@ -155,13 +155,13 @@ class _CSCConv(Atoms, CodingLayer):
 
     def lasso(self, signal: Tensor) -> Lasso:
         """The problem (Eq. 4) that this layer poses for ``signal``."""
+        dictionary, lam = self.dictionary, self.lam
         if not is_traced():
-            check_signal(signal, self.dictionary)
-        lam = self.lam
+            check_signal(signal, dictionary)
         if isinstance(lam, nn.Parameter):
-            sharing = math.prod(self.dictionary.code_size(signal.shape[2:])) * self.out_channels / lam.numel()
+            sharing = math.prod(dictionary.code_size(signal.shape[2:])) * self.out_channels / lam.numel()
             lam = slowed(lam, sharing**-0.5)
-        return Lasso(self.dictionary, signal, lam, self.nonnegative, self.ridge)
+        return Lasso(dictionary, signal, lam, self.nonnegative, self.ridge)
 
     def solve(self, signal: Tensor, *, iterations: int = 1000, tolerance: float | None = 1e-6) -> Solution:
         """Solve the layer's problem with FISTA to a certified duality gap, whatever ``iterations`` it runs."""

@@ -90,12 +90,13 @@ def pursued(of: Training, images: int, serves: str, source: Training | None = No
         images: under FGSM; PGD takes fewer.
     """
     options: dict[str, Any] = {"preset": of.preset, "attacked": False}
+    settings: dict[str, Any] = {"attacked": attacked, "size": of.preset}
     cells: dict[str, tuple[Any, ...]] = {"metric": ("top1",)}
     if attacked:
         options = {"preset": of.preset, "images": images}
+        settings["images"] = images
         protocols = ("white_box",) if source is None else ("white_box", "transfer")
         cells = {"metric": ("robust_top1",), "attack": ("fgsm", "pgd"), "protocol": protocols, "epsilon": EPSILONS}
-    settings = {"attacked": attacked, "size": of.preset} | ({"images": images} if attacked else {})
     return Run(
         "pursuit", of, options, cells, min(images, IMAGES[of.preset]), settings, frozenset(serves.split()), source
     )

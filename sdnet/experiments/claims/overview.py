@@ -96,8 +96,9 @@ def _seeds(found: Verdict) -> str:
 
 
 def _shown(found: Verdict) -> str:
-    words = (_text(found), f"controls: {found.controls}" if found.controls else "")
-    return "<br>".join(part for part in (strip(found), *(note(html.escape(line)) for line in words if line)) if part)
+    notes = [_text(found), f"controls: {found.controls}" if found.controls else ""]
+    lines = [strip(found)] + [note(html.escape(text)) for text in notes if text]
+    return "<br>".join(line for line in lines if line)
 
 
 def _text(found: Verdict) -> str:
