@@ -14,11 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdnet.runtime import is_traced
-
 PADDING_MODES = ("zeros", "circular")
-THIN, THICK = 4, 32
-"""At most so many signal channels, and at least so many atoms: see :meth:`Dictionary.split`."""
 CONV = {1: F.conv1d, 2: F.conv2d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d}
 
@@ -76,10 +72,6 @@ class Dictionary:
 
     def analysis(self, signal: Tensor, bias: Tensor | None = None) -> Tensor:
         """Aᵀx: correlate the signal (N, M, ...) with every atom, giving (N, C, ...); plus ``bias`` (C,) if given."""
-        # Gathering pays in the backward pass only, which is a synthesis.
-        if self._pays_to_split(signal) and signal.requires_grad and torch.is_grad_enabled():
-            rows, stack = self.split()
-            return rows.analysis(stack.analysis(signal), bias)
         padding = self._native_padding
         if padding is None:
             signal, padding = self._pad(signal), (0,) * self.dims
@@ -94,9 +86,6 @@ class Dictionary:
             signal_size: spatial size of the result. It has to be said because with a stride several
                 signal sizes share one code size.
         """
-        if self._pays_to_split(code):
-            rows, stack = self.split()
-            return stack.synthesis(rows.synthesis(code, (code.shape[2], signal_size[1])), signal_size)
         native = self._native_padding
         padding = native or (0,) * self.dims
         # What the explicit padding added comes off afterwards, so the transposed convolution fills it too.
@@ -113,40 +102,6 @@ class Dictionary:
             code, self.weight, None, self.stride, padding, output_padding, self.groups, self.dilation
         )
         return signal if native is not None else self._unpad(signal, signal_size)
-
-    def split(self) -> tuple["Dictionary", "Dictionary"]:
-        """(rows, stack) with A = stack ∘ rows, for 2-D signals without groups: the atoms' rows, and where they lie.
-
-        ``rows`` synthesises, for each of the k rows of an atom, an image of its own: kM channels, by atoms of one
-        row. ``stack`` lays these images over each other, each where its row belongs. The work is the same, and on a CPU
-        it takes half the time where M is 3: oneDNN computes 16 channels of a result at a time, of which a synthesis
-        of three throws 13 away, and here 7. In bfloat16 rounding the rows' images adds as much variance as rounding
-        the result.
-        """
-        atoms, channels, height, width = self.weight.shape
-        last = self.weight.is_contiguous(memory_format=torch.channels_last)
-        # A weight of another memory format than the images' makes a convolution copy them.
-        order = torch.channels_last if last else torch.contiguous_format
-        rows = self.weight.transpose(1, 2).reshape(atoms, height * channels, 1, width)
-        stack = torch.eye(height * channels, dtype=rows.dtype, device=rows.device)
-        stack = stack.view(-1, height, channels).transpose(1, 2).unsqueeze(3)
-        return (
-            replace(self, weight=rows.contiguous(memory_format=order), stride=(1, self.stride[1]),
-                    padding=((0, 0), self.padding[1]), dilation=(1, self.dilation[1])),
-            replace(self, weight=stack.contiguous(memory_format=order), stride=(self.stride[0], 1),
-                    padding=(self.padding[0], (0, 0)), dilation=(self.dilation[0], 1)),
-        )  # fmt: skip
-
-    def _pays_to_split(self, operand: Tensor) -> bool:
-        atoms, channels, *kernel = self.weight.shape
-        return (
-            operand.device.type == "cpu"
-            and not is_traced()  # what is traced may run elsewhere
-            and (self.dims, self.groups) == (2, 1)
-            and min(kernel) > 1
-            and channels <= THIN
-            and atoms >= THICK
-        )
 
     @property
     def _native_padding(self) -> tuple[int, ...] | None:

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from sdnet import CSCConv2d
-from sdnet.csc import dictionary as dictionaries
 from sdnet.csc.dictionary import Dictionary, dense_matrix, unit_norm
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d}
@@ -76,70 +73,6 @@ def test_unequal_geometry_in_the_two_dimensions() -> None:
         z = torch.randn(analysed.shape, dtype=torch.float64, generator=generator)
         synthesised = dictionary.synthesis(z, (9, 11))
         torch.testing.assert_close((synthesised * x).sum(), (z * analysed).sum(), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # nn.Conv's, not ours
-@pytest.mark.parametrize("mode", ["zeros", "circular"])
-@pytest.mark.parametrize("dilation", [1, 2])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@torch.no_grad()
-def test_a_dictionary_is_its_rows_laid_over_each_other(stride: int, dilation: int, mode: str) -> None:
-    generator = torch.Generator().manual_seed(0)
-    checked, size = 0, (12, 9)
-    for whole, _, name in geometries(2, stride, dilation, mode):
-        if whole.groups > 1 or dilation * (whole.weight.shape[2] - 1) + 1 > min(size):
-            continue
-        rows, stack = whole.split()
-        x = torch.randn(2, whole.signal_channels, *size, dtype=torch.float64, generator=generator)
-        analysed = whole.analysis(x)
-        torch.testing.assert_close(rows.analysis(stack.analysis(x)), analysed, rtol=0, atol=1e-12, msg=name)
-        z = torch.randn(analysed.shape, dtype=torch.float64, generator=generator)
-        synthesised = stack.synthesis(rows.synthesis(z, (z.shape[2], size[1])), size)
-        torch.testing.assert_close(synthesised, whole.synthesis(z, size), rtol=0, atol=1e-12, msg=name)
-        checked += 1
-    assert checked > 10
-
-
-@pytest.mark.parametrize("options", [{"padding": 1}, {"stride": 2, "padding": (0, 1)}, {"padding": "same"}], ids=str)
-def test_a_layer_that_splits_its_dictionary_computes_what_one_that_does_not_would(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    layer = CSCConv2d(3, 32, 3, iterations=3, dtype=torch.float64, **options)
-    x = torch.rand(2, 3, 9, 10, dtype=torch.float64, requires_grad=True)
-    splits = []
-    split = Dictionary.split
-    monkeypatch.setattr(Dictionary, "split", lambda self: splits.append(self) or split(self))
-
-    def results() -> list[torch.Tensor]:
-        code = layer(x)
-        return [code, *torch.autograd.grad(code.square().sum(), [x, layer.weight])]
-
-    quick = results()
-    assert len(splits) == 3 + 2  # analyses of what has a gradient, syntheses
-    monkeypatch.setattr(dictionaries, "THIN", 0)
-    plain = results()
-    assert len(splits) == 3 + 2
-    torch.testing.assert_close(quick, plain, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-def test_a_split_keeps_the_memory_format(order: torch.memory_format) -> None:
-    whole = Dictionary(torch.rand(32, 3, 3, 3).contiguous(memory_format=order), (1, 1), ((1, 1),) * 2, (1, 1))
-    assert all(part.weight.is_contiguous(memory_format=order) for part in whole.split())
-
-
-@torch.no_grad()
-def test_split_in_bfloat16_rounds_little_more_than_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = torch.Generator().manual_seed(0)
-    weight, z = (torch.randn(shape, generator=generator) for shape in ((64, 3, 3, 3), (2, 64, 16, 16)))
-    small, code = Dictionary(weight.bfloat16(), (1, 1), ((1, 1),) * 2, (1, 1)), z.bfloat16()
-    exact = small.with_weight(small.weight.double()).synthesis(code.double(), (16, 16))
-    errors = []
-    for thin in (dictionaries.THIN, 0):
-        monkeypatch.setattr(dictionaries, "THIN", thin)
-        errors.append((small.synthesis(code, (16, 16)).double() - exact).norm() / exact.norm())
-    assert errors[0] < 1.5 * errors[1] < 0.01  # √2 where the kernels add up in float32
 
 
 def test_several_signal_sizes_share_a_code_size_and_are_told_apart() -> None:

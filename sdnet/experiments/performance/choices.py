@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from sdnet import models, set_lam
-from sdnet.csc import dictionary
 from sdnet.csc.layers import CSCConv2d
 from sdnet.csc.projection import project_
 from sdnet.experiments.benchmark import interleaved, recorded
@@ -51,16 +50,6 @@ def _often(model: nn.Module, step: Case) -> None:
     step()
 
 
-def _whole(step: Case) -> None:
-    """A step whose dictionary is not split into rows."""
-    thin = dictionary.THIN
-    dictionary.THIN = 0
-    try:
-        step()
-    finally:
-        dictionary.THIN = thin
-
-
 def _waiting(step: Callable[[], Tensor]) -> None:
     """A step, and the loss fetched from the device."""
     step().tolist()
@@ -72,7 +61,6 @@ CHOICES = {
     "float32": "instead of bfloat16",
     "L by one power iteration": "instead of the closed form",
     f"L by {POWER_STEPS} power iterations": "before each batch, each asking the device, as in the authors' code",
-    "whole atoms": "instead of their rows apart: CPU only",
     "threshold apart": "instead of in the convolution's bias: λ per image",
     "reconstruction": "computed after each forward pass and not used, as in the authors' code",
     "wait for the loss": "after every step",
@@ -101,7 +89,6 @@ def cases(width: int, batch: int, precision: str, device: torch.device, compiled
         step(_network(**size), "fp32"),
         step(_network(lipschitz_method="power", **size)),
         partial(_often, by_power, step(by_power)),
-        partial(_whole, step(_network(**size))),
         step(_per_image(images, **size)),
         step(_reconstructing(**size)),
         partial(_waiting, step(_network(**size))),
