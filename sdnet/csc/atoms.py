@@ -29,8 +29,8 @@ class Atoms(Projected):
     """Whether L is brought up to date before the atoms are put back on the sphere."""
     lipschitz_method: str
     """``"fourier"`` (certified bound) or ``"power"`` (warm-started power iteration)."""
-    _seen: tuple[int, ...] = ()
-    """Where weight and L lay, and their versions, when the weight was projected or found to be."""
+    _seen: tuple[float, ...] = ()
+    """The :meth:`_state` in which the weight was projected or found to be."""
 
     @property
     @abstractmethod
@@ -88,9 +88,12 @@ class Atoms(Projected):
         """Take the weight as it is for projected, until it changes."""
         self._seen = self._state()
 
-    def _state(self) -> tuple[int, ...]:
+    def _state(self) -> tuple[float, ...]:
+        """Where weight and L lie, and how often they were written into; what is written through ``.data`` counts as
+        nothing, so on a CPU, where looking waits for no device, the first atom is added up too."""
         weight, lipschitz = self.weight, self.lipschitz
-        return weight.data_ptr(), weight._version, lipschitz.data_ptr(), lipschitz._version
+        sample = weight.detach()[0].sum().item() if weight.device.type == "cpu" else 0.0
+        return weight.data_ptr(), weight._version, lipschitz.data_ptr(), lipschitz._version, sample
 
     def check_projected(self) -> None:
         """Raise ValueError if the weight was changed and not projected, or L set to what does not suit it.

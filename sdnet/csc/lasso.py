@@ -37,8 +37,7 @@ class Lasso:
     def check(self) -> None:
         """Raise ValueError unless the signal and λ are ones the problem is defined for."""
         check_signal(self.signal, self.dictionary)
-        if not self.signal.isfinite().all():
-            raise ValueError("signal must be finite; it holds NaN or infinity.")
+        check_finite(self.signal)
         check_lam(self.lam)
         self.check_lam_shape()
 
@@ -106,6 +105,12 @@ def _fits(shape: torch.Size, images: int, atoms: int) -> bool:
     if len(shape) == 1:
         return shape[0] == images
     return len(shape) == 2 and shape[0] in (1, images) and shape[1] in (1, atoms)
+
+
+def check_finite(signal: Tensor) -> None:
+    """Raise ValueError unless every value of a signal is finite."""
+    if not signal.isfinite().all():
+        raise ValueError("signal must be finite; it holds NaN or infinity.")
 
 
 def check_lam(lam: Tensor) -> None:

@@ -15,7 +15,7 @@ from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.csc.gradients import checkpointed, implicit
 from sdnet.csc.lam import CodingLayer, flat, is_many, slowed
-from sdnet.csc.lasso import Lasso, check_signal, is_allowed, is_finite
+from sdnet.csc.lasso import Lasso, check_finite, check_lam, check_signal, is_allowed, is_finite
 from sdnet.csc.solvers import Solution, solve, unroll
 from sdnet.parameters import check
 from sdnet.runtime import is_jit_traced, is_traced
@@ -23,6 +23,8 @@ from sdnet.runtime import is_jit_traced, is_traced
 
 class _CSCConv(Atoms, CodingLayer):
     dims: int
+    _lam_seen: tuple[int, int] | None = None
+    """What :func:`_writes` said of λ when it was last looked at where looking waits for a device."""
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class _CSCConv(Atoms, CodingLayer):
         self.follow(self.lipschitz_method)
         if isinstance(self.lam, nn.Parameter):
             nn.init.constant_(self.lam, self._first_lam)
+            self._lam_seen = _writes(self.lam)
         else:
             self.lam = torch.full_like(self.lipschitz, self._first_lam)
         if self.weight.is_meta:
@@ -106,6 +109,7 @@ class _CSCConv(Atoms, CodingLayer):
         super().project_(power_steps)
         if isinstance(self.lam, nn.Parameter):
             self.lam.clamp_(min=0)
+            self._lam_seen = _writes(self.lam)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -116,9 +120,9 @@ class _CSCConv(Atoms, CodingLayer):
         """The sparse code (N, C, ...) of ``signal`` (N, M, ...), plus the bias if there is one.
 
         Raises:
-            ValueError: if the signal has the wrong type or shape; if, on a CPU, where looking costs no
-                synchronisation, it is not finite, or λ is not or is negative (as nothing but writing into it makes
-                it); or if the weight was changed and not projected.
+            ValueError: if the signal has the wrong type or shape, or, on a CPU, where looking costs no
+                synchronisation, is not finite; if λ was written into and is now negative or not finite; or if the
+                weight was changed and not projected.
         """
         if isinstance(signal, torch.fx.Proxy):
             return _as_leaf(self, signal)
@@ -127,7 +131,7 @@ class _CSCConv(Atoms, CodingLayer):
             return self.many_codes(signal, flat(self.lam))
         lasso = self.lasso(signal)
         if not is_traced():
-            _look_at(lasso)
+            self._look_at(lasso)
         elif self.gradient != "unrolled" and is_jit_traced():
             raise ValueError(f"torch.jit.trace records unrolled steps only; got gradient={self.gradient!r}.")
         step_size = 1 / self.lipschitz
@@ -141,6 +145,10 @@ class _CSCConv(Atoms, CodingLayer):
 
     def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
         """The codes at each of K λ, by unrolled steps; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
+        if not is_traced():
+            check_signal(signal, self.dictionary)
+            if signal.device.type == "cpu" and not is_finite(signal):
+                check_finite(signal)
         step_size = 1 / self.lipschitz
         correlation = self.dictionary.with_weight(step_size * self.weight).analysis(signal)
         # Unlike repeat(), cat() keeps channels-last memory.
@@ -173,9 +181,22 @@ class _CSCConv(Atoms, CodingLayer):
         if code is not None:
             return lasso.residual(code if self.bias is None else code - self.bias.view(-1, *[1] * self.dims))
         if not is_traced():
-            _look_at(lasso)
+            self._look_at(lasso)
         with torch.no_grad():
             return lasso.residual(unroll(lasso, 1 / self.lipschitz, self.iterations, self.method))
+
+    def _look_at(self, lasso: Lasso) -> None:
+        """Raise ValueError for a problem that is not defined.
+
+        Where looking waits for a device, λ is looked at once after it was written into, and the signal never.
+        """
+        lasso.check_lam_shape()
+        if lasso.signal.device.type == "cpu":
+            if not (is_finite(lasso.signal) and is_allowed(lasso.lam)):
+                lasso.check()
+        elif (written := _writes(self.lam)) and written != self._lam_seen:
+            check_lam(self.lam)
+            self._lam_seen = written
 
     def extra_repr(self) -> str:
         lam = f"{self.lam.item():g}" if self.lam.dim() == 0 else f"tensor{tuple(self.lam.shape)}"
@@ -244,11 +265,9 @@ class CSCConv2d(_CSCConv):
     dims = 2
 
 
-def _look_at(lasso: Lasso) -> None:
-    """Raise ValueError for a problem that is not defined; at numbers only where looking waits for no device."""
-    lasso.check_lam_shape()
-    if lasso.signal.device.type == "cpu" and not (is_finite(lasso.signal) and is_allowed(lasso.lam)):
-        lasso.check()
+def _writes(lam: Tensor) -> tuple[int, int] | None:
+    """Which tensor λ is, and how often it was written into; None for never, as far as PyTorch counts."""
+    return None if lam.is_inference() or not lam._version else (id(lam), lam._version)
 
 
 def _as_leaf(layer: nn.Module, signal: torch.fx.Proxy) -> Any:

@@ -162,8 +162,8 @@ class Photographs:
 class PhotographSet:
     """A data set of photographs; what :class:`sdnet.data.datasets.Dataset` is for images in memory.
 
-    ``data_hash`` is the SHA-256 of the names and labels of all files: reading a hundred gigabytes before a training
-    starts is too much, so a file that was exchanged for another of its name is not noticed.
+    ``data_hash`` is the SHA-256 of the names, labels and sizes of all files: reading a hundred gigabytes before a
+    training starts is too much, so a file that was exchanged for another of its name and size is not noticed.
     """
 
     name: str
@@ -218,5 +218,5 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, workers: int 
     train, test = (Photographs(list_images(split, classes, folder), workers=workers) for split in splits)
     digest = hashlib.sha256()
     for path, label in (*train.files, *test.files):
-        digest.update(f"{Path(path).relative_to(folder)}\0{label}\n".encode())
+        digest.update(f"{Path(path).relative_to(folder)}\0{label}\0{os.path.getsize(path)}\n".encode())
     return PhotographSet(folder.name, classes, train, replace(train, files=()), test, digest.hexdigest())

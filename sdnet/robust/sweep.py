@@ -14,14 +14,16 @@ from sdnet.training.loop import precision_of
 
 AT_ONCE = {"cpu": 256}
 """Images times strengths that are in flight at a time; on an accelerator 8192 of 32 × 32 pixels."""
+MOST = 64
+"""Strengths at a time, however many there are."""
 ROUNDS = ((8, 2), (4, 1), (1, 0))
 """Of successive halving: which part of all images a round runs on (an eighth, ...), and how many steps to either side
 of its best strength go on to the next."""
 
 
 def batch_size_for(knob: Knob, strengths: int, device: torch.device, side: int = 32) -> int:
-    """How many images of that side to classify at a time."""
-    return knob.batch or max(1, AT_ONCE.get(device.type, fitting(8192, side)) // strengths)
+    """How many images of that side to classify at a time at so many strengths, of which :data:`MOST` go together."""
+    return knob.batch or max(1, AT_ONCE.get(device.type, fitting(8192, side)) // min(strengths, MOST))
 
 
 def fitting(count: int, side: int) -> int:
@@ -48,7 +50,8 @@ def sweep(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") 
         split, batch_size_for(knob, len(strengths), device, split.images.shape[2])
     ):
         with precision_of(device, precision):
-            correct.append(knob.scores(images, turned).argmax(2) == labels)
+            found = [knob.scores(images, part).argmax(2) == labels for part in turned.split(MOST)]
+        correct.append(torch.cat(found))
     return torch.cat(correct, 1)
 
 

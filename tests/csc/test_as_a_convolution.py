@@ -226,6 +226,16 @@ def test_a_step_of_an_optimizer_without_projection_is_noticed() -> None:
         coder(images)
 
 
+def test_weights_averaged_behind_pytorchs_back_are_noticed() -> None:
+    coder, other, images = layer(), layer(), torch.rand(2, 3, 8, 8)
+    coder(images)
+    coder.weight.data.mul_(0.9).add_(other.weight.data, alpha=0.1)
+    with pytest.raises(ValueError, match=r"after averaging.* call sdnet\.project_"):
+        coder(images)
+    project_(coder)
+    assert coder(images).isfinite().all()
+
+
 def test_weights_that_only_move_house_are_accepted_and_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     coder, images, looked = layer(), torch.rand(2, 3, 8, 8), []
     fault = CSCConv2d.fault

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sdnet import CSCConv1d, CSCConv2d, csc_layers, project_after_step, set_lam
+from sdnet.csc.lam import at_lams
 from sdnet.csc.lipschitz import fourier_bound
 from sdnet.models import build, parameter_count
 
@@ -293,6 +294,11 @@ def test_a_lam_written_in_place_is_noticed(number: float, shape: tuple[int, ...]
             door(signal)
     layer.lam.data.fill_(0.1)
     assert torch.equal(layer(signal), before)
+
+
+def test_a_signal_that_is_not_finite_is_named_at_many_lams_too() -> None:
+    with pytest.raises(ValueError, match="signal must be finite"):
+        at_lams(make(), torch.tensor([0.1, 0.2]), torch.full((2, 4, 8, 8), math.nan))
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 7), (3, 8), (2, 8, 1)])

@@ -38,7 +38,7 @@ def spoil(path: Path) -> str:
     return str(path)
 
 
-def test_a_data_set_is_listed_and_hashed_by_name(tmp_path: Path) -> None:
+def test_a_data_set_is_listed_and_hashed_by_names_and_sizes(tmp_path: Path) -> None:
     data = photographs.load(str(make_photographs(tmp_path / "pets")))
     assert (data.name, data.classes) == ("pets", ("n01", "n02"))
     assert (len(data.train), len(data.validation), len(data.test)) == (12, 0, 12)
@@ -46,7 +46,13 @@ def test_a_data_set_is_listed_and_hashed_by_name(tmp_path: Path) -> None:
     assert (len(held.train), len(held.validation)) == (9, 3)
     assert set(held.train.files) | set(held.validation.files) == set(data.train.files)
     assert photographs.load("pets", tmp_path).data_hash == data.data_hash
-    (tmp_path / "pets" / "val" / "n01" / "5.JPEG").unlink()
+    last = tmp_path / "pets" / "val" / "n01" / "5.JPEG"
+    kept = last.read_bytes()
+    Image.new("RGB", (7, 9)).save(last)
+    assert photographs.load("pets", tmp_path).data_hash != data.data_hash
+    last.write_bytes(kept)
+    assert photographs.load("pets", tmp_path).data_hash == data.data_hash
+    last.unlink()
     assert photographs.load("pets", tmp_path).data_hash != data.data_hash
 
 

@@ -29,13 +29,13 @@ def test_many_lams_at_once_are_the_plain_loop(arch: str, options: dict[str, obje
     before = copy.deepcopy(model.state_dict())
     pixels = torch.rand(5, 3, 16, 16)
     with torch.no_grad():
-        batch_size_for = Lam(model).scores(pixels, STRENGTHS)
-        for lam, scores in zip(STRENGTHS.tolist(), batch_size_for, strict=True):
+        every = Lam(model).scores(pixels, STRENGTHS)
+        for lam, scores in zip(STRENGTHS.tolist(), every, strict=True):
             one = copy.deepcopy(model)
             sdnet.set_lam(one, lam)
             torch.testing.assert_close(scores, one(pixels), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert (batch_size_for[0] - batch_size_for[2]).abs().max() > 1e-3
+    assert (every[0] - every[2]).abs().max() > 1e-3
 
 
 def test_many_codes_of_a_layer_with_bias_stride_and_padding() -> None:
@@ -189,7 +189,7 @@ def test_published_images_go_where_the_clean_ones_are() -> None:
         ("cpu", 224, 8, 32, 250),
         ("meta", 32, 8, 1024, 1000),
         ("meta", 224, 8, 20, 20),
-        ("meta", 224, 1000, 1, 20),
+        ("meta", 224, 1000, 2, 20),
         ("meta", 5000, 1, 1, 1),
     ],
 )
@@ -200,6 +200,17 @@ def test_fewer_large_images_go_together_on_an_accelerator(
     assert batch_size_for(knob, strengths, torch.device(place), side) == swept
     split = Split(torch.empty(1, side, side, 3, dtype=torch.uint8, device=place), torch.empty(1, device=place))
     assert at_a_time(split) == perturbed
+
+
+def test_many_strengths_are_swept_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    knob, strengths = Lam(network("sdnet18")), torch.linspace(0, 2, 7)
+    split = Split(torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8), torch.arange(5))
+    whole, asked = sweep(knob, split, strengths), []
+    scores = Lam.scores
+    monkeypatch.setattr(sweeps, "MOST", 3)
+    monkeypatch.setattr(Lam, "scores", lambda self, x, some: asked.append(len(some)) or scores(self, x, some))
+    assert torch.equal(sweep(knob, split, strengths), whole)
+    assert asked == [3, 3, 1]
 
 
 def test_a_sweep_asks_for_the_size_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from fake_device import Copies, fake_cuda
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
-from sdnet import models
+from sdnet import CSCConv2d, models, project_after_step
 from sdnet.data.datasets import Split
 from sdnet.experiments.attacks.protocols import at, at_all
 from sdnet.robust.knobs import Knob, Lam, LamShift, StemThreshold
@@ -51,6 +51,21 @@ def test_a_training_step(arch: str) -> None:
         with Copies() as copies:
             loop.training_step(model, optimizer, images(), labels, 0.1, "fp32")
     assert not copies.seen
+
+
+@pytest.mark.parametrize("learn_lam", [None, "layer"])
+def test_lam_is_looked_at_after_someone_wrote_into_it_and_no_other_time(learn_lam: str | None) -> None:
+    with torch.device("meta"):
+        layer, signal = CSCConv2d(3, 4, 3, learn_lam=learn_lam), images()
+        optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+        project_after_step(optimizer, layer)
+        for _ in range(2):
+            layer(signal).sum().backward()
+            optimizer.step()
+        with torch.no_grad():
+            layer.lam.fill_(0.2)
+        with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+            layer(signal)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
