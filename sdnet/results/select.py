@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -21,9 +22,12 @@ def select(
     Returns:
         With ``one_per`` sorted by ``prefer``, else in the order of ``cells``.
     """
+    # One copy of a wide frame, however many conditions.
+    chosen = np.ones(len(cells), bool)
     for column, value in where.items():
         several = isinstance(value, Iterable) and not isinstance(value, str)
-        cells = cells[cells[column].isin(list(value)) if several else cells[column] == value]
+        chosen &= (cells[column].isin(list(value)) if several else cells[column] == value).to_numpy(bool)
+    cells = cells[chosen]
     if one_per:
         cells = cells.sort_values([*prefer]).drop_duplicates([*one_per], keep="last")
     return cells

@@ -1,6 +1,6 @@
 """The verdicts on the paper's claims, computed from the ledger by :mod:`sdnet.experiments.claims.rules`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -20,12 +20,24 @@ CHANGES_IN = Origin(
 )
 
 
-class Judged(dict[str, tuple[Verdict, ...]]):
-    """Claim → its verdicts, with the cells that the rules were given."""
+class Judged(Mapping[str, tuple[Verdict, ...]]):
+    """Claim → its verdicts, found when they are asked for, with the cells that the rules are given."""
 
     def __init__(self, cells: pd.DataFrame) -> None:
-        super().__init__({claim: RULES[claim](cells) for claim in claims()["id"]})
         self.cells = cells
+        self._found: dict[str, tuple[Verdict, ...] | None] = dict.fromkeys(claims()["id"])
+
+    def __getitem__(self, claim: str) -> tuple[Verdict, ...]:
+        found = self._found[claim]
+        if found is None:
+            found = self._found[claim] = RULES[claim](self.cells)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
     def behind(self, names: Sequence[str]) -> pd.DataFrame:
         """The cells that the rules of the claims named may choose from: those of the experiments that they ask."""

@@ -64,11 +64,11 @@ def test_without_numbers_of_its_own_a_strip_shows_the_paper_s(effects: tuple[Eff
     assert overview.strip(Verdict(HOLDS)) == ""
 
 
-def test_controls_stand_below_what_they_are_compared_with() -> None:
-    judged = verdicts.judge(to_frame([]))
-    assert "controls" not in overview.show_overview(judged, "C").content
-    judged["C5"] = (replace(FOUND, controls="one step: -0.08 (undecided)"),)
-    shown = overview.show_overview(judged, "C").content
+def test_controls_stand_below_what_they_are_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "controls" not in overview.show_overview(verdicts.judge(to_frame([])), "C").content
+    found = replace(FOUND, controls="one step: -0.08 (undecided)")
+    monkeypatch.setitem(verdicts.RULES, "C5", lambda cells: (found,))
+    shown = overview.show_overview(verdicts.judge(to_frame([])), "C").content
     assert re.search(
         r"\+1\.00 \[\+0\.50, \+1\.50\] points[^<]*</span><br>[^<]*<span[^>]*>controls: one step: -0\.08 \(undec", shown
     )
