@@ -210,11 +210,17 @@ def chromium() -> Iterator[Browser]:
 
 
 @every_page
-@pytest.mark.parametrize("window", WINDOWS)
-def test_a_browser_has_nothing_to_complain_about(chromium: Browser, path: Path, window: str) -> None:
-    visit = Visit(chromium, path, offline=True, **WINDOWS[window])
+def test_a_browser_has_nothing_to_complain_about(chromium: Browser, path: Path) -> None:
+    """On a desktop, then on a phone and in the dark."""
+    first, *others = WINDOWS.values()
+    visit = Visit(chromium, path, offline=True, **first)
     visit.page.wait_for_load_state("networkidle")
     wide = visit.page.evaluate(WIDER_THAN_THE_WINDOW)
+    for window in others:
+        visit.page.set_viewport_size(window["viewport"])
+        visit.page.emulate_media(color_scheme=window["color_scheme"])
+        visit.page.wait_for_timeout(100)  # what follows the window follows it a moment later
+        wide += visit.page.evaluate(WIDER_THAN_THE_WINDOW)
     visit.close()
     assert not [fault for fault in visit.faults if not fault.startswith("log: ")]  # which the theme's scripts write
     assert not wide, "the page scrolls sideways because of these"

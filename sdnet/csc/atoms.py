@@ -93,6 +93,7 @@ class Atoms(Projected):
         nothing, so on a CPU, where looking waits for no device, the first atom is added up too."""
         weight, lipschitz = self.weight, self.lipschitz
         sample = weight.detach()[0].sum().item() if weight.device.type == "cpu" else 0.0
+        sample = 0.0 if math.isnan(sample) else sample  # which equals not even itself
         return weight.data_ptr(), weight._version, lipschitz.data_ptr(), lipschitz._version, sample
 
     def check_projected(self) -> None:

@@ -15,6 +15,8 @@ from sdnet.csc.lipschitz import fourier_bound
 from sdnet.csc.solvers import METHODS, unroll
 from sdnet.runtime import peak_bytes
 
+# Every entry of the Jacobian, or a random combination of them all.
+FAST = pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["fast", "every-entry"])
 SIGN = pytest.mark.parametrize("nonnegative", [False, True], ids=["signed", "nonnegative"])
 Code = Callable[[Lasso, Tensor], Tensor]
 
@@ -54,6 +56,7 @@ def test_gradcheck_checkpointed(method: str, nonnegative: bool) -> None:
     assert torch.autograd.gradcheck(function, inputs)
 
 
+@FAST
 @pytest.mark.parametrize(
     ("lam", "ridge", "nonnegative"),
     [
@@ -63,13 +66,13 @@ def test_gradcheck_checkpointed(method: str, nonnegative: bool) -> None:
         pytest.param([[0.2, 0.3, 0.25]], 0.2, False, id="per_channel-ridge-signed"),
     ],
 )
-def test_gradcheck_implicit(lam: object, ridge: float, nonnegative: bool) -> None:
+def test_gradcheck_implicit(lam: object, ridge: float, nonnegative: bool, fast: bool) -> None:
     inputs = small_inputs(lam)
     function = as_function(
         lambda lasso, step: implicit(lasso, step, 10_000, tolerance=1e-14), inputs[1], nonnegative, ridge
     )
     assert function(*inputs).count_nonzero() >= 4
-    assert torch.autograd.gradcheck(function, inputs, eps=1e-5, atol=1e-5)
+    assert torch.autograd.gradcheck(function, inputs, eps=1e-5, atol=1e-5, fast_mode=fast)
 
 
 @SIGN
@@ -109,19 +112,17 @@ def test_implicit_gradient_of_an_empty_support_is_zero() -> None:
     assert all(gradient.count_nonzero() == 0 for gradient in torch.autograd.grad(code.sum(), inputs))
 
 
+@FAST
 @pytest.mark.parametrize(
     ("lam", "ridge", "nonnegative"),
-    [
-        pytest.param(0.3, 0.0, False, id="signed", marks=pytest.mark.slow),
-        pytest.param([0.3, 0.2], 0.2, True, id="ridge"),
-    ],
+    [pytest.param(0.3, 0.0, False, id="signed"), pytest.param([0.3, 0.2], 0.2, True, id="ridge")],
 )
-def test_gradgradcheck_implicit(lam: object, ridge: float, nonnegative: bool) -> None:
+def test_gradgradcheck_implicit(lam: object, ridge: float, nonnegative: bool, fast: bool) -> None:
     inputs = small_inputs(lam)
     function = as_function(
         lambda lasso, step: implicit(lasso, step, 3000, tolerance=1e-13), inputs[1], nonnegative, ridge
     )
-    assert torch.autograd.gradgradcheck(function, inputs, eps=1e-5, atol=1e-5)
+    assert torch.autograd.gradgradcheck(function, inputs, eps=1e-5, atol=1e-5, fast_mode=fast)
 
 
 def test_the_second_derivative_of_a_linear_function_of_the_minimiser_is_right_in_the_atoms() -> None:

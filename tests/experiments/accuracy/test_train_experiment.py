@@ -178,7 +178,10 @@ def test_the_command_line_trains(folders: Path) -> None:
         ("--arch sdnet81", "Error: arch 'sdnet81' does not exist."),
         ("--lam -1", "Error: --lam must be finite and >= 0, at most 1,000,000; got '-1'."),
         ("--dataset nowhere", "Error: dataset 'nowhere' does not exist."),
-        ("--dataset digits --preset smoke --lr 1e30 --width 2 --epochs 1", "Error: the loss is no longer finite"),
+        (
+            "--dataset digits --preset smoke --lr 1e30 --width 2 --epochs 1 --set atoms=4",
+            "Error: the loss is no longer finite",
+        ),
     ],
 )
 def test_the_command_line_says_what_is_wrong_in_one_sentence(

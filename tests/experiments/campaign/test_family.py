@@ -23,6 +23,8 @@ from sdnet.results.cells import variant
 from sdnet.results.commands import commands
 from sdnet.training.declaration import training
 
+pytestmark = pytest.mark.usefixtures("few_digits")
+
 RUNS = list(family(SCALES["quick"]))
 MEASURED = [run for run in RUNS if run.command == "pursuit"]
 
@@ -100,7 +102,7 @@ def test_the_commands_leave_rows_that_answer_their_runs(folders: Path) -> None:
                   for a, more in (("dp", {"iterations": 2}), ("ltp", {})))  # fmt: skip
     run = pursued(of, 20, "D2 11", source)
     assert run.state([row]) == (DONE, row)
-    assert pursued(of, 360, "D2 11", source).state([row])[0] != DONE
+    assert pursued(of, 40, "D2 11", source).state([row])[0] != DONE
     assert WORK["pursuit"](_sample_of_row(row)) == WORK["pursuit"](_sample_of_run(run))
     again = call("pursuit", files["dp"], "--preset", "smoke", "--images", "20", "--no-attacked")
     assert "(by 1 row of the same network)" in again
@@ -118,7 +120,7 @@ def test_the_command_that_is_declared_leaves_the_row_that_is_declared(folders: P
     state, row = run.state(ledger.read(folders / "ledger"))
     assert state == DONE
     assert row is not None
-    assert row.config["images"] == (20 if attacked else 360)
+    assert row.config["images"] == (20 if attacked else 40)
 
 
 def test_what_a_declared_run_asks_of_its_row_its_command_says() -> None:

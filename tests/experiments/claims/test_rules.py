@@ -119,12 +119,13 @@ def simulated(claim: str, effect: float, count: int) -> "pd.Series[str]":
     return pd.Series(found)
 
 
+@pytest.mark.parametrize("count", [15, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("claim", ["C5", "C6", "C7", "C8", "C9", "C10"])
-def test_without_an_effect_a_verdict_is_rare(claim: str) -> None:
+def test_without_an_effect_a_verdict_is_rare(claim: str, count: int) -> None:
     """With the truth at the bound (a ρ of 0.5 on average for C5) at most 5 % of ledgers may give a verdict."""
-    found = simulated(claim, 0.33 if claim == "C5" else 0, 60)
-    assert (found != UNDECIDED).sum() <= binom.ppf(0.9, 60, 0.05), found.value_counts()
+    found = simulated(claim, 0.33 if claim == "C5" else 0, count)
+    assert (found != UNDECIDED).sum() <= binom.ppf(0.9, count, 0.05), found.value_counts()
 
 
 def test_random_best_lams_never_grow() -> None:
-    assert HOLDS not in set(simulated("C5", 0, 30))
+    assert HOLDS not in set(simulated("C5", 0, 15))

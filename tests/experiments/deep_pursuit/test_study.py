@@ -17,6 +17,8 @@ from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
 from sdnet.training.declaration import training
 
+pytestmark = pytest.mark.usefixtures("few_digits")
+
 TINY = {"epochs": 1, "width": 4, "precision": "fp32", "batch_size": 256}
 
 
