@@ -63,8 +63,7 @@ execute-%: $(READY)
 	    book/$*.ipynb $(EXECUTED)/$*.ipynb
 
 test: lint $(READY) ## run everything: lint, types, unit tests, notebooks, and the pages in a browser
-	# One process more than cores: browsers, ranks and commands that were started are waited for.
-	$(BIN)/python -m pytest -n $$(($(JOBS) + 1)) --dist loadfile -m "not slow" tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests
 	@$(EACH) walk $(NOTEBOOKS:book/%.ipynb=nbval-%)
 
 nbval: $(READY) ## re-run the notebooks and compare their outputs with the committed ones
