@@ -145,16 +145,17 @@ class _CSCConv(Atoms, CodingLayer):
 
     def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
         """The codes at each of K λ, by unrolled steps; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
+        dictionary = self.dictionary
         if not is_traced():
-            check_signal(signal, self.dictionary)
+            check_signal(signal, dictionary)
             if signal.device.type == "cpu" and not is_finite(signal):
                 check_finite(signal)
         step_size = 1 / self.lipschitz
-        correlation = self.dictionary.with_weight(step_size * self.weight).analysis(signal)
+        correlation = dictionary.with_weight(step_size * self.weight).analysis(signal)
         # Unlike repeat(), cat() keeps channels-last memory.
         repeated, correlation = torch.cat([signal] * len(lams)), torch.cat([correlation] * len(lams))
         lam = lams.repeat_interleave(len(signal), 0)
-        lasso = Lasso(self.dictionary, repeated, lam, self.nonnegative, self.ridge)
+        lasso = Lasso(dictionary, repeated, lam, self.nonnegative, self.ridge)
         code = unroll(lasso, step_size, self.iterations, self.method, correlation)
         return self._shifted(code)
 

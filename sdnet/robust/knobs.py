@@ -18,6 +18,8 @@ from sdnet.csc.layers import csc_layers
 from sdnet.models.resnet import ResNet
 
 Model = TypeVar("Model", bound=nn.Module)
+MOST = 64
+"""Strengths at a time, however many there are."""
 
 
 class Knob(ABC):
@@ -51,6 +53,10 @@ class Knob(ABC):
     @abstractmethod
     def scores(self, images: Tensor, strengths: Tensor) -> Tensor:
         """Class scores (K, N, classes) of images (N, 3, H, W), pixels in [0, 1], at K strengths (K,)."""
+
+    def many_scores(self, images: Tensor, strengths: Tensor) -> Tensor:
+        """:meth:`scores` at however many strengths, of which :data:`MOST` go together."""
+        return torch.cat([self.scores(images, part) for part in strengths.split(MOST)])
 
 
 class Lam(Knob):

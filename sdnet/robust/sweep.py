@@ -9,20 +9,18 @@ from torch import Tensor
 
 from sdnet.data.batches import evaluation_batches
 from sdnet.data.datasets import Split
-from sdnet.robust.knobs import Knob
+from sdnet.robust.knobs import MOST, Knob
 from sdnet.training.loop import precision_of
 
 AT_ONCE = {"cpu": 256}
 """Images times strengths that are in flight at a time; on an accelerator 8192 of 32 × 32 pixels."""
-MOST = 64
-"""Strengths at a time, however many there are."""
 ROUNDS = ((8, 2), (4, 1), (1, 0))
 """Of successive halving: which part of all images a round runs on (an eighth, ...), and how many steps to either side
 of its best strength go on to the next."""
 
 
 def batch_size_for(knob: Knob, strengths: int, device: torch.device, side: int = 32) -> int:
-    """How many images of that side to classify at a time at so many strengths, of which :data:`MOST` go together."""
+    """How many images of that side to classify at a time at so many strengths (:meth:`Knob.many_scores`)."""
     return knob.batch or max(1, AT_ONCE.get(device.type, fitting(8192, side)) // min(strengths, MOST))
 
 
@@ -50,8 +48,7 @@ def sweep(knob: Knob, split: Split, strengths: Tensor, precision: str = "fp32") 
         split, batch_size_for(knob, len(strengths), device, split.images.shape[2])
     ):
         with precision_of(device, precision):
-            found = [knob.scores(images, part).argmax(2) == labels for part in turned.split(MOST)]
-        correct.append(torch.cat(found))
+            correct.append(knob.many_scores(images, turned).argmax(2) == labels)
     return torch.cat(correct, 1)
 
 

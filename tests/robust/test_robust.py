@@ -14,7 +14,7 @@ import sdnet
 from sdnet.data.datasets import Split
 from sdnet.experiments.attacks.protocols import at_a_time
 from sdnet.experiments.corruptions import sweep as experiment
-from sdnet.robust import denoisers
+from sdnet.robust import denoisers, knobs
 from sdnet.robust import sweep as sweeps
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Knob, Lam, StemThreshold
 from sdnet.robust.sweep import batch_size_for, successive_halving, sweep
@@ -207,7 +207,7 @@ def test_many_strengths_are_swept_some_at_a_time(monkeypatch: pytest.MonkeyPatch
     split = Split(torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8), torch.arange(5))
     whole, asked = sweep(knob, split, strengths), []
     scores = Lam.scores
-    monkeypatch.setattr(sweeps, "MOST", 3)
+    monkeypatch.setattr(knobs, "MOST", 3)
     monkeypatch.setattr(Lam, "scores", lambda self, x, some: asked.append(len(some)) or scores(self, x, some))
     assert torch.equal(sweep(knob, split, strengths), whole)
     assert asked == [3, 3, 1]

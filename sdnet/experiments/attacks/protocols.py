@@ -124,7 +124,7 @@ def correct_at(
     rows = []
     for some, truth in zip(pixels.split(size), labels.split(size), strict=True):
         with precision_of(pixels.device, precision):
-            rows.append(knob.scores(some, turned).argmax(2) == truth)
+            rows.append(knob.many_scores(some, turned).argmax(2) == truth)
     return torch.cat(rows, 1).cpu()
 
 

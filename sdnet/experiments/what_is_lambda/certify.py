@@ -73,7 +73,7 @@ def votes(
         some = min(left, most)
         noise = torch.randn(some, *pixels.shape, generator=generator, device=pixels.device)
         with precision_of(pixels.device, precision):
-            scores = knob.scores(pixels + sigma * noise, strengths)
+            scores = knob.many_scores(pixels + sigma * noise, strengths)
         counted = torch.nn.functional.one_hot(scores.argmax(2), scores.shape[2]).sum(1)
         total, left = counted if total is None else total + counted, left - some
     assert total is not None

@@ -62,7 +62,7 @@ def at_every_strength(setup: Setup, split: Split) -> list[dict[str, float]]:
     rows = []
     for pixels, _ in evaluation_batches(split, batch_size_for(setup.knob, len(turned), device, side)):
         with precision_of(device, setup.evaluation.precision):
-            rows.append(setup.knob.scores(pixels, turned).float())
+            rows.append(setup.knob.many_scores(pixels, turned).float())
     return [confidence(scores, split.labels) for scores in torch.cat(rows, 1)]
 
 

@@ -74,7 +74,7 @@ def right_at(setup: Setup, frequency: tuple[int, int] | None) -> Tensor:
     for pixels, labels in evaluation_batches(setup.split, batch_size_for(setup.knob, len(turned), device, side)):
         shown = pixels if frequency is None else disturbed(pixels, *frequency, first=first)
         with precision_of(device, setup.evaluation.precision):
-            rows.append(setup.knob.scores(shown, turned).argmax(2) == labels)
+            rows.append(setup.knob.many_scores(shown, turned).argmax(2) == labels)
         first += len(pixels)
     return torch.cat(rows, 1).cpu()
 
