@@ -8,8 +8,9 @@ from sdnet.cli.errors import in_one_sentence
 from sdnet.cli.options import COUNT, on_device
 from sdnet.experiments.campaign import declared
 from sdnet.experiments.campaign.execute import Campaign
-from sdnet.experiments.campaign.status import serving, show, standings, verdict
+from sdnet.experiments.campaign.status import serving, show, standings
 from sdnet.experiments.claims.rules import RULES
+from sdnet.results.cells import to_frame
 from sdnet.results.ledger import rows_here
 from sdnet.runtime import device_of
 
@@ -35,7 +36,7 @@ def status(claim: str | None, scale: str, device: str | None) -> None:
         chosen = serving(declared.campaign(scale), claim)
         click.echo(show(standings(chosen, rows, device_of(device))))
         if claim in RULES:
-            click.echo(f"{claim} on the landing page: {verdict(claim, rows)}")
+            click.echo(f"{claim} on the landing page: {RULES[claim](to_frame(rows))[0].verdict}")
 
     in_one_sentence(job)
 

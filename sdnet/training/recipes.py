@@ -82,7 +82,7 @@ PRESETS = {
     "paper": Recipe(epochs=220),
     "paper_imagenet": Recipe(epochs=100, batch_size=512, weight_decay=1e-4, schedule="steps", milestones=(30, 60, 90)),
     "quick": Recipe(epochs=15, warmup=0.2, width=16),
-    "smoke": Recipe(epochs=4, batch_size=64, warmup=0.2, padding=2, width=16),
+    "smoke": Recipe(epochs=2, batch_size=32, warmup=0.2, padding=2, width=16),
 }
 """``paper``: CIFAR, on a GPU. ``quick``: minutes to an hour on two CPU cores. ``smoke``: seconds."""
 

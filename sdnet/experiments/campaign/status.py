@@ -8,10 +8,8 @@ import torch
 from sdnet.experiments.campaign import stale
 from sdnet.experiments.campaign.cost import Costs, Estimate, total
 from sdnet.experiments.campaign.runs import DONE, NOT_RUN, SCALED_DOWN, Run, network_file
-from sdnet.experiments.claims.rules import RULES
 from sdnet.names import unknown_name
 from sdnet.results import ledger
-from sdnet.results.cells import to_frame
 from sdnet.results.ledger import Record
 from sdnet.training.checkpoint import load_checkpoint
 from sdnet.training.declaration import Training
@@ -103,8 +101,3 @@ def _counts(group: Sequence[Standing]) -> str:
 
 def _serves(group: Sequence[Standing]) -> str:
     return " ".join(sorted({name for one in group for name in one.run.serves}))
-
-
-def verdict(claim: str, rows: Sequence[Record]) -> str:
-    """What the landing page says of a claim, by its own rules and choice of scale."""
-    return RULES[claim](to_frame(rows))[0].verdict

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import pandas as pd
 import pytest
 import torch
 
@@ -14,9 +15,10 @@ from sdnet.experiments.campaign.cost import Costs
 from sdnet.experiments.campaign.declared import campaign
 from sdnet.experiments.campaign.runs import DONE, NOT_RUN, SCALED_DOWN, Run
 from sdnet.experiments.campaign.stale import changed, changed_since
-from sdnet.experiments.campaign.status import serving, show, standings, verdict
+from sdnet.experiments.campaign.status import serving, show, standings
 from sdnet.experiments.claims.rules import RULES
 from sdnet.results import ledger
+from sdnet.results.cells import to_frame
 from sdnet.results.ledger import Record
 
 CPU = torch.device("cpu")
@@ -32,11 +34,16 @@ def rows() -> list[Record]:
     return ledger.read()
 
 
+@pytest.fixture(scope="module")
+def cells(rows: list[Record]) -> pd.DataFrame:
+    return to_frame(rows)
+
+
 @pytest.mark.parametrize("scale", ["quick", "paper"])
 def test_every_declared_run_is_a_command_line(scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs_module, "network_file", lambda training: Path(f"{training.name}.safetensors"))
-    seen = set()
-    for run in campaign(scale):
+    seen, runs = set(), campaign(scale)
+    for run in runs:
         words = run.argv("cpu")
         seen.add(tuple(words))
         command: click.Command | None = main
@@ -44,7 +51,7 @@ def test_every_declared_run_is_a_command_line(scale: str, monkeypatch: pytest.Mo
             command = command.get_command(click.Context(command), words.pop(0))
         assert command is not None
         command.make_context("run", words)  # raises for what is no option or value of it
-    assert len(seen) == len(campaign(scale))
+    assert len(seen) == len(runs)
 
 
 def test_a_network_is_trained_before_it_is_measured(declared: list[Run]) -> None:
@@ -61,12 +68,16 @@ def test_every_claim_is_served(declared: list[Run]) -> None:
 
 
 @pytest.mark.parametrize("claim", RULES)
-def test_status_agrees_with_the_landing_page(claim: str, declared: list[Run], rows: list[Record]) -> None:
+def test_status_agrees_with_the_landing_page(
+    claim: str, declared: list[Run], rows: list[Record], cells: pd.DataFrame
+) -> None:
     """A claim is judged there by rows that answer its runs here, and by no others; and where all are, it is judged."""
     own = serving(declared, claim)
-    others = [row for row in rows if all(run.state([row])[0] == NOT_RUN for run in own)]
-    assert verdict(claim, others) == "not run"
-    if verdict(claim, rows) == "not run":
+    answers = {
+        row.file_name.removesuffix(".json") for row in rows if any(run.state([row])[0] != NOT_RUN for run in own)
+    }
+    assert RULES[claim](cells[~cells["run"].isin(answers)])[0].verdict == "not run"
+    if RULES[claim](cells)[0].verdict == "not run":
         assert any(run.state(rows)[0] != DONE for run in own)
 
 
