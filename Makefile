@@ -62,9 +62,9 @@ execute-%: $(READY)
 	@$(call alone,$*) $(BIN)/papermill --cwd book --no-progress-bar --log-level WARNING \
 	    book/$*.ipynb $(EXECUTED)/$*.ipynb
 
-test: lint $(READY) ## run everything: lint, types, unit tests, notebooks, and the pages in a browser
+test: $(READY) ## run everything: lint, types, unit tests, notebooks, and the pages in a browser
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests
-	@$(EACH) walk $(NOTEBOOKS:book/%.ipynb=nbval-%)
+	@$(EACH) walk lint $(NOTEBOOKS:book/%.ipynb=nbval-%)
 
 nbval: $(READY) ## re-run the notebooks and compare their outputs with the committed ones
 	@$(EACH) $(NOTEBOOKS:book/%.ipynb=nbval-%)

@@ -14,9 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browser import Visit, browser
-from playground_pages import WINDOWS
-from playwright.sync_api import Browser
+from browser import WINDOWS, Browser, Visit, browser
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = Path(os.environ.get("BOOK", ROOT / "_build" / "html"))
@@ -212,13 +210,10 @@ def chromium() -> Iterator[Browser]:
 @every_page
 def test_a_browser_has_nothing_to_complain_about(chromium: Browser, path: Path) -> None:
     """On a desktop, then on a phone and in the dark."""
-    first, *others = WINDOWS.values()
-    visit = Visit(chromium, path, offline=True, **first)
+    visit, wide = Visit(chromium, path, offline=True), []
     visit.page.wait_for_load_state("networkidle")
-    wide = visit.page.evaluate(WIDER_THAN_THE_WINDOW)
-    for window in others:
-        visit.page.set_viewport_size(window["viewport"])
-        visit.page.emulate_media(color_scheme=window["color_scheme"])
+    for window in WINDOWS:
+        visit.resize(window)
         visit.page.wait_for_timeout(100)  # what follows the window follows it a moment later
         wide += visit.page.evaluate(WIDER_THAN_THE_WINDOW)
     visit.close()

@@ -4,12 +4,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+WINDOWS: dict[str, tuple[int, int, Literal["light", "dark"]]] = {
+    "desktop": (1200, 900, "light"),
+    "phone": (360, 800, "light"),
+    "dark": (700, 900, "dark"),
+}
+"""Window → its width and height, and the colours that the reader prefers."""
 
 
 def executable() -> str:
@@ -42,6 +48,12 @@ class Visit:
     def _requested(self, url: str) -> None:
         if not url.startswith(("file:", "blob:", "data:")):
             self.faults.append(f"request: {url}")
+
+    def resize(self, window: str) -> None:
+        """Show the page as in one of :data:`WINDOWS`."""
+        width, height, colours = WINDOWS[window]
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.emulate_media(color_scheme=colours)
 
     def overflows(self) -> bool:
         """Whether the page is wider than its window."""

@@ -1,19 +1,11 @@
 """What the tests of the playground's page ask of it, whatever the reader has chosen."""
 
-from typing import Any
-
 import torch
 from browser import Visit
 from torch import Tensor
 
 WAIT = 240_000
 """Milliseconds: on a loaded machine all draws take a while."""
-WINDOWS: dict[str, dict[str, Any]] = {
-    "desktop": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "light"},
-    "phone": {"viewport": {"width": 360, "height": 800}, "color_scheme": "light", "has_touch": True},
-    "dark": {"viewport": {"width": 700, "height": 900}, "color_scheme": "dark"},
-}
-
 CONTRAST = """() => {
     // The browser resolves any colour to red, green and blue when it paints it.
     const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -46,9 +38,10 @@ def as_images(pixels: list[int]) -> Tensor:
     return torch.tensor(pixels).view(1, 32, 32, 3).permute(0, 3, 1, 2) / 255
 
 
-def assert_readable(visit: Visit) -> None:
-    """Nothing is cut off, every text has contrast, and every control and picture has a name."""
+def assert_readable(visit: Visit, window: str) -> None:
+    """In such a window nothing is cut off, every text has contrast, and every control and picture has a name."""
     page = visit.page
+    visit.resize(window)
     assert not visit.overflows()
     assert page.evaluate("[...document.querySelectorAll('.wide')].every((box) => box.scrollWidth <= box.clientWidth)")
     assert page.evaluate(CONTRAST) == []

@@ -7,7 +7,7 @@ import pytest
 from sdnet.experiments.architectures import diagram
 from sdnet.experiments.architectures.sizes import record_sizes
 from sdnet.models import ARCHITECTURES
-from sdnet.models.anatomy import anatomy
+from sdnet.models.anatomy import Anatomy, anatomy
 from sdnet.results import ledger
 from sdnet.results.cells import to_frame
 
@@ -29,7 +29,7 @@ def test_flops_of_coding_count_every_step() -> None:
 
 
 def test_the_layers_are_found_in_order() -> None:
-    scn = anatomy("scn", width=16, size=16)
+    scn = anatomy("scn", width=16, size=16, iterations=1)
     assert {part.kind for part in scn.parts} == {"patch coding layer"}
     assert [part.outputs[0] for part in scn.parts[:8]] == [(4, 16), (16, 16)] * 3 + [(8, 8), (32, 8)]
     kinds = [part.kind for part in anatomy("sdnet18", width=4, size=8).parts]
@@ -41,21 +41,21 @@ def test_the_layers_are_found_in_order() -> None:
     assert anatomy("scn18", width=4).parameters == anatomy("resnet18", width=4).parameters + 1
 
 
-@pytest.fixture
-def networks() -> dict[str, object]:
-    archs = ("resnet18", "scn", "mdeq")
-    return {ARCHITECTURES[arch].label: anatomy(arch, width=4, size=16) for arch in archs}
+@pytest.fixture(scope="module")
+def networks() -> dict[str, Anatomy]:
+    steps = {"resnet18": {}, "scn": {"iterations": 1}, "mdeq": {"iterations": 3}}
+    return {ARCHITECTURES[arch].label: anatomy(arch, width=4, size=16, **some) for arch, some in steps.items()}
 
 
-def test_the_diagram_has_a_bar_per_layer_and_resolution(networks: dict) -> None:
+def test_the_diagram_has_a_bar_per_layer_and_resolution(networks: dict[str, Anatomy]) -> None:
     figure = diagram.diagram(networks)
     assert [ax.get_title(loc="left") for ax in figure.axes] == list(networks)
     bars = [sum(type(patch).__name__ == "Rectangle" for patch in ax.patches) for ax in figure.axes]
     assert bars == [17, 14, sum(len(part.outputs) for part in networks["MDEQ"].parts)]
-    assert "23 times" in [text.get_text() for text in figure.axes[2].texts]
+    assert "8 times" in [text.get_text() for text in figure.axes[2].texts]
 
 
-def test_the_table_sets_the_papers_size_beside_ours(networks: dict) -> None:
+def test_the_table_sets_the_papers_size_beside_ours(networks: dict[str, Anatomy]) -> None:
     table = diagram.show_sizes(networks, {"ResNet-18": "resnet18", "SCN": "scn", "MDEQ": "nobody"}).data
     assert "11.2 M" in table
     assert "0.7 M" in table

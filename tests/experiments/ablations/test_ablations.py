@@ -21,8 +21,6 @@ from sdnet.results.cells import CELL_COLUMNS, to_frame
 from sdnet.robust.knobs import Iterations
 from sdnet.robust.sweep import sweep
 
-pytestmark = pytest.mark.usefixtures("few_digits")
-
 
 def test_atoms_that_are_not_projected_keep_their_length_and_get_a_valid_step() -> None:
     layer = CSCConv2d(3, 8, 3, padding=1, projected=False)
@@ -115,7 +113,7 @@ def test_the_runner_goes_on_where_it_stopped(
     assert set(asked.loc[asked["metric"] == "top1", "strength"]) == set(grid.LAMS)
     assert set(asked["corruption"]) == {"clean", *grid.NOISES}
     found = report.accuracies(to_frame(after), some[0])
-    assert dict(zip(found["corruption"], found["n"], strict=True)) == {"clean": 40} | dict.fromkeys(grid.NOISES, 20)
+    assert dict(zip(found["corruption"], found["n"], strict=True)) == {"clean": 50} | dict.fromkeys(grid.NOISES, 20)
 
 
 def test_costs_are_ratios_to_the_first() -> None:

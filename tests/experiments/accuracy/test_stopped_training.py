@@ -288,9 +288,9 @@ def test_what_dead_processes_left_half_written_is_deleted(folders: Path) -> None
     ("options", "message"),
     [
         ("--batch-size 1", "--batch-size must be an integer >= 2, at most 1,000,000; got '1'"),
-        ("--accumulate 1000", "accumulate 1000 on 1 ranks leaves fewer than two images of a batch of 64"),
-        ("--hold-out 0.9999", "hold_out 0.9999 leaves 0 of 1437 training images"),
-        ("--hold-out 0.998 --accumulate 2", "accumulate 2 on 1 ranks leaves fewer than two images of a batch of 3"),
+        ("--accumulate 1000", "accumulate 1000 on 1 ranks leaves fewer than two images of a batch of 32"),
+        ("--hold-out 0.9999", "hold_out 0.9999 leaves 0 of 256 training images"),
+        ("--hold-out 0.99 --accumulate 2", "accumulate 2 on 1 ranks leaves fewer than two images of a batch of 3"),
     ],
 )
 def test_batches_too_small_are_refused_before_anything_starts(
@@ -305,5 +305,5 @@ def test_batches_too_small_are_refused_before_anything_starts(
 
 def test_a_run_checks_its_batch_before_it_reads_data(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "load", lambda *_: pytest.fail("reads"))
-    with pytest.raises(ValueError, match="take at most 32 pieces"):
+    with pytest.raises(ValueError, match="take at most 16 pieces"):
         train.run(declared(), device="cpu", execution=Execution(accumulate=1000))

@@ -30,19 +30,19 @@ def test_a_test_accuracy_behind_that_of_training_is_explained_where_steps_are_fe
 def test_statistics_that_lag_are_told_of(
     folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As two epochs on the digits end at width 16: 93 % in training, 22 % in the test."""
+    given = []
     monkeypatch.setattr(loop, "accuracy", lambda *_, **__: 0.2)
-    train.run(training("sdnet18", "digits", "smoke", epochs=2, width=4, atoms=8, precision="fp32"), device="cpu")
-    (said,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Test accuracy"))
-    assert said.startswith("Test accuracy 20.00%. In training it was ")
-    assert "after 46 steps the running statistics of batch normalisation lag" in said
+    monkeypatch.setattr(train, "lagging", lambda *values: given.append(values) or " They lag.")
+    trained = train.run(training("resnet18", "digits", "smoke", **{**TINY, "atoms": None}), device="cpu")
+    assert "Test accuracy 20.00%. They lag." in capsys.readouterr().out.splitlines()
+    assert given == [(0.2, trained.record.history[-1]["train_accuracy"], 8)]
 
 
 def test_a_run_leaves_network_record_and_no_checkpoint(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = train.run(training("sdnet18", "digits", "smoke", lam=0.2, **TINY), device="cpu")
     said = capsys.readouterr().out
     assert "sdnet18 (width 2" in said
-    assert "1,437 training" in said
+    assert "256 training" in said
     assert "about" in said
     assert str(trained.network_file) in said
     assert not list(folders.rglob("checkpoint.pt"))
@@ -65,7 +65,7 @@ def test_a_saved_network_is_the_whole_network(folders: Path) -> None:
     assert csc_layers(loaded)[0][1].lam.item() == pytest.approx(0.2)
     assert network.classes == tuple("0123456789")
     assert network.training.config == training("sdnet18", "digits", "smoke", lam=0.2, **TINY).config
-    assert loaded.normalize.mean[0].item() == pytest.approx(0.3056, abs=1e-4)
+    assert loaded.normalize.mean[0].item() == pytest.approx(0.3053, abs=1e-4)
 
 
 def test_networks_of_the_repository_are_found_by_name() -> None:
@@ -81,7 +81,7 @@ def test_a_network_without_a_stem_is_trained_and_loaded(folders: Path) -> None:
     assert trained.record.config["precision"] == "fp32"  # its narrow layers are not for oneDNN
     assert trained.record.config["network"] == {"iterations": 3}
     loaded, pixels = networks.load(trained.network_file).model, torch.rand(2, 3, 8, 8)
-    assert torch.equal(loaded(pixels), trained.model(pixels))
+    torch.testing.assert_close(loaded(pixels), trained.model(pixels))
 
 
 def test_the_best_epoch_on_test_images_is_kept_and_all_are_reported(folders: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_best_epoch_on_test_images_is_kept_and_all_are_reported(folders: Pat
 def test_hold_out_is_reported(folders: Path) -> None:
     trained = train.run(training("resnet18", "digits", "smoke", hold_out=0.5, **TINY), device="cpu")
     held = [result for result in trained.record.results if result.get("split") == "validation"]
-    assert held[0]["n"] == 718
+    assert held[0]["n"] == 128
 
 
 @pytest.mark.parametrize(

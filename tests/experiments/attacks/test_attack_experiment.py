@@ -89,7 +89,14 @@ def test_black_boxes_and_flags(trained: Path, resnet: Path, folders: Path) -> No
     back = cells_of(resnet, protocols=("transfer",), source=str(trained), norms=("l2",), sanity=False)
     expected = sorted({*sweep.THRESHOLDS, *robust_accuracy.GRIDS["stem_threshold"]})
     assert back[back["metric"] == "robust_top1"]["strength"].tolist() == expected
-    told = {"protocols": ("adaptive",), "crafted": (0.0,), "norms": ("linf",), "sanity": False, "steps": 20}
+    told = {
+        "protocols": ("adaptive",),
+        "crafted": (0.0,),
+        "norms": ("linf",),
+        "sanity": False,
+        "steps": 20,
+        "images": 4,
+    }
     strong = cells_of(resnet, attacks=("autoattack", "square"), **told)
     assert strong[strong["metric"] == "robust_top1"]["attack"].tolist() == ["autoattack", "square"]
     assert strong[strong["metric"] == "robust_top1"]["steps"].tolist() == [100, 50]

@@ -110,7 +110,7 @@ def world(folders: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     (folders / "ledger").mkdir()
     monkeypatch.setenv("PLAN", str(folders / "plan.json"))
     monkeypatch.setattr(execute, "COMMAND", (sys.executable, "-S", str(folders / "fake.py")))
-    monkeypatch.setattr(execute, "POLL", 0.01)
+    monkeypatch.setattr(execute, "POLL", 0.1)
     return world
 
 

@@ -23,8 +23,6 @@ from sdnet.results.cells import variant
 from sdnet.results.commands import commands
 from sdnet.training.declaration import training
 
-pytestmark = pytest.mark.usefixtures("few_digits")
-
 RUNS = list(family(SCALES["quick"]))
 MEASURED = [run for run in RUNS if run.command == "pursuit"]
 
@@ -120,7 +118,7 @@ def test_the_command_that_is_declared_leaves_the_row_that_is_declared(folders: P
     state, row = run.state(ledger.read(folders / "ledger"))
     assert state == DONE
     assert row is not None
-    assert row.config["images"] == (20 if attacked else 40)
+    assert row.config["images"] == (20 if attacked else 50)
 
 
 def test_what_a_declared_run_asks_of_its_row_its_command_says() -> None:

@@ -28,8 +28,6 @@ from sdnet.training.declaration import training
 from sdnet.training.distributed import Preempted
 from sdnet.training.stopping import signals_wait, stoppable
 
-pytestmark = pytest.mark.usefixtures("few_digits")
-
 NOISES = ("gaussian_noise", "shot_noise")
 
 

@@ -28,8 +28,6 @@ from sdnet.robust.policies import RobustClassifier, load_policy
 from sdnet.training.declaration import training
 from sdnet.training.loop import accuracy
 
-pytestmark = pytest.mark.usefixtures("few_digits")
-
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,9 +17,7 @@ from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
 from sdnet.training.declaration import training
 
-pytestmark = pytest.mark.usefixtures("few_digits")
-
-TINY = {"epochs": 1, "width": 4, "precision": "fp32", "batch_size": 256}
+TINY = {"epochs": 1, "width": 2, "precision": "fp32", "batch_size": 256}
 
 
 def run(folder: Path, *variants: Variant, attacked: bool = True) -> pd.DataFrame:

@@ -57,7 +57,7 @@ def test_the_memory_of_every_rival_can_be_planned(arch: str) -> None:
     ("given", "message"),
     [
         ({"nodes": 0}, "nodes must be an integer >= 1, at most 1,000,000; got 0"),
-        ({"ranks_per_node": 40}, "a batch of 64 leaves fewer than two images for each of 40 parts"),
+        ({"ranks_per_node": 40}, "a batch of 32 leaves fewer than two images for each of 40 parts"),
         ({"execution": {"accumulate": 0}}, "accumulate must be an integer >= 1"),
         ({"lam": -1.0}, "lam must be finite and >= 0"),
     ],

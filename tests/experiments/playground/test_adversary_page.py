@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import Browser, Page, Visit
+from browser import WINDOWS, Browser, Page, Visit
 from PIL import Image
-from playground_pages import WAIT, WINDOWS, assert_readable
+from playground_pages import WAIT, assert_readable
 
 from sdnet.csc.lam import at_lam
 from sdnet.data.batches import to_pixels
@@ -41,10 +41,19 @@ def choose(page: Page, who: str) -> None:
     page.check(f"#adversary [value={who}]")
 
 
-def test_the_pages_counts_are_those_of_pytorch(visit: Visit) -> None:
-    page = visit.page
-    choose(page, "adaptive")
-    page.wait_for_function(READY, timeout=WAIT)
+@pytest.fixture(scope="module")
+def attacked(chromium: Browser, written: Path) -> Iterator[Visit]:
+    """The page once it has counted what the adversary who knows λ leaves."""
+    found = Visit(chromium, written)
+    choose(found.page, "adaptive")
+    found.page.wait_for_function(READY, timeout=WAIT)
+    yield found
+    assert found.faults == []
+    found.close()
+
+
+def test_the_pages_counts_are_those_of_pytorch(attacked: Visit) -> None:
+    page = attacked.page
     sdnet, resnet = adversaries.still_right(export.SDNET), adversaries.still_right(export.RESNET)
     expected = [torch.cat([resnet[who], sdnet[who]]).sum(1).tolist() for who in adversaries.ADVERSARIES]
     assert [[int(count) for count in row] for row in page.evaluate(ROWS, "attacked-body")] == expected
@@ -127,13 +136,8 @@ def test_the_aggregate_is_the_ledgers(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_the_adversary_is_readable_in_every_window(chromium: Browser, written: Path, window: str) -> None:
-    visit = Visit(chromium, written, **WINDOWS[window])
-    choose(visit.page, "adaptive")
-    visit.page.wait_for_function(READY, timeout=WAIT)
-    assert_readable(visit)
-    assert visit.faults == []
-    visit.close()
+def test_the_adversary_is_readable_in_every_window(attacked: Visit, window: str) -> None:
+    assert_readable(attacked, window)
 
 
 def test_the_adversary_works_from_the_keyboard_and_noise_comes_back(visit: Visit) -> None:

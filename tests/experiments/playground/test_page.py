@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from browser import Browser, Page, Visit
+from browser import WINDOWS, Browser, Page, Visit
 from PIL import Image
-from playground_pages import WAIT, WINDOWS, as_images, assert_readable
+from playground_pages import WAIT, as_images, assert_readable
+from torch import nn
 
 from sdnet.csc.lam import set_lam
 from sdnet.csc.layers import csc_layers
@@ -41,7 +43,7 @@ SCORES = """([picture, noise, severity, lams, steps]) => {
 }"""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lab(chromium: Browser, written: Path) -> Iterator[Page]:
     visit = Visit(chromium, written)
     visit.page.evaluate(OPEN)
@@ -49,12 +51,17 @@ def lab(chromium: Browser, written: Path) -> Iterator[Page]:
     visit.close()
 
 
+@cache
+def network(name: str) -> nn.Module:
+    return networks.load(name).model
+
+
 @torch.no_grad()
 def largest_difference(page: Page, picture: int, noise: str, severity: int, steps: int = 2) -> float:
     """Of all class scores of both networks from PyTorch's; the answers have to be the same."""
     found = page.evaluate(SCORES, [picture, noise, severity, LAMS, steps])
     images = as_images(found["pixels"])
-    sdnet, resnet = networks.load(export.SDNET).model, networks.load(export.RESNET).model
+    sdnet, resnet = network(export.SDNET), network(export.RESNET)
     csc_layers(sdnet)[0][1].iterations = steps
     expected = [at_lam(sdnet, torch.tensor(lam), images)[0] for lam in LAMS] + [resnet(images)[0]]
     seen = torch.tensor([*found["sdnet"], found["resnet"]])
@@ -108,11 +115,24 @@ def filled(visit: Visit) -> Page:
     return visit.page
 
 
-@torch.no_grad()
-def test_what_the_page_says_is_what_pytorch_finds(chromium: Browser, written: Path) -> None:
+@pytest.fixture(scope="module")
+def answered(chromium: Browser, written: Path) -> Iterator[Visit]:
+    """The page once all draws have been answered."""
     visit = Visit(chromium, written)
-    page = filled(visit)
-    page.wait_for_selector("#chart[aria-busy=false]", timeout=WAIT)
+    filled(visit).wait_for_selector("#chart[aria-busy=false]", timeout=WAIT)
+    yield visit
+    assert visit.faults == []
+    visit.close()
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_page_is_readable_in_every_window(answered: Visit, window: str) -> None:
+    assert_readable(answered, window)
+
+
+@torch.no_grad()
+def test_what_the_page_says_is_what_pytorch_finds(answered: Visit) -> None:
+    page = answered.page
     page.evaluate(OPEN)
     script = """() => Array.from({ length: 24 }, (_, i) => [...lab.noises.addNoise(
         lab.pictures[0], "gaussian_noise", PLAYGROUND.severities.gaussian_noise[4], i + 1)])"""
@@ -135,17 +155,6 @@ def test_what_the_page_says_is_what_pytorch_finds(chromium: Browser, written: Pa
     page.fill("#lam", "0.1")
     zeros = f"{100 * (code == 0).float().mean().item():.1f} %"
     page.wait_for_function("text => document.getElementById('zeros').textContent === text", arg=zeros, timeout=WAIT)
-    assert visit.faults == []
-    visit.close()
-
-
-@pytest.mark.parametrize("window", WINDOWS)
-def test_the_page_is_readable_in_every_window(chromium: Browser, written: Path, window: str) -> None:
-    visit = Visit(chromium, written, **WINDOWS[window])
-    filled(visit)
-    assert_readable(visit)
-    assert visit.faults == []
-    visit.close()
 
 
 def test_every_control_works_from_the_keyboard(chromium: Browser, written: Path) -> None:

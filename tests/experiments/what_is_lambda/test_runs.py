@@ -25,8 +25,6 @@ from sdnet.training.checkpoint import save_network
 from sdnet.training.declaration import training
 from sdnet.training.distributed import Preempted
 
-pytestmark = pytest.mark.usefixtures("few_digits")
-
 SMALL: dict[str, Any] = {"preset": "smoke", "images": 5, "strengths": (0.1, 0.5), "device": "cpu"}
 
 
