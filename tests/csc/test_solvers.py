@@ -135,8 +135,8 @@ def test_all_methods_reach_the_same_minimiser(nonnegative: bool) -> None:
 
 def test_restart_needs_fewer_iterations() -> None:
     lasso = problem("3x3", 0.1)
-    plain = solve(lasso, iterations=20000, tolerance=1e-8)
-    restarted = solve(lasso, iterations=20000, tolerance=1e-8, restart=True)
+    plain = solve(lasso, iterations=20000, tolerance=1e-10)
+    restarted = solve(lasso, iterations=20000, tolerance=1e-10, restart=True)
     assert restarted.iterations <= plain.iterations / 2
     assert (restarted.code - plain.code).abs().max() <= 1e-3
 

@@ -208,8 +208,8 @@ def test_compiled_steps_are_the_plain_ones(size: int) -> None:
 
 
 def tiny() -> nn.Module:
-    coder = CSCConv2d(3, 4, 3, stride=4, padding=1, iterations=2)
-    return nn.Sequential(coder, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(256, 10))
+    coder = CSCConv2d(3, 8, 3, padding=1, iterations=3)
+    return nn.Sequential(coder, nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(512, 10))
 
 
 def sdnet() -> nn.Module:

@@ -30,12 +30,12 @@ def test_a_test_accuracy_behind_that_of_training_is_explained_where_steps_are_fe
 def test_statistics_that_lag_are_told_of(
     folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = []
+    """As two epochs on all digits, in batches of 64, end at width 16: 93 % in training, 22 % in the test."""
     monkeypatch.setattr(loop, "accuracy", lambda *_, **__: 0.2)
-    monkeypatch.setattr(train, "lagging", lambda *values: given.append(values) or " They lag.")
-    trained = train.run(training("resnet18", "digits", "smoke", **{**TINY, "atoms": None}), device="cpu")
-    assert "Test accuracy 20.00%. They lag." in capsys.readouterr().out.splitlines()
-    assert given == [(0.2, trained.record.history[-1]["train_accuracy"], 8)]
+    train.run(training("sdnet18", "digits", "smoke", epochs=6, width=4, atoms=8, precision="fp32"), device="cpu")
+    (said,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Test accuracy"))
+    assert said.startswith("Test accuracy 20.00%. In training it was ")
+    assert "after 48 steps the running statistics of batch normalisation lag" in said
 
 
 def test_a_run_leaves_network_record_and_no_checkpoint(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,6 +81,9 @@ def test_a_network_without_a_stem_is_trained_and_loaded(folders: Path) -> None:
     assert trained.record.config["precision"] == "fp32"  # its narrow layers are not for oneDNN
     assert trained.record.config["network"] == {"iterations": 3}
     loaded, pixels = networks.load(trained.network_file).model, torch.rand(2, 3, 8, 8)
+    state = loaded.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in trained.model.state_dict().items())
+    # The atoms lie in another order in memory once loaded, and products are added up in that order.
     torch.testing.assert_close(loaded(pixels), trained.model(pixels))
 
 
