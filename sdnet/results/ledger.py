@@ -158,7 +158,8 @@ def write(record: Record, folder: Path) -> Path:
         OSError: in one sentence, if the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fields = {**asdict(record), "config_hash": record.config_hash}
+    # As JSON holds them, which turns tuples into lists and keys into text.
+    fields = json.loads(json.dumps({**asdict(record), "config_hash": record.config_hash}))
     text = json.dumps({**fields, "sha256": _checksum(fields)}, indent=1) + "\n"
     path = folder / record.file_name
     part = folder / f"{path.stem}.{uuid4().hex}.part"
@@ -185,9 +186,8 @@ def _order(path: Path) -> tuple[str, int]:
 
 
 def _checksum(fields: dict[str, Any]) -> str:
-    """SHA-256 of everything in a row, however its file is laid out."""
-    stored = json.loads(json.dumps(fields))  # JSON turns tuples into lists and keys into text
-    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of everything in a row, as JSON holds it, however its file is laid out."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def read(*folders: Path) -> list[Record]:
@@ -246,7 +246,8 @@ TYPES: dict[str, type | UnionType] = {
     "data_hash": str | None,
     "seconds": int | float,
 }
-CELL: dict[str, type | UnionType] = {"metric": str, "value": int | float, "n": int}
+CELL = ("metric", "value", "n")
+CELL_TYPES = ((str, float, int), (str, int, int))
 
 
 def _check_types(record: Record) -> None:
@@ -255,7 +256,7 @@ def _check_types(record: Record) -> None:
         if not isinstance(getattr(record, name), kind):
             raise TypeError(f"its {name} is {getattr(record, name)!r}")
     for cell in record.results:
-        if not isinstance(cell, dict) or not all(isinstance(cell.get(name), kind) for name, kind in CELL.items()):
+        if not isinstance(cell, dict) or tuple(map(type, map(cell.get, CELL))) not in CELL_TYPES:
             raise TypeError(f"each of its results needs {', '.join(CELL)}; one is {cell!r}")
 
 

@@ -89,9 +89,7 @@ def load(network: str | os.PathLike[str]) -> Network:
         why = textwrap.shorten(repr(error), 300, placeholder=" ...")
         raise ValueError(f"{path} does not declare a training that sdnet knows ({why}); train it anew.") from error
     _fill(outline, state, path)
-    model = _built(training, len(classes))
-    _fill(model, state, path)
-    return Network(model.eval(), training, classes, size, card)
+    return Network(outline.float().eval(), training, classes, size, card)
 
 
 def load_source(name: str | os.PathLike[str], target: Network) -> Network:
@@ -122,15 +120,14 @@ def _in_repository(name: str) -> tuple[Path, Card]:
     return path, known[name]
 
 
-def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load the weights.
+def _fill(outline: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Put the weights where a network without numbers has shapes.
 
     Raises:
         ValueError: naming the file and what differs, if they are not those of the network.
     """
     try:
-        outlined = any(parameter.is_meta for parameter in model.parameters())
-        model.load_state_dict(state, assign=outlined)
+        outline.load_state_dict(state, assign=True)
     except RuntimeError as error:
         difference = str(error).splitlines()[1:2] or [str(error)]  # the first line names the class only
         text = textwrap.shorten(difference[0], 300, placeholder=" ...").rstrip(".")

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -90,6 +91,11 @@ class Training:
         """Whether it is about photographs of any size, read from files and cropped to 224 pixels, as ImageNet's are."""
         return self.preset.endswith("imagenet")
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What :func:`sdnet.models.build` is given beside the architecture's name and the number of classes."""
+        return {"stem": "imagenet" if self.photographs else "cifar", "width": self.recipe.width, **self.network}
+
     def load(self, data_root: str | os.PathLike[str] | None, workers: int = 4) -> Dataset | PhotographSet:
         """Its data, with the validation images held out; ``workers`` read photographs.
 
@@ -118,8 +124,7 @@ class Training:
     def build(self, num_classes: int) -> Classifier:
         """The untrained network, its initial weights drawn with the seed."""
         torch.manual_seed(self.seed)
-        options = {"stem": "imagenet" if self.photographs else "cifar", "width": self.recipe.width, **self.network}
-        return models.build(self.arch, num_classes, **options)
+        return models.build(self.arch, num_classes, **self.options)
 
 
 class Changes(NetworkOptions, total=False):
@@ -190,9 +195,15 @@ def training(arch: str, dataset: str | None, preset: str, *, seed: Any = 0, **ch
         **{name: given[name] for name in own if name in given},
     )
     _check_effect(run, given)
-    with torch.device("meta"):
-        run.build(num_classes=10)  # what one number of the network asks of another is checked here, at no cost
+    _check_network(run.arch, tuple(run.options.items()))
     return run
+
+
+@cache
+def _check_network(arch: str, options: tuple[tuple[str, Any], ...]) -> None:
+    """Raise ValueError for what one number of a network forbids another, found by building its shapes, once for all."""
+    with torch.device("meta"):
+        models.build(arch, **dict(options))
 
 
 def _check_effect(run: Training, given: dict[str, Any]) -> None:
