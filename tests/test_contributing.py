@@ -12,6 +12,7 @@ import pytest
 
 from sdnet.results import ledger
 from sdnet.results.cells import to_frame
+from sdnet.results.ledger import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES: dict[str, dict[str, str]] = {
@@ -109,52 +110,63 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(copy)
 
 
-def python(tree: Path, *words: str) -> str:
-    """What Python prints in the copy."""
-    folders = {"SDNET_LEDGER": str(tree / "ledger"), "SDNET_OUTPUT": str(tree / "outputs"), "PYTHONPATH": str(tree)}
-    environment = {**os.environ, **folders, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *words]
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+COMMANDS = """
+from pathlib import Path
+
+import pandas as pd
+
+from sdnet.cli import main
+from sdnet.experiments.claims.verdicts import judge, show_verdicts
+from sdnet.results.cells import CELL_COLUMNS, to_frame
+
+
+def run(words):
+    main.main(words.split(), standalone_mode=False)
+
+
+run("train --arch colours --dataset digits --preset smoke --epochs 1 --width 4")
+(network,) = Path("outputs").rglob("network.safetensors")
+run(f"sweep {network} --preset smoke --images 20 --corruption dusk --knob brightness")
+run(f"attack {network} --preset smoke --images 10 --attack darker --norm linf --protocol oblivious --no-sanity")
+
+base = {"experiment": "train", "dataset": "cifar10", "preset": "quick", "width": 16, "epochs": 15, "n": 10_000,
+        "variant": "", "precision": "bf16", "metric": "top1", "split": "test", "started": "a"}
+rows = [{**base, "arch": arch, "seed": seed, "value": value + seed / 1000}
+        for seed in range(4) for arch, value in (("colours", 0.3), ("sdnet18", 0.8))]
+cells = pd.DataFrame(rows)
+verdicts = judge(cells.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *cells.columns]))))
+print(judge(to_frame([]))["C99"][0].verdict)
+print(verdicts["C99"][0].verdict)
+print("The mean colour tells as much as SDNet" in show_verdicts(verdicts, ("C99",)).data)
+"""
+"""Train the rival, sweep the knob, attack, judge the claim: in one process, which loads the package once."""
 
 
 @pytest.fixture(scope="module")
-def rival(tree: Path) -> str:
-    """The rival, trained."""
-    said = python(
-        tree,
-        *[
-            "-m",
-            "sdnet",
-            "train",
-            "--arch",
-            "colours",
-            "--dataset",
-            "digits",
-            "--preset",
-            "smoke",
-            "--epochs",
-            "1",
-            "--width",
-            "4",
-        ],
-    )
-    (network,) = re.findall(r"Network: +(\S+)", said)
-    return str(network)
+def said(tree: Path) -> list[str]:
+    """What the copy says, line by line; its rows lie in its folder ``ledger``."""
+    folders = {"SDNET_LEDGER": str(tree / "ledger"), "SDNET_OUTPUT": "outputs", "PYTHONPATH": str(tree)}
+    environment = {**os.environ, **folders, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", COMMANDS]
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
-def test_a_rival_is_trained(tree: Path, rival: str) -> None:
-    (record,) = [row for row in ledger.read(tree / "ledger") if row.experiment == "train"]
+def row(tree: Path, experiment: str) -> Record:
+    (found,) = [row for row in ledger.read(tree / "ledger") if row.experiment == experiment]
+    return found
+
+
+def test_a_rival_is_trained(tree: Path, said: list[str]) -> None:
+    record = row(tree, "train")
     assert record.config["arch"] == "colours"
     top1, parameters = record.results[0], record.results[1]
     assert (top1["n"], parameters["value"]) == (360, 4 * 4 + 5 * 10)
 
 
-def test_a_corruption_and_a_knob_are_swept(tree: Path, rival: str) -> None:
-    words = "--preset smoke --images 20 --corruption dusk --knob brightness"
-    python(tree, "-m", "sdnet", "sweep", rival, *words.split())
-    (record,) = [row for row in ledger.read(tree / "ledger") if row.experiment == "sweep"]
+def test_a_corruption_and_a_knob_are_swept(tree: Path, said: list[str]) -> None:
+    record = row(tree, "sweep")
     cells = to_frame([record])
     top1 = cells[cells["metric"] == "top1"]
     assert record.config["knob"] == "brightness"
@@ -163,33 +175,12 @@ def test_a_corruption_and_a_knob_are_swept(tree: Path, rival: str) -> None:
     }
 
 
-def test_an_attack_attacks(tree: Path, rival: str) -> None:
-    words = "--preset smoke --images 10 --attack darker --norm linf --protocol oblivious --no-sanity"
-    python(tree, "-m", "sdnet", "attack", rival, *words.split())
-    (record,) = [row for row in ledger.read(tree / "ledger") if row.experiment == "attack"]
-    assert {cell["attack"] for cell in record.results if "attack" in cell} == {"darker"}
+def test_an_attack_attacks(tree: Path, said: list[str]) -> None:
+    assert {cell["attack"] for cell in row(tree, "attack").results if "attack" in cell} == {"darker"}
 
 
-def test_a_claim_has_its_verdict(tree: Path) -> None:
-    said = python(
-        tree,
-        "-c",
-        """if True:
-        import pandas as pd
-        from sdnet.experiments.claims.verdicts import judge, show_verdicts
-        from sdnet.results.cells import CELL_COLUMNS, to_frame
-        print(judge(to_frame([]))["C99"][0].verdict)
-        base = {"experiment": "train", "dataset": "cifar10", "preset": "quick", "width": 16, "epochs": 15, "n": 10_000,
-                "variant": "", "precision": "bf16", "metric": "top1", "split": "test", "started": "a"}
-        rows = [{**base, "arch": arch, "seed": seed, "value": value + seed / 1000}
-                for seed in range(4) for arch, value in (("colours", 0.3), ("sdnet18", 0.8))]
-        cells = pd.DataFrame(rows)
-        verdicts = judge(cells.reindex(columns=list(dict.fromkeys([*CELL_COLUMNS, *cells.columns]))))
-        print(verdicts["C99"][0].verdict)
-        print("The mean colour tells as much as SDNet" in show_verdicts(verdicts, ("C99",)).data)
-        """,
-    )
-    assert said.splitlines() == ["not run", "does not hold", "True"]
+def test_a_claim_has_its_verdict(said: list[str]) -> None:
+    assert said[-3:] == ["not run", "does not hold", "True"]
 
 
 def test_every_file_and_name_of_the_recipes_is_there() -> None:

@@ -104,7 +104,7 @@ def at_lam(model: nn.Module, lam: Tensor, images: Tensor) -> Tensor:
         lam: of shape () for all images, (N,) for one each, or another that :func:`set_lam` takes.
     """
     lams = {_entry(name): lam.to(layer.weight) for name, layer in coding_layers(model)}
-    output: Tensor = functional_call(model, lams, (images,))
+    output: Tensor = functional_call(model, lams, (images,), tie_weights=False)  # each is named
     return output
 
 
@@ -128,7 +128,7 @@ def at_lams(model: nn.Module, lams: Tensor, images: Tensor, *, shift: bool = Fal
         values = lams.to(layer.weight).view(-1, 1, 1)
         values = values + layer.lam if shift else values
         chosen[_entry(name)] = flat(values).repeat_interleave(len(images), 0) if chosen else values
-    output: Tensor = functional_call(model, chosen, (images,))
+    output: Tensor = functional_call(model, chosen, (images,), tie_weights=False)
     return output.unflatten(0, (len(lams), len(images)))
 
 

@@ -43,7 +43,7 @@ def test_the_layers_are_found_in_order() -> None:
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Anatomy]:
-    steps = {"resnet18": {}, "scn": {"iterations": 1}, "mdeq": {}}
+    steps = {"resnet18": {}, "scn": {"iterations": 1}, "mdeq": {"iterations": 3}}
     return {ARCHITECTURES[arch].label: anatomy(arch, width=4, size=16, **some) for arch, some in steps.items()}
 
 
@@ -52,7 +52,7 @@ def test_the_diagram_has_a_bar_per_layer_and_resolution(networks: dict[str, Anat
     assert [ax.get_title(loc="left") for ax in figure.axes] == list(networks)
     bars = [sum(type(patch).__name__ == "Rectangle" for patch in ax.patches) for ax in figure.axes]
     assert bars == [17, 14, sum(len(part.outputs) for part in networks["MDEQ"].parts)]
-    assert "23 times" in [text.get_text() for text in figure.axes[2].texts]
+    assert "8 times" in [text.get_text() for text in figure.axes[2].texts]
 
 
 def test_the_table_sets_the_papers_size_beside_ours(networks: dict[str, Anatomy]) -> None:

@@ -119,6 +119,7 @@ def test_the_states_are_a_fixed_point_of_the_cell() -> None:
         assert (state - image).norm() < 1e-6 * state.norm()
 
 
-def test_iterations_must_be_positive() -> None:
+def test_iterations_are_eighteen_or_another_positive_number() -> None:
+    assert MDEQ(10, width=2).iterations == 18
     with pytest.raises(ValueError, match="iterations must be an integer >= 1; got 0"):
         MDEQ(10, iterations=0)
