@@ -21,7 +21,7 @@ alone = SDNET_PRESET=smoke SDNET_DATASET=digits OMP_NUM_THREADS=1 \
 export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf notebooks test unit test-slow lowest faults nbval walk lint clean
+.PHONY: help book pdf notebooks test test-slow lowest faults nbval walk lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -62,12 +62,9 @@ execute-%: $(READY)
 	@$(call alone,$*) $(BIN)/papermill --cwd book --no-progress-bar --log-level WARNING \
 	    book/$*.ipynb $(EXECUTED)/$*.ipynb
 
-# Unit tests wait for ranks and a browser a quarter of their time, in which pages are computed.
 test: $(READY) ## run everything: lint, types, unit tests, notebooks, and the pages in a browser
-	@$(EACH) unit walk lint $(NOTEBOOKS:book/%.ipynb=nbval-%)
-
-unit: $(READY) ## run the unit tests only
-	+$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests
+	@$(EACH) walk lint $(NOTEBOOKS:book/%.ipynb=nbval-%)
 
 nbval: $(READY) ## re-run the notebooks and compare their outputs with the committed ones
 	@$(EACH) $(NOTEBOOKS:book/%.ipynb=nbval-%)
