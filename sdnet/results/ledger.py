@@ -195,7 +195,7 @@ def read(*folders: Path) -> list[Record]:
 
     Raises:
         ValueError: naming the file that is no record, or whose content does not match its checksum or its
-            configuration's hash. Rows from before there was a checksum have the latter only.
+            configuration's hash.
     """
     chosen = folders or (repository_data() / "runs",)
     paths = [path for folder in chosen for path in sorted(folder.glob("*.json"), key=_order)]
@@ -216,8 +216,9 @@ def _read(path: Path) -> Record:
         fields = json.loads(path.read_text())
         if not isinstance(fields, dict):
             raise TypeError(f"it holds a {type(fields).__name__}, not an object")
-        summed = "sha256" in fields
-        checksum = fields.pop("sha256", None)
+        if "sha256" not in fields:
+            raise TypeError("it has no checksum")
+        checksum = fields.pop("sha256")
         actual = _checksum(fields)
         digest = fields.pop("config_hash")
         record = Record(**fields)
@@ -226,7 +227,7 @@ def _read(path: Path) -> Record:
         raise ValueError(f"{path} is not a ledger record ({error}).") from error
     if record.config_hash != digest:
         raise ValueError(f"{path} was edited: its configuration does not match its hash {digest}.")
-    if summed and checksum != actual:
+    if checksum != actual:
         raise ValueError(f"{path} was edited: its content does not match its checksum; restore the file as written.")
     _name_knobs(record.config)
     return record

@@ -83,8 +83,9 @@ def load_policy(path: str | Path) -> Policy:
         raise ValueError(f"{path} is not a saved policy (there is no such file); fit one with sdnet.robust.algorithm1.")
     try:
         fields = json.loads(file.read_text())
-        said = fields.pop("sha256", None)
-        if said not in (None, _checksum(fields)):
+        if "sha256" not in fields:
+            raise ValueError("it has no checksum")
+        if fields.pop("sha256") != _checksum(fields):
             raise ValueError("it was edited: its content does not match its checksum")
         return Policy(**fields)
     except (AttributeError, OSError, TypeError, ValueError, OverflowError, RecursionError) as error:

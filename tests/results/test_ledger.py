@@ -148,13 +148,14 @@ def test_whatever_is_edited_in_a_row_is_noticed(tmp_path: Path, key: str, value:
         ledger.read(tmp_path)
 
 
-def test_rows_from_before_the_checksum_stay_readable(tmp_path: Path) -> None:
-    record = example()
-    path = ledger.write(record, tmp_path)
+def test_a_row_without_its_checksum_is_refused(tmp_path: Path) -> None:
+    """Or else a number could be edited in silence, the checksum deleted with it."""
+    path = ledger.write(example(), tmp_path)
     fields = json.loads(path.read_text())
     del fields["sha256"]
     path.write_text(json.dumps(fields))
-    assert ledger.read(tmp_path) == [record]
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is not a ledger record \(it has no checksum\)"):
+        ledger.read(tmp_path)
 
 
 def test_a_checksum_stands_numbers_and_keys_that_json_changes(tmp_path: Path) -> None:
@@ -184,8 +185,9 @@ def test_a_row_of_another_shape_is_named(tmp_path: Path, change: dict[str, objec
     path = ledger.write(example(), tmp_path)
     fields = json.loads(path.read_text())
     del fields["sha256"]
-    path.write_text(json.dumps({**fields, **change}))
-    with pytest.raises(ValueError, match=re.escape(str(path))):
+    changed = {**fields, **change}
+    path.write_text(json.dumps({**changed, "sha256": ledger._checksum(changed)}))
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} (is not a ledger record|was edited: its config)"):
         ledger.read(tmp_path)
 
 

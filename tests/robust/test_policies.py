@@ -24,6 +24,7 @@ from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import (
     Policy,
     RobustClassifier,
+    _checksum,
     all_residuals,
     fingerprint,
     fixed,
@@ -326,8 +327,16 @@ def test_policies_that_cannot_compute_are_refused_and_their_file_is_named(
     with pytest.raises(ValueError, match=name):
         replace(LINE, **changes)
     path = tmp_path / "policy.json"
-    path.write_text(json.dumps({**asdict(LINE), **changes}))
+    changed = {**asdict(LINE), **changes}
+    path.write_text(json.dumps({**changed, "sha256": _checksum(changed)}))
     with pytest.raises(ValueError, match=rf"policy.json is not a saved policy \(.*{name}"):
+        load_policy(path)
+
+
+def test_a_policy_without_its_checksum_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(asdict(LINE)))
+    with pytest.raises(ValueError, match=r"policy.json is not a saved policy \(it has no checksum\)"):
         load_policy(path)
 
 
