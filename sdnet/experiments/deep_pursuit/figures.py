@@ -28,11 +28,13 @@ PANELS = (("FGSM", "fgsm", "white_box"), ("PGD", "pgd", "white_box"), ("transfer
 def measured(cells: pd.DataFrame, experiment: str = "pursuit", of: Sequence[str] = tuple(LABELS)) -> pd.DataFrame:
     """The rows of some networks at one scale, the latest of each run.
 
-    It is the scale with most of the architectures, then most seeds, then width and epochs.
+    It is the scale with most of the networks, then most seeds, then width and epochs.
     """
     chosen = select(cells, experiment=experiment, arch=of)
-    counts = chosen.groupby(list(SCALE), as_index=False)[["arch", "seed"]].nunique()
-    chosen = chosen[like_largest(chosen, counts, ("arch", "seed", "width", "epochs"), SCALE)]
+    networks = chosen.drop_duplicates([*SCALE, "arch", "variant"]).groupby(list(SCALE)).size()
+    seeds = chosen.groupby(list(SCALE))["seed"].nunique()
+    counts = pd.DataFrame({"networks": networks, "seeds": seeds}).reset_index()
+    chosen = chosen[like_largest(chosen, counts, ("networks", "seeds", "width", "epochs"), SCALE)]
     last = chosen.groupby(["arch", "variant", "seed"])["started"].transform("max")
     return pd.DataFrame(chosen[chosen["started"] == last])
 
@@ -42,18 +44,22 @@ def means(found: pd.DataFrame, *by: str) -> pd.DataFrame:
     return found.groupby(list(by), as_index=False, dropna=False).agg(value=("value", "mean"))
 
 
-def attacked(cells: pd.DataFrame, attack: str, protocol: str = "white_box") -> pd.DataFrame:
+def attacked(
+    cells: pd.DataFrame, attack: str, protocol: str = "white_box", of: Sequence[str] = tuple(LABELS)
+) -> pd.DataFrame:
     """Cells of accuracy under an attack; clean accuracy has the radius 0."""
-    found = measured(cells)
+    found = measured(cells, of=of)
     clean = found[found["metric"] == "top1"].assign(epsilon=0.0)
     bent = select(found, metric="robust_top1", attack=attack, protocol=protocol)
     return concat([clean, bent]) if len(found) else found
 
 
 def figure5(cells: pd.DataFrame, attack: str = "fgsm") -> Shown | HTML:
-    """Accuracy of feed-forward networks against ε, by depth, without and with skip connections."""
-    found = attacked(cells, attack)
-    found = found[found["arch"].isin(FEED_FORWARD)]
+    """Accuracy of feed-forward networks against ε, by depth, without and with skip connections.
+
+    At the scale with most of these, which need not be that of the iterated networks.
+    """
+    found = attacked(cells, attack, of=tuple(FEED_FORWARD))
     if found.empty:
         return NOT_RUN
     mean = means(found, "arch", "blocks", "epsilon")
@@ -168,9 +174,13 @@ def _against_iterations(
     )  # fmt: skip
 
 
-def show_scale(cells: pd.DataFrame, of: Sequence[str] = tuple(LABELS)) -> Shown | HTML:
-    """At which scale what is shown of some networks was measured, and by how many seeds."""
-    found = measured(cells, of=of)
+def show_scale(cells: pd.DataFrame, *groups: Sequence[str]) -> Shown | HTML:
+    """At which scale what is shown of some groups of networks was measured, and by how many seeds.
+
+    By default those of page 11: the feed-forward networks, whose depths are compared, and all of them.
+    """
+    found = concat([measured(cells, of=of) for of in groups or (tuple(FEED_FORWARD), tuple(LABELS))])
+    found = pd.DataFrame(found[~found.index.duplicated()])
     if found.empty:
         return NOT_RUN
     lines = found.groupby(list(SCALE), as_index=False).agg(networks=("weights", "nunique"), seeds=("seed", "nunique"))

@@ -1,8 +1,10 @@
 """Training, attacking and measuring members of the family at their smallest, and the figures of what was measured."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
+import pursuit_cells
 import pytest
 import torch
 from IPython.display import HTML
@@ -12,6 +14,7 @@ from sdnet.data.datasets import Split
 from sdnet.experiments.ablations.grid import Variant, trainings
 from sdnet.experiments.deep_pursuit import cost, figures, measure, planted, study
 from sdnet.models import build
+from sdnet.report.origin import concat
 from sdnet.report.shown import Shown
 from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
@@ -77,6 +80,17 @@ def test_an_empty_ledger_says_not_run() -> None:
     shown = [figures.figure5(empty), figures.figure6(empty), figures.figure7(empty), figures.figure8(empty)]
     shown += [figures.coherence_figure(empty, "coherence"), figures.show_scale(empty)]
     assert all(isinstance(each, HTML) and "not run" in str(each.data) for each in shown)
+
+
+def test_a_figure_is_of_the_scale_that_has_most_of_its_networks() -> None:
+    """Depth is compared at one scale, iterations at another, which has more networks but fewer depths."""
+    depths, steps = (pursuit_cells.cells(seeds=1, width=width, epochs=epochs) for width, epochs in ((8, 2), (16, 1)))
+    feed_forward = list(study.FEED_FORWARD)
+    both = concat([depths[depths["arch"].isin(feed_forward)], steps[steps["variant"] != "depth=3"]])
+    assert set(figures.measured(both, of=feed_forward)["width"]) == {8}
+    assert set(figures.measured(both)["width"]) == {16}
+    told = figures.show_scale(both.reset_index(drop=True).assign(weights=both["arch"].to_numpy()))
+    assert [line.split()[1] for line in re.findall(r"cifar10\s+\d+", re.sub(r"<[^>]+>", " ", told.data))] == ["8", "16"]
 
 
 def test_reconstruction_errors_are_those_of_the_codes() -> None:
