@@ -217,7 +217,7 @@ def _read(path: Path) -> Record:
         if not isinstance(fields, dict):
             raise TypeError(f"it holds a {type(fields).__name__}, not an object")
         if "sha256" not in fields:
-            raise TypeError("it has no checksum")
+            raise TypeError("it has no checksum; restore the file as written")
         checksum = fields.pop("sha256")
         actual = _checksum(fields)
         digest = fields.pop("config_hash")
