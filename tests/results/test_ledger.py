@@ -154,7 +154,10 @@ def test_a_row_without_its_checksum_is_refused(tmp_path: Path) -> None:
     fields = json.loads(path.read_text())
     del fields["sha256"]
     path.write_text(json.dumps(fields))
-    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is not a ledger record \(it has no checksum; restore the file as written\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{re.escape(str(path))} is not a ledger record \(it has no checksum; restore the file as written\)",
+    ):
         ledger.read(tmp_path)
 
 

@@ -95,8 +95,13 @@ def figure6(cells: pd.DataFrame, epsilon: float = 2 / 255) -> Shown | HTML:
 
 
 def by_iterations(found: pd.DataFrame) -> pd.DataFrame:
-    """Networks of depth 1; a feed-forward one stands as T = 1 in the line of each network of its connections."""
+    """Networks of depth 1; a feed-forward one stands as T = 1 in the line of each network of its connections.
+
+    None if there is only T = 1: a network that was never iterated is no point of such a line.
+    """
     found = found[found["blocks"] == 1]
+    if not (found["iterations"] > 1).any():
+        return found.head(0)
     first = [
         found[found["arch"] == arch].assign(arch=other, iterations=1)
         for arch, others in FIRST.items()

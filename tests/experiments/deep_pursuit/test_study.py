@@ -16,6 +16,7 @@ from sdnet.experiments.deep_pursuit import cost, figures, measure, planted, stud
 from sdnet.models import build
 from sdnet.report.origin import concat
 from sdnet.report.shown import Shown
+from sdnet.report.tables import NOT_RUN
 from sdnet.results import ledger, networks
 from sdnet.results.cells import to_frame
 from sdnet.training.declaration import training
@@ -52,6 +53,8 @@ def test_a_plan_is_trained_measured_and_not_repeated(folders: Path) -> None:
     assert 0 <= measures["welch_bound"] <= measures["coherence"] <= 1
     shown = [figures.figure5(cells), figures.figure6(cells), figures.figure8(cells), figures.show_scale(cells)]
     stable = figures.show_stability(cells)
+    never = cells[cells["arch"] == "ltp"]  # which the lines of the iterated networks begin with
+    assert figures.figure6(never) is figures.coherence_figure(never, "coherence") is NOT_RUN
     for each in (*shown, figures.coherence_figure(cells, "coherence"), stable):
         assert isinstance(each, Shown)
         assert "of the ledger (" in each.origin.text
