@@ -54,6 +54,8 @@ class Visit:
         width, height, colours = WINDOWS[window]
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.emulate_media(color_scheme=colours)
+        chromium = self.page.context.new_cdp_session(self.page)
+        chromium.send("Emulation.setTouchEmulationEnabled", {"enabled": window == "phone"})
 
     def overflows(self) -> bool:
         """Whether the page is wider than its window."""
