@@ -201,7 +201,6 @@ def test_papermill_refuses_a_misspelt_parameter(tmp_path: Path) -> None:
     assert "parameter 'archh' does not exist. Did you mean 'arch'?" in done.stderr
 
 
-@pytest.mark.slow
 def test_papermill_refuses_an_unknown_architecture(tmp_path: Path) -> None:
     done = papermill("-p", "arch", "sdnet81", cwd=tmp_path)
     assert done.returncode == 1

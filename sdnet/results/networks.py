@@ -127,7 +127,8 @@ def _fill(outline: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         ValueError: naming the file and what differs, if they are not those of the network.
     """
     try:
-        outline.load_state_dict(state, assign=True)
+        # Copies: the tensors that were read are a window onto the file, which may change.
+        outline.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, assign=True)
     except RuntimeError as error:
         difference = str(error).splitlines()[1:2] or [str(error)]  # the first line names the class only
         text = textwrap.shorten(difference[0], 300, placeholder=" ...").rstrip(".")

@@ -36,6 +36,17 @@ def test_loading_leaves_the_random_numbers_alone(saved: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_loaded_network_does_not_change_with_its_file(saved: Path) -> None:
+    """What is read from a file is a window onto it, until it is copied."""
+    model = networks.load(saved).model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    size = saved.stat().st_size
+    with saved.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(bytes(size - size // 2))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("tensor", "number", "said"),
     [
