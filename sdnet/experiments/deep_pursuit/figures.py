@@ -190,7 +190,8 @@ def show_scale(cells: pd.DataFrame, *groups: Sequence[str]) -> Shown | HTML:
         return NOT_RUN
     lines = found.groupby(list(SCALE), as_index=False).agg(networks=("weights", "nunique"), seeds=("seed", "nunique"))
     caption = "The scale of what this page shows: data, width, epochs, networks and seeds."
-    return page(lines.astype(str), caption, "pursuit-scale", made_from=found)
+    lines = lines.astype({"width": int, "epochs": int}).astype(str)
+    return page(lines, caption, "pursuit-scale", made_from=found)
 
 
 def show_stability(cells: pd.DataFrame, arch: str = "dp_res") -> Shown | HTML:

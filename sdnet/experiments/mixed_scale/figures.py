@@ -29,8 +29,8 @@ def degradation(cells: pd.DataFrame) -> Shown | HTML:
     )
     caption = "Test accuracy against depth, with one step in every layer. Mean over seeds."
     return curves(
-        table, x="blocks per stage", y="test accuracy (%)", hue="network", caption=caption, identity="degradation",
-        made_from=found,
+        table, x="blocks per stage", y="test accuracy (%)", hue="network", axes={"xscale": "log"}, caption=caption,
+        identity="degradation", made_from=found,
     )  # fmt: skip
 
 
