@@ -1,4 +1,4 @@
-"""One way to say that a name does not exist, one to print a name, and one to name a configuration."""
+"""One way to say that a name does not exist, one to print a name, and one to name plain values by their content."""
 
 import difflib
 import hashlib
@@ -20,6 +20,11 @@ def printed(name: str) -> str:
     return name.replace("_", " ")
 
 
+def sha256_of(values: Any) -> str:
+    """SHA-256 of what JSON holds of plain values, in hexadecimal, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def config_hash(config: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of the SHA-256 of a configuration, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits of a configuration's :func:`sha256_of`."""
+    return sha256_of(config)[:8]

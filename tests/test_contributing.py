@@ -159,6 +159,7 @@ def row(tree: Path, experiment: str) -> Record:
 
 
 def test_a_rival_is_trained(tree: Path, said: list[str]) -> None:
+    assert any(re.fullmatch(r"Network: +outputs/\S+/network.safetensors", line) for line in said)
     record = row(tree, "train")
     assert record.config["arch"] == "colours"
     top1, parameters = record.results[0], record.results[1]

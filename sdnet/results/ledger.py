@@ -4,7 +4,6 @@ A record names everything a number depends on: configuration and its hash, data 
 whether the tree was clean, library versions, device, wall time. Its results are un-averaged cells.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -24,7 +23,7 @@ from uuid import uuid4
 import torch
 
 import sdnet
-from sdnet.names import config_hash
+from sdnet.names import config_hash, sha256_of
 
 SCHEMA = 1
 
@@ -160,7 +159,7 @@ def write(record: Record, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # As JSON holds them, which turns tuples into lists and keys into text.
     fields = json.loads(json.dumps({**asdict(record), "config_hash": record.config_hash}))
-    text = json.dumps({**fields, "sha256": _checksum(fields)}, indent=1) + "\n"
+    text = json.dumps({**fields, "sha256": sha256_of(fields)}, indent=1) + "\n"
     path = folder / record.file_name
     part = folder / f"{path.stem}.{uuid4().hex}.part"
     try:
@@ -183,11 +182,6 @@ def _order(path: Path) -> tuple[str, int]:
     """Sorts rows by name, and those that :func:`write` has numbered by their number: -10 is behind -9."""
     numbered = re.fullmatch(r"(.*Z)-(\d+)", path.stem)
     return (numbered[1], int(numbered[2])) if numbered else (path.stem, 1)
-
-
-def _checksum(fields: dict[str, Any]) -> str:
-    """SHA-256 of everything in a row, as JSON holds it, however its file is laid out."""
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def read(*folders: Path) -> list[Record]:
@@ -219,7 +213,7 @@ def _read(path: Path) -> Record:
         if "sha256" not in fields:
             raise TypeError("it has no checksum; restore the file as written")
         checksum = fields.pop("sha256")
-        actual = _checksum(fields)
+        actual = sha256_of(fields)
         digest = fields.pop("config_hash")
         record = Record(**fields)
         _check_types(record)

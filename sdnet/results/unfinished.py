@@ -1,7 +1,5 @@
 """Measurements that take long keep what is done, so that a run that was stopped or killed resumes where it was."""
 
-import hashlib
-import json
 import textwrap
 import time
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+from sdnet.names import sha256_of
 from sdnet.results.ledger import Start
 from sdnet.training.checkpoint import load_checkpoint, locked, save_checkpoint
 from sdnet.training.distributed import Preempted
@@ -46,7 +45,7 @@ class Unfinished:
     """
 
     def __init__(self, folder: Path, name: str, key: dict[str, Any], start: Start) -> None:
-        self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        self.key = sha256_of(key)
         self.path, self.start, self.kept = folder / f"{name}-{self.key[:16]}.pt", start, True
         self.parts: dict[str, Any] = {}
         self._stack = ExitStack()

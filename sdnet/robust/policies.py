@@ -8,13 +8,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sdnet.csc.lam import CodingLayer, at_lam, coding_layers
 from sdnet.data.batches import to_pixels
+from sdnet.names import sha256_of
 from sdnet.parameters import Amount, Signed, check_fields
 from sdnet.training.checkpoint import whole
 from sdnet.training.loop import precision_of
@@ -65,11 +65,7 @@ class Policy:
     def save(self, path: str | Path) -> None:
         """Write the policy as JSON, with a checksum of the rest, at once or not at all."""
         with whole(Path(path).expanduser()) as part:
-            part.write_text(json.dumps({**asdict(self), "sha256": _checksum(asdict(self))}, indent=1) + "\n")
-
-
-def _checksum(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+            part.write_text(json.dumps({**asdict(self), "sha256": sha256_of(asdict(self))}, indent=1) + "\n")
 
 
 def load_policy(path: str | Path) -> Policy:
@@ -85,7 +81,7 @@ def load_policy(path: str | Path) -> Policy:
         fields = json.loads(file.read_text())
         if "sha256" not in fields:
             raise ValueError("it has no checksum")
-        if fields.pop("sha256") != _checksum(fields):
+        if fields.pop("sha256") != sha256_of(fields):
             raise ValueError("it was edited: its content does not match its checksum")
         return Policy(**fields)
     except (AttributeError, OSError, TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sdnet.names import config_hash
+from sdnet.names import config_hash, sha256_of
 from sdnet.results import ledger
 from sdnet.results.cells import CELL_COLUMNS, name_of, to_frame
 from sdnet.results.commands import commands
@@ -189,7 +189,7 @@ def test_a_row_of_another_shape_is_named(tmp_path: Path, change: dict[str, objec
     fields = json.loads(path.read_text())
     del fields["sha256"]
     changed = {**fields, **change}
-    path.write_text(json.dumps({**changed, "sha256": ledger._checksum(changed)}))
+    path.write_text(json.dumps({**changed, "sha256": sha256_of(changed)}))
     with pytest.raises(ValueError, match=f"{re.escape(str(path))} (is not a ledger record|was edited: its config)"):
         ledger.read(tmp_path)
 

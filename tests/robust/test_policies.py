@@ -17,6 +17,7 @@ from sdnet.data.datasets import Split
 from sdnet.experiments.corruptions import calibration
 from sdnet.experiments.corruptions import policies as experiment
 from sdnet.experiments.corruptions.calibration import Splits, calibrated
+from sdnet.names import sha256_of
 from sdnet.results.unfinished import computed
 from sdnet.robust import algorithm1
 from sdnet.robust.algorithm1 import DEVIATIONS, Deviation, Point, calibrate, calibrate_as_released, fit, fit_line
@@ -24,7 +25,6 @@ from sdnet.robust.knobs import Lam
 from sdnet.robust.policies import (
     Policy,
     RobustClassifier,
-    _checksum,
     all_residuals,
     fingerprint,
     fixed,
@@ -328,7 +328,7 @@ def test_policies_that_cannot_compute_are_refused_and_their_file_is_named(
         replace(LINE, **changes)
     path = tmp_path / "policy.json"
     changed = {**asdict(LINE), **changes}
-    path.write_text(json.dumps({**changed, "sha256": _checksum(changed)}))
+    path.write_text(json.dumps({**changed, "sha256": sha256_of(changed)}))
     with pytest.raises(ValueError, match=rf"policy.json is not a saved policy \(.*{name}"):
         load_policy(path)
 
