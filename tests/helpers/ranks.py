@@ -22,7 +22,8 @@ from sdnet.training.distributed import ALONE, Execution, Ranks, joined
 from sdnet.training.recipes import Recipe
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "sdnet.training.loop"])
+# The first optimizer loads torch._dynamo; without it here every rank would do so, for 2 s.
+CONTEXT.set_forkserver_preload(["pytest", "torch._dynamo", "torchvision", "pandas", "sdnet.training.loop"])
 RECIPE = Recipe(epochs=3, batch_size=12, lr=0.05, padding=1, width=2)
 
 
