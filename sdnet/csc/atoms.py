@@ -141,8 +141,9 @@ class Atoms(Projected):
         if self.lipschitz_method == "fourier":
             self.lipschitz.copy_(fourier_bound(self.dictionary))
         else:
-            if power_steps > 1 and not 0 < self.probe.norm().item() < math.inf:  # as to_empty leaves it
-                self.probe.copy_(random_probe(self.dictionary))
+            if power_steps > 1:  # it may be as to_empty leaves it
+                norm = self.probe.norm()
+                self.probe.copy_(torch.where((norm > 0) & norm.isfinite(), self.probe, random_probe(self.dictionary)))
             norm, probe = power_iteration(self.dictionary, self.probe, power_steps)
             # An estimate from below: the margin keeps the step size under 1/L.
             self.lipschitz.copy_((norm / 0.9).clamp_min(torch.finfo(norm.dtype).tiny))

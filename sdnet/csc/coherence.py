@@ -138,7 +138,8 @@ def _generic(network: Network) -> Network:
     generator = torch.Generator().manual_seed(0)
 
     def drawn(dictionary: Dictionary) -> Dictionary:
-        weight = torch.rand(dictionary.weight.shape, generator=generator, dtype=torch.float64) + 0.5
+        shape = dictionary.weight.shape
+        weight = torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device) + 0.5
         return dictionary.with_weight(weight.to(dictionary.weight))
 
     return _mapped(network, drawn)

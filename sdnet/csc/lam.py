@@ -6,12 +6,13 @@ as it is. :func:`set_lam` changes it, for whoever wants that.
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sdnet.csc.lasso import check_lam
+from sdnet.csc.lasso import check_finite, check_lam, is_allowed, is_finite
 from sdnet.csc.projection import Projected
 from sdnet.parameters import Amount, check
 
@@ -28,6 +29,14 @@ class CodingLayer(Projected):
     weight: nn.Parameter
     lam: Tensor
     iterations: int
+    _lam_seen: tuple[int, int] | None = None
+    """What :func:`_writes` said of λ when it was last looked at where looking waits for a device."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As of any module; a λ set by hand is looked at: where it lies on a device, once and not at every call."""
+        if name == "lam" and isinstance(value, Tensor) and not is_allowed(value):
+            check_lam(value)
+        super().__setattr__(name, value)
 
     @abstractmethod
     def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
@@ -46,6 +55,23 @@ class CodingLayer(Projected):
         Args:
             code: what the layer gave for the signal, at whatever λ; None for the code at its own λ, detached.
         """
+
+    def look_at(self, signal: Tensor) -> None:
+        """Raise ValueError for a signal or a λ with which nothing can be coded.
+
+        Where looking waits for a device, λ is looked at once after it was written into, and the signal never.
+        """
+        if signal.device.type == "cpu":
+            if not (is_finite(signal) and is_allowed(self.lam)):
+                check_finite(signal)
+                check_lam(self.lam)
+        elif (written := _writes(self.lam)) and written != self._lam_seen:
+            check_lam(self.lam)
+            self.see_lam()
+
+    def see_lam(self) -> None:
+        """Take λ as it is for looked at, until it is written into."""
+        self._lam_seen = _writes(self.lam)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         saved = state_dict.get(prefix + "lam")
@@ -161,6 +187,11 @@ def set_lam(model: nn.Module, lam: Tensor | float, where: Callable[[str], bool] 
             layer.lam.detach().copy_(lam)  # the parameter that an optimizer knows
         else:
             layer.lam = lam.to(layer.weight).clone()
+
+
+def _writes(lam: Tensor) -> tuple[int, int] | None:
+    """Which tensor λ is, and how often it was written into; None for never, as far as PyTorch counts."""
+    return None if lam.is_inference() or not lam._version else (id(lam), lam._version)
 
 
 def _entry(name: str) -> str:

@@ -107,17 +107,22 @@ def _fits(shape: torch.Size, images: int, atoms: int) -> bool:
     return len(shape) == 2 and shape[0] in (1, images) and shape[1] in (1, atoms)
 
 
+class NotFinite(ValueError):
+    """A signal or λ is NaN or infinite, as those of a layer within a network are once its training has diverged."""
+
+
 def check_finite(signal: Tensor) -> None:
-    """Raise ValueError unless every value of a signal is finite."""
+    """Raise NotFinite unless every value of a signal is finite."""
     if not signal.isfinite().all():
-        raise ValueError("signal must be finite; it holds NaN or infinity.")
+        raise NotFinite("signal must be finite; it holds NaN or infinity.")
 
 
 def check_lam(lam: Tensor) -> None:
-    """Raise ValueError unless every λ is finite and at least 0."""
+    """Raise ValueError unless every λ is finite and at least 0; NotFinite if one is not finite."""
     wrong = ~lam.isfinite() | (lam < 0)
     if wrong.any():
-        raise ValueError(f"lam must be finite and >= 0; got {lam[wrong].flatten()[:3].tolist()}.")
+        kind = ValueError if lam.isfinite().all() else NotFinite
+        raise kind(f"lam must be finite and >= 0; got {lam[wrong].flatten()[:3].tolist()}.")
 
 
 def is_finite(signal: Tensor) -> bool:

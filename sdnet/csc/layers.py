@@ -15,7 +15,7 @@ from sdnet.csc.atoms import Atoms
 from sdnet.csc.dictionary import PADDING_MODES, Dictionary, unit_norm
 from sdnet.csc.gradients import checkpointed, implicit
 from sdnet.csc.lam import CodingLayer, flat, is_many, slowed
-from sdnet.csc.lasso import Lasso, check_finite, check_lam, check_signal, is_allowed, is_finite
+from sdnet.csc.lasso import Lasso, check_signal
 from sdnet.csc.solvers import Solution, solve, unroll
 from sdnet.parameters import check
 from sdnet.runtime import is_jit_traced, is_traced
@@ -23,8 +23,6 @@ from sdnet.runtime import is_jit_traced, is_traced
 
 class _CSCConv(Atoms, CodingLayer):
     dims: int
-    _lam_seen: tuple[int, int] | None = None
-    """What :func:`_writes` said of λ when it was last looked at where looking waits for a device."""
 
     def __init__(
         self,
@@ -78,7 +76,7 @@ class _CSCConv(Atoms, CodingLayer):
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel, **options))
         self.bias = nn.Parameter(torch.zeros(out_channels, **options)) if bias else None
-        first = torch.empty((1, out_channels) if learn_lam == "channel" else (), **options)
+        first = torch.zeros((1, out_channels) if learn_lam == "channel" else (), **options)
         if learn_lam is None:
             self.register_buffer("lam", first)
         else:
@@ -94,7 +92,7 @@ class _CSCConv(Atoms, CodingLayer):
         self.follow(self.lipschitz_method)
         if isinstance(self.lam, nn.Parameter):
             nn.init.constant_(self.lam, self._first_lam)
-            self._lam_seen = _writes(self.lam)
+            self.see_lam()
         else:
             self.lam = torch.full_like(self.lipschitz, self._first_lam)
         if self.weight.is_meta:
@@ -109,7 +107,7 @@ class _CSCConv(Atoms, CodingLayer):
         super().project_(power_steps)
         if isinstance(self.lam, nn.Parameter):
             self.lam.clamp_(min=0)
-            self._lam_seen = _writes(self.lam)
+            self.see_lam()
 
     @property
     def dictionary(self) -> Dictionary:
@@ -131,7 +129,8 @@ class _CSCConv(Atoms, CodingLayer):
             return self.many_codes(signal, flat(self.lam))
         lasso = self.lasso(signal)
         if not is_traced():
-            self._look_at(lasso)
+            lasso.check_lam_shape()
+            self.look_at(signal)
         elif self.gradient != "unrolled" and is_jit_traced():
             raise ValueError(f"torch.jit.trace records unrolled steps only; got gradient={self.gradient!r}.")
         step_size = 1 / self.lipschitz
@@ -148,8 +147,7 @@ class _CSCConv(Atoms, CodingLayer):
         dictionary = self.dictionary
         if not is_traced():
             check_signal(signal, dictionary)
-            if signal.device.type == "cpu" and not is_finite(signal):
-                check_finite(signal)
+            self.look_at(signal)
         step_size = 1 / self.lipschitz
         correlation = dictionary.with_weight(step_size * self.weight).analysis(signal)
         # Unlike repeat(), cat() keeps channels-last memory.
@@ -182,22 +180,10 @@ class _CSCConv(Atoms, CodingLayer):
         if code is not None:
             return lasso.residual(code if self.bias is None else code - self.bias.view(-1, *[1] * self.dims))
         if not is_traced():
-            self._look_at(lasso)
+            lasso.check_lam_shape()
+            self.look_at(signal)
         with torch.no_grad():
             return lasso.residual(unroll(lasso, 1 / self.lipschitz, self.iterations, self.method))
-
-    def _look_at(self, lasso: Lasso) -> None:
-        """Raise ValueError for a problem that is not defined.
-
-        Where looking waits for a device, λ is looked at once after it was written into, and the signal never.
-        """
-        lasso.check_lam_shape()
-        if lasso.signal.device.type == "cpu":
-            if not (is_finite(lasso.signal) and is_allowed(lasso.lam)):
-                lasso.check()
-        elif (written := _writes(self.lam)) and written != self._lam_seen:
-            check_lam(self.lam)
-            self._lam_seen = written
 
     def extra_repr(self) -> str:
         lam = f"{self.lam.item():g}" if self.lam.dim() == 0 else f"tensor{tuple(self.lam.shape)}"
@@ -210,7 +196,7 @@ class _CSCConv(Atoms, CodingLayer):
         # λ is data: a saved network may carry one λ per channel where this one has a scalar.
         saved = state_dict.get(prefix + "lam")
         if saved is not None and saved.shape != self.lam.shape and not isinstance(self.lam, nn.Parameter):
-            self.lam = self.lam.new_empty(saved.shape)
+            self.lam = self.lam.new_zeros(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
         # A plain convolution's weights come without L; the old one would make steps far too long for them.
         if prefix + "weight" in state_dict and prefix + "lipschitz" not in state_dict and not self.lipschitz.is_meta:
@@ -264,11 +250,6 @@ class CSCConv2d(_CSCConv):
     """
 
     dims = 2
-
-
-def _writes(lam: Tensor) -> tuple[int, int] | None:
-    """Which tensor λ is, and how often it was written into; None for never, as far as PyTorch counts."""
-    return None if lam.is_inference() or not lam._version else (id(lam), lam._version)
 
 
 def _as_leaf(layer: nn.Module, signal: torch.fx.Proxy) -> Any:

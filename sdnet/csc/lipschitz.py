@@ -193,7 +193,7 @@ def random_probe(dictionary: Dictionary, points: int = 16) -> Tensor:
     if dictionary.weight.is_meta:
         return dictionary.weight.new_empty(1, dictionary.signal_channels, *size)
     generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(1, dictionary.signal_channels, *size, generator=generator)
+    probe = torch.randn(1, dictionary.signal_channels, *size, generator=generator, device=generator.device)
     return F.normalize(probe.flatten(1), dim=1).view_as(probe).to(dictionary.weight)
 
 

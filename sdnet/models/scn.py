@@ -20,7 +20,7 @@ from sdnet.csc.gradients import conjugate_gradients, first_only
 from sdnet.csc.lam import CodingLayer, flat, is_many, slowed
 from sdnet.csc.lasso import broadcast_lam, check_lam_shape
 from sdnet.models.classifier import Classifier
-from sdnet.runtime import no_autocast
+from sdnet.runtime import is_traced, no_autocast
 
 ROWS = 2048
 """Patches that go through all steps together on a CPU: few enough to stay in its cache, which is 3.5 times as fast."""
@@ -81,12 +81,15 @@ class PatchCoding2d(CodingLayer):
     def project_(self, power_steps: int = 1) -> None:
         """Set a negative λ to 0. The atoms are free."""
         self.lam.clamp_(min=0)
+        self.see_lam()
 
     def forward(self, signal: Tensor) -> Tensor:
         if is_many(self.lam):
             return self.many_codes(signal, flat(self.lam))
         lam = self.lam
         check_lam_shape(lam, len(signal), self.out_channels)
+        if not is_traced():
+            self.look_at(signal)
         if isinstance(lam, nn.Parameter):
             lam = slowed(lam, self.lam_rate)
         with no_autocast(signal.device):
@@ -94,6 +97,8 @@ class PatchCoding2d(CodingLayer):
 
     def many_codes(self, signal: Tensor, lams: Tensor) -> Tensor:
         """The codes at each of K λ; see :meth:`sdnet.csc.lam.CodingLayer.many_codes`."""
+        if not is_traced():
+            self.look_at(signal)
         with no_autocast(signal.device):
             correlation = torch.cat([self._correlation(signal)] * len(lams))
             return self._codes(correlation, lams.repeat_interleave(len(signal), 0))

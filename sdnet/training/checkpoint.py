@@ -6,7 +6,7 @@ import json
 import os
 import textwrap
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -193,3 +193,24 @@ def read_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if not isinstance(description, dict):
         raise ValueError(f"{path} does not say which network it holds; it was not written by sdnet.")
     return state, description
+
+
+def check_shapes(what: str, own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
+    """Raise ValueError, naming the first that differs, unless tensors have the names and shapes of one's own."""
+    for name in {**own, **found}:
+        wanted, got = (tuple(state[name].shape) if name in state else "missing" for state in (own, found))
+        if wanted != got:
+            raise ValueError(f"{what}.{name}: its shape is {got}, that of this network's {wanted}")
+
+
+def random_state(device: torch.device) -> list[torch.Tensor]:
+    """That of PyTorch on the CPU, and on a GPU that trains."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    """Go on with what :func:`random_state` gave, maybe on another device."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)

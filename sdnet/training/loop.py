@@ -152,7 +152,10 @@ def _train_epoch(
         # The mean over the whole batch is the mean over ranks of their means, if these are weighted.
         whole = min(recipe.batch_size, len(split) - run.step * recipe.batch_size)
         weight = len(labels) * ranks.size / whole
-        run.totals += training_step(model, run.optimizer, images, labels, lr, precision, weight, execution.accumulate)
+        with run.kept_finite(recipe):
+            run.totals += training_step(
+                model, run.optimizer, images, labels, lr, precision, weight, execution.accumulate
+            )
         run.advance(time.monotonic() - before)
         progress.step()
         stop = _look_around(told_to_stop(), split, ranks, execution.max_corrupt)

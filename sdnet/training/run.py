@@ -3,7 +3,8 @@
 import math
 import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ import torch
 from torch import nn
 
 from sdnet.csc.lam import coding_layers
-from sdnet.training.checkpoint import check_numbers, load_checkpoint, save_checkpoint
+from sdnet.csc.lasso import NotFinite
+from sdnet.training.checkpoint import (
+    check_numbers,
+    check_shapes,
+    load_checkpoint,
+    random_state,
+    save_checkpoint,
+    set_random_state,
+)
 from sdnet.training.distributed import Ranks, fingerprint
 from sdnet.training.recipes import Recipe
 
@@ -99,10 +108,25 @@ class Run:
             Diverged: on all ranks, if it is not finite.
         """
         if not math.isfinite(self.ranks.all_reduce(self.totals)[0].item()):
-            raise Diverged(
-                f"the loss is no longer finite in epoch {len(self.history) + 1}; lr={recipe.lr} is too large for this "
-                "network and batch size. Lower it (the paper's is 0.1 at batch size 128)."
-            )
+            raise self._diverged(recipe)
+
+    @contextmanager
+    def kept_finite(self, recipe: Recipe) -> Iterator[None]:
+        """Within, a layer that is given NaN or infinity, by the layer before it or as its λ, means the same.
+
+        Raises:
+            Diverged: on this rank.
+        """
+        try:
+            yield
+        except NotFinite:
+            raise self._diverged(recipe) from None
+
+    def _diverged(self, recipe: Recipe) -> Diverged:
+        return Diverged(
+            f"the loss is no longer finite in epoch {len(self.history) + 1}; lr={recipe.lr} is too large for this "
+            "network and batch size. Lower it (the paper's is 0.1 at batch size 128)."
+        )
 
     def finish_epoch(self, lr: float) -> Epoch:
         """Close the epoch: its row, from all ranks' images."""
@@ -125,7 +149,7 @@ class Run:
             return
         if self.ranks.size > 1:
             self.ranks.assert_same("the weights", fingerprint(self.model))
-        random = self.ranks.all_gather(_random_state(self.device))
+        random = self.ranks.all_gather(random_state(self.device))
         totals = self.ranks.all_reduce(self.totals)
         # From here on the main process carries the sums for all, as a run resumed from this checkpoint does.
         self.totals = totals if self.ranks.is_main else torch.zeros_like(totals)
@@ -164,7 +188,7 @@ class Run:
             raise ValueError(f"{self.path} does not fit this training ({why}); delete it to start over.") from error
 
     def _take(self, state: dict[str, Any]) -> None:
-        _check_shapes("model", self.model.state_dict(), state["model"])
+        check_shapes("model", self.model.state_dict(), state["model"])
         self.model.load_state_dict(state["model"])
         saved = state["optimizer"]
         # Its numbers are the recipe's, which the key vouches for; what is taken is the momentum.
@@ -185,12 +209,12 @@ class Run:
             accuracies, weights = state["best"]["accuracies"], state["best"]["weights"]
             if len(accuracies) != len(self.history):
                 raise ValueError(f"it judges {len(accuracies)} of {len(self.history)} epochs")
-            _check_shapes("best.weights", self.model.state_dict() if accuracies else {}, weights)
+            check_shapes("best.weights", self.model.state_dict() if accuracies else {}, weights)
             self.best.accuracies, self.best.weights = accuracies, weights
         if self.ranks.is_main:
             self.totals = state["totals"].to(self.device)
         if self.ranks.rank < len(state["random"]):
-            _set_random_state(state["random"][self.ranks.rank], self.device)
+            set_random_state(state["random"][self.ranks.rank], self.device)
 
     def _read(self) -> dict[str, Any] | None:
         state = None if self.path is None else saved(self.path)
@@ -252,14 +276,6 @@ def _fault(state: dict[str, Any]) -> str | None:
     return None
 
 
-def _check_shapes(what: str, own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
-    """Raise ValueError, naming the first that differs, unless tensors have the names and shapes of one's own."""
-    for name in {**own, **found}:
-        wanted, got = (tuple(state[name].shape) if name in state else "missing" for state in (own, found))
-        if wanted != got:
-            raise ValueError(f"{what}.{name}: its shape is {got}, that of this network's {wanted}")
-
-
 def _difference(saved: Any, own: Any) -> str:
     """Two keys that differ, in words."""
     if isinstance(saved, Mapping) and isinstance(own, Mapping):
@@ -267,17 +283,6 @@ def _difference(saved: Any, own: Any) -> str:
             if saved.get(name) != own.get(name):
                 return f"its {name} is {saved.get(name)}, this run's is {own.get(name)}"
     return f"it is {saved}, this is {own}"
-
-
-def _random_state(device: torch.device) -> list[torch.Tensor]:
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
-
-
-def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -11,12 +11,11 @@ from sklearn.linear_model import Lasso
 from torch.autograd import gradcheck
 
 from sdnet import models, project_
+from sdnet.csc.lam import at_lams
 from sdnet.data.batches import training_batches
-from sdnet.data.datasets import Split, load
+from sdnet.data.datasets import load
 from sdnet.models.scn import SCN, PatchCoding2d, largest_eigenvalue, nonnegative_lasso, solve_on_support
 from sdnet.training import loop
-from sdnet.training.recipes import Recipe
-from sdnet.training.run import Diverged
 
 
 def layer(iterations: int = 50, lam: float = 0.1, channels: int = 2, atoms: int = 6, **options: Any) -> PatchCoding2d:
@@ -106,11 +105,15 @@ def test_codes_of_what_is_not_finite_are_not_either() -> None:
     assert coding(torch.rand(1, 2, 5, 5)).isnan().all()
 
 
-def test_a_training_that_diverges_says_so() -> None:
-    digits = load("digits").train
-    few, model = Split(digits.images[:64], digits.labels[:64]), models.build("scn18", 10, width=4, iterations=3)
-    with pytest.raises(Diverged, match="the loss is no longer finite in epoch 1"):
-        loop.train(model, few, Recipe(epochs=1, batch_size=16, lr=1e30, width=4))
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_signal_or_lam_that_is_not_finite_is_refused(value: float) -> None:
+    coding, signal = PatchCoding2d(2, 6, 3, padding=1), torch.rand(1, 2, 5, 5)
+    for door in (coding, coding.residual, lambda wrong: at_lams(coding, torch.tensor([0.1, 0.2]), wrong)):
+        with pytest.raises(ValueError, match="signal must be finite; it holds NaN or infinity"):
+            door(signal.clone().fill_(value))
+    coding.lam.data.fill_(value)
+    with pytest.raises(ValueError, match="lam must be finite and >= 0"):
+        coding(signal)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-3)])

@@ -205,6 +205,17 @@ def test_divergence_ends_in_one_sentence_and_keeps_the_last_checkpoint(split: Sp
     assert after["history"] == before["history"]
 
 
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [("sdnet18_all", {}), ("scn", {}), ("scn18", {}), ("sdnet18", {"learn_lam": "layer"}), ("lbp", {})],
+)
+def test_a_layer_that_is_given_what_is_not_finite_says_that_the_training_diverged(
+    split: Split, arch: str, options: dict[str, str]
+) -> None:
+    with pytest.raises(Diverged, match="no longer finite in epoch 1"):
+        loop.train(models.build(arch, 2, width=2, **options), split, replace(SMALL, lr=1e30))
+
+
 def test_bf16_is_close_to_fp32(split: Split) -> None:
     model = network().eval()
     images = split.images.permute(0, 3, 1, 2).float() / 255
