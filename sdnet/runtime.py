@@ -54,6 +54,14 @@ def is_jit_traced() -> bool:
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined]
 
 
+def random_order(count: int, seed: int = 0) -> Tensor:
+    """The numbers from 0 to ``count`` − 1 in an order that the seed alone decides, on the CPU.
+
+    Whatever PyTorch's default device is: a generator serves one kind of device only.
+    """
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
+
+
 def is_narrow(model: nn.Module) -> bool:
     """Whether a network lies on a CPU and has a convolution whose channels are no multiple of 16."""
     # What convolves has weights of four dimensions, whichever layer of this package it is.

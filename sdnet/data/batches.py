@@ -26,10 +26,9 @@ def draw_windows(count: int, size: tuple[int, int], padding: int, flip: bool, ge
     """
 
     def draw(high: int) -> Tensor:
-        return torch.randint(high, (count, 1), generator=generator)
+        return torch.randint(high, (count, 1), generator=generator, device=generator.device)
 
-    rows = torch.arange(size[0]) + draw(2 * padding + 1)
-    columns = torch.arange(size[1]) + draw(2 * padding + 1)
+    rows, columns = (torch.arange(side, device=generator.device) + draw(2 * padding + 1) for side in size)
     if flip:
         columns = torch.where(draw(2).bool(), columns.flip(1), columns)
     return rows, columns
@@ -88,7 +87,7 @@ def training_batches(
     """
     number = seed * 100_003 + epoch
     generator = torch.Generator().manual_seed(number)
-    order = torch.randperm(len(split), generator=generator)
+    order = torch.randperm(len(split), generator=generator, device=generator.device)
     batches = [index for index in order.split(batch_size) if len(index) >= least]
     if isinstance(split, Photographs):
         yield from split.training_batches([index[shard(len(index))] for index in batches[start:]], number)

@@ -19,6 +19,7 @@ from torch import Tensor
 from sdnet.data import content
 from sdnet.data.folders import is_image_folder, load_image_folder
 from sdnet.names import unknown_name
+from sdnet.runtime import random_order
 
 EMBEDDED = ("digits",)
 DOWNLOADED = ("cifar10", "cifar100")
@@ -66,7 +67,7 @@ class Dataset:
         """
         if not 0 <= fraction < 1:
             raise ValueError(f"the held-out fraction must be in [0, 1); got {fraction}.")
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        order = random_order(len(self.train), seed)
         held, kept = order.tensor_split([round(fraction * len(self.train))])
         return replace(self, train=_take(self.train, kept), validation=_take(self.train, held))
 
@@ -204,7 +205,7 @@ def _digits() -> Dataset:
         images.round().to(torch.uint8).permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous(),
         torch.from_numpy(digits.target).long(),
     )
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    order = random_order(len(split))
     test, train = order.tensor_split([360])
     return _dataset("digits", tuple("0123456789"), _take(split, train), _take(split, test), flip=False)
 

@@ -22,6 +22,7 @@ from sdnet.data.folders import is_image_folder, test_folder
 from sdnet.data.images import Unreadable, open_rgb
 from sdnet.data.listing import class_names, list_images
 from sdnet.names import unknown_name
+from sdnet.runtime import random_order
 
 SIZE = 224
 """Pixels of a crop; the shorter side of a test image is resized to 8/7 of it, 256."""
@@ -148,7 +149,7 @@ class Photographs:
         Raises:
             ValueError: naming the first that cannot be read.
         """
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        order = random_order(len(self), seed)[:count].sort().values
         batches = list(self._batches([[(None, index) for index in part.tolist()] for part in order.split(100)]))
         if self.corrupt:
             raise ValueError(
@@ -178,7 +179,7 @@ class PhotographSet:
         """As :meth:`sdnet.data.datasets.Dataset.hold_out`."""
         if not 0 <= fraction < 1:
             raise ValueError(f"the held-out fraction must be in [0, 1); got {fraction}.")
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        order = random_order(len(self.train), seed)
         held, kept = order.tensor_split([round(fraction * len(self.train))])
         parts = [tuple(self.train.files[index] for index in part.tolist()) for part in (kept, held)]
         return replace(self, train=replace(self.train, files=parts[0]), validation=replace(self.train, files=parts[1]))

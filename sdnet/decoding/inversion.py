@@ -78,7 +78,7 @@ def invert(network: nn.Module, target: Tensor, size: Sequence[int], search: Sear
     if any(isinstance(module, nn.BatchNorm2d) and module.training for module in network.modules()):
         raise ValueError("the network is in train mode, where features depend on the batch; call eval() first.")
     generator = torch.Generator().manual_seed(search.seed)
-    noise = 0.5 + 0.1 * torch.randn(1, 3, *size, generator=generator)
+    noise = 0.5 + 0.1 * torch.randn(1, 3, *size, generator=generator, device=generator.device)
     images = noise.clamp(0, 1).to(target).repeat(len(target), 1, 1, 1).requires_grad_()
     target = target.detach()
     adam = torch.optim.Adam([images], lr=search.lr)

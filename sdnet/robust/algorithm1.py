@@ -101,7 +101,7 @@ def calibrate(
     if residual not in RESIDUALS:
         raise ValueError(unknown_name("residual", residual, RESIDUALS))
     points, sums = [], np.zeros(3)
-    values = torch.tensor(lams, device=train.images.device)
+    values = torch.tensor(lams)
     if levels is None:
         levels = LEVELS[corruption] if corruption in LEVELS else SEVERITIES["cifar"][corruption]
     for index, level in enumerate(levels):

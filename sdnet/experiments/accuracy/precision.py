@@ -19,7 +19,7 @@ LAMS = (0.1, 0.3, 0.5, 1.0)
 def measure(model: Classifier, split: Split, precision: str) -> list[dict[str, float]]:
     """Per λ: top-1 accuracy, and mean residual ‖x − A(z)‖ per image, averaged over the network's layers with a λ."""
     split = split.to(next(model.parameters()).device)
-    correct = sweep(Lam(model), split, torch.tensor(LAMS, device=split.images.device), precision).double().mean(1)
+    correct = sweep(Lam(model), split, torch.tensor(LAMS), precision).double().mean(1)
     return [
         {
             "lam": lam,

@@ -145,7 +145,7 @@ def _over_severities(
 
 def _clean_at(model: nn.Module, split: Split, precision: str, chosen: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Claim C12: what the λ that was right for noise costs on clean images."""
-    lams = torch.tensor([row["lam"] for row in chosen], device=split.images.device)
+    lams = torch.tensor([row["lam"] for row in chosen])
     values = sweep(Lam(model), split, lams, precision).double().mean(1).tolist()
     return [
         {"metric": "clean_top1", **row, "value": value, "n": len(split)}

@@ -28,6 +28,7 @@ from sdnet.robust import denoisers
 from sdnet.robust.knobs import BatchStatistics, Denoiser, Iterations, Knob, Lam, LamShift, StemThreshold
 from sdnet.robust.mean_sparse import MeanSparse
 from sdnet.robust.sweep import sweep
+from sdnet.runtime import random_order
 from sdnet.training.stopping import stoppable
 
 LAMS = tuple(round(0.1 * step, 1) for step in range(1, 16))
@@ -107,7 +108,7 @@ class Condition:
 
 def subset(split: Split, count: int, seed: int = 0) -> Split:
     """``count`` images in random order, or all of them if there are fewer: a folder lists them class by class."""
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:count]
+    order = random_order(len(split), seed)[:count]
     return Split(split.images[order], split.labels[order])
 
 
@@ -204,7 +205,7 @@ def measure(
 
     The answers under each condition are a part for ``keep``.
     """
-    turned = torch.tensor(strengths, device=split.images.device)
+    turned = torch.tensor(strengths)
     cells: list[dict[str, Any]] = []
     gathered: dict[str, list[NDArray[np.bool_]]] = {}
     bar = tqdm(total=1 + len(corruptions) * len(SEVERITIES), unit="condition", disable=None)

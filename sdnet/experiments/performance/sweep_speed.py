@@ -36,7 +36,7 @@ def plain_loop(model: nn.Module, clean: Split, precision: str) -> list[float]:
 def exhaustive(model: nn.Module, clean: Split, precision: str) -> list[float]:
     """The same by the sweep engine."""
     noisy = Split(add_noise(clean.images, NOISE, level_of(NOISE, SEVERITY)), clean.labels)
-    lams = torch.tensor(LAMS, device=clean.images.device)
+    lams = torch.tensor(LAMS)
     accuracies: list[float] = sweep(Lam(model), noisy, lams, precision).double().mean(1).tolist()
     return accuracies
 
@@ -44,12 +44,12 @@ def exhaustive(model: nn.Module, clean: Split, precision: str) -> list[float]:
 def halved(model: nn.Module, clean: Split, precision: str) -> int:
     """Index of the best λ by successive halving."""
     noisy = Split(add_noise(clean.images, NOISE, level_of(NOISE, SEVERITY)), clean.labels)
-    return successive_halving(Lam(model), noisy, torch.tensor(LAMS, device=clean.images.device), precision)
+    return successive_halving(Lam(model), noisy, torch.tensor(LAMS), precision)
 
 
 def steps_off(model: nn.Module, clean: Split, precision: str) -> list[int]:
     """How many λ steps the best of successive halving lies from an exhaustive sweep's, by noise and severity."""
-    lams = torch.tensor(LAMS, device=clean.images.device)
+    lams = torch.tensor(LAMS)
     found = []
     for noise in NOISES:
         for severity in SEVERITIES:
