@@ -19,8 +19,12 @@ from sdnet.experiments.claims.estimates import (
 from sdnet.experiments.claims.outcome import FAILS, HOLDS, NOT_RUN, UNDECIDED, Effect, Verdict
 from sdnet.results.select import select
 
-SCALE = ("dataset", "preset", "width", "epochs", "precision", "noise", "images")
-"""What rows must share to be compared; a run's ``images`` are the first so many of one random order."""
+SCALE = ("dataset", "preset", "width", "epochs", "noise", "images")
+"""What rows must share to be compared; a run's ``images`` are the first so many of one random order.
+
+Trainings must share their precision too. That of an evaluation is the machine's: bfloat16 in place of float32 changes
+accuracies by 0.08 points at most (page 04), and seeds by some points.
+"""
 QUESTION = (
     *("arch", "variant", "seed", "metric", "split", "knob", "strength", "corruption", "severity"),
     *("policy", "fitted_on", "power", "protocol", "attack", "norm", "epsilon", "units", "steps", "restarts"),
@@ -133,9 +137,10 @@ def scales(
         chosen = chosen.assign(noise=None)
     chosen = chosen.assign(images=chosen["images"].fillna(chosen["n"]).astype(int))
     chosen = chosen[chosen["images"] >= images].astype({"width": int, "epochs": int})
-    for values, group in chosen.groupby(list(SCALE), dropna=False):
+    shared = (*SCALE, "precision") if experiment == "train" else SCALE
+    for values, group in chosen.groupby(list(shared), dropna=False):
         yield (
-            dict(zip(SCALE, values, strict=True)),
+            dict(zip(shared, values, strict=True)),
             select(group, one_per=QUESTION),
         )
 

@@ -58,6 +58,16 @@ def test_a_small_wide_run_changes_nothing_and_a_complete_one_counts(claim: str) 
     assert "width 64" in wide[0].scale
 
 
+@claims
+def test_the_precision_of_an_evaluation_tells_no_scales_apart_and_that_of_a_training_does(claim: str) -> None:
+    cells = cells_for(claim, EFFECTS[claim], 4)
+    for cell in cells:
+        cell["precision"] = "bf16" if cell["seed"] < 2 else "fp32"
+    verdicts = RULES[claim](frame(cells))
+    of_trainings = getattr(RULES[claim], "experiment", "") == "train"
+    assert [one.seeds for one in verdicts] == ([2, 2] if of_trainings else [4])
+
+
 @pytest.mark.parametrize("claim", [claim for claim in EFFECTS if claim != "C2"])
 def test_the_papers_own_data_come_first_where_they_are_complete_and_data_are_never_mixed(claim: str) -> None:
     effect = EFFECTS[claim]
