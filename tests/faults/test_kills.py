@@ -1,7 +1,6 @@
 """Kills at random moments, full disks and folders that cannot be written: the work goes on, with the same result."""
 
 import errno
-import multiprocessing
 import os
 import random
 import resource
@@ -13,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 from faults import SENTENCE, SILENT, SURVIVED, TRACEBACK, Tally, is_sentence
+from ranks import CONTEXT
 from toys import TINY, untrained
 
 from sdnet.cli import main
@@ -27,7 +28,6 @@ from sdnet.results import ledger
 from sdnet.training.checkpoint import read_network
 from sdnet.training.declaration import training
 
-FORK = multiprocessing.get_context("fork")
 ROUNDS = {"train": 3, "sweep": 6, "policies": 3, "attack": 4, "ledger": 6}
 """Kind of run → how often the long form kills it three times on its way. Some come when it has ended: they do not
 count."""
@@ -69,18 +69,22 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return untrained(tmp_path_factory.mktemp("net") / "toy.safetensors", **TINY)
 
 
-def begun(job: Callable[[Path], None], network: Path) -> Any:
+def begun(kind: str, network: Path) -> Any:
     """A process of its own that does a job; it ends with 75 if it was told to stop and has saved."""
-
-    def run() -> None:
-        try:
-            job(network)
-        except train.distributed.Preempted:
-            os._exit(75)
-
-    process = FORK.Process(target=run)
+    process = CONTEXT.Process(target=does, args=(kind, network, dict(os.environ)))
     process.start()
     return process
+
+
+def does(kind: str, network: Path, environment: dict[str, str]) -> None:
+    """The job, in a child of a server: a fork of the tests cannot compute gradients once they did so on threads."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    try:
+        RUNS[kind](network)
+    except train.distributed.Preempted:
+        os._exit(75)
 
 
 def outcome(folder: Path) -> Any:
@@ -102,7 +106,7 @@ def undisturbed(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def run(kind: str) -> tuple[Any, float]:
         into(tmp_path / "undisturbed", monkeypatch)
         start = time.monotonic()
-        process = begun(RUNS[kind], network)
+        process = begun(kind, network)
         process.join()
         assert process.exitcode == 0
         return outcome(tmp_path / "undisturbed"), time.monotonic() - start
@@ -117,7 +121,7 @@ def into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kill(kind: str, network: Path, moment: float, number: int) -> bool:
     """Kill a run after so many seconds; whether that ended it, in the way that the signal asks."""
-    process = begun(RUNS[kind], network)
+    process = begun(kind, network)
     process.join(moment)
     if process.exitcode is None:
         os.kill(process.pid, number)
@@ -133,7 +137,7 @@ def survives(kind: str, kills: int, network: Path, folder: Path, expected: Any, 
     dice, done = random.Random(f"{kind} {folder.name}"), 0
     for number in range(kills):
         done += kill(kind, network, dice.random() * seconds, (signal.SIGKILL, signal.SIGTERM)[number % 2])
-    last = begun(RUNS[kind], network)
+    last = begun(kind, network)
     last.join()
     same = last.exitcode == 0 and outcome(folder) == expected
     for _ in range(done):

@@ -23,7 +23,8 @@ from sdnet.training.recipes import Recipe
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # The first optimizer loads torch._dynamo; without it here every rank would do so, for 2 s.
-CONTEXT.set_forkserver_preload(["pytest", "torch._dynamo", "torchvision", "pandas", "sdnet.training.loop"])
+LOADED = ["pytest", "torch._dynamo", "torchvision", "sdnet.training.loop", "sdnet.experiments.attacks.robust_accuracy"]
+CONTEXT.set_forkserver_preload(LOADED)
 RECIPE = Recipe(epochs=3, batch_size=12, lr=0.05, padding=1, width=2)
 
 
