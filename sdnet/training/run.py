@@ -112,7 +112,7 @@ class Run:
 
     @contextmanager
     def kept_finite(self, recipe: Recipe) -> Iterator[None]:
-        """Within, a layer that is given NaN or infinity, by the layer before it or as its λ, means the same.
+        """Within, NaN or infinity that a layer is given, as its signal or its λ, counts as a loss that is not finite.
 
         Raises:
             Diverged: on this rank.

@@ -212,7 +212,7 @@ def test_divergence_ends_in_one_sentence_and_keeps_the_last_checkpoint(split: Sp
 def test_a_layer_that_is_given_what_is_not_finite_says_that_the_training_diverged(
     split: Split, arch: str, options: dict[str, str]
 ) -> None:
-    with pytest.raises(Diverged, match="no longer finite in epoch 1"):
+    with pytest.raises(Diverged, match="the loss is no longer finite in epoch 1"):
         loop.train(models.build(arch, 2, width=2, **options), split, replace(SMALL, lr=1e30))
 
 
